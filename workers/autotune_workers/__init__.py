@@ -1,0 +1,1 @@
+"""Celery workers; nothing runs here yet (ARCHITECTURE.md, status)."""
