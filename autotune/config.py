@@ -1,0 +1,163 @@
+"""The study file: everything that defines a search, checked at the door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from autotune import constraints, metrics
+from autotune.errors import InputError, unknown_name
+from autotune.messages import MeasureSettings
+from autotune.params import Scalar
+
+TASKS = ("causal-lm", "sequence-classification", "feature-extraction")
+"""What a model can be asked to do."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(_Section):
+    """When the search stops; whichever comes first."""
+
+    trials: int | None = Field(default=None, gt=0)
+    """At most so many trials, the baseline included."""
+    minutes: float | None = Field(default=None, gt=0)
+    """No new trial is started after so many minutes of this run."""
+
+
+class WorkloadFile(_Section):
+    """What each recipe has to do."""
+
+    prompt_tokens: int = Field(default=128, ge=1, le=131_072)
+    new_tokens: int = Field(default=32, ge=1, le=131_072)
+    evaluation_text: str | None = None
+    """A UTF-8 text file; none takes the shipped held-out text."""
+    calibration_text: str | None = None
+    """A UTF-8 text file; none takes the shipped calibration text."""
+    evaluation_positions: int = Field(default=4096, ge=64)
+    evaluation_window_tokens: int = Field(default=256, ge=2)
+    calibration_sequences: int = Field(default=32, ge=1)
+
+
+class StudyFile(_Section):
+    """One search."""
+
+    name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=100)
+    """Names the study in the database and its folder; empty derives it from the model."""
+    model: str = Field(min_length=1)
+    """A checkpoint directory, a hub id, or ``demo`` / ``demo-tiny``."""
+    task: Literal["auto", "causal-lm", "sequence-classification", "feature-extraction"] = "auto"
+    device: str = "auto"
+    plugins: dict[str, dict[str, tuple[Scalar, ...]]] | None = None
+    """Plugin → param → values to try; ``{}`` takes all values, none takes all plugins."""
+    objectives: tuple[str, ...] | None = None
+    """Metric names; none takes speed, memory, energy and accuracy."""
+    constraints: tuple[str, ...] = ()
+    """E.g. ``kld_mean_nats<=0.05``."""
+    workload: WorkloadFile = WorkloadFile()
+    measure: MeasureSettings = MeasureSettings()
+    budget: Budget = Budget()
+    sampler: Literal["tpe", "random"] = "tpe"
+    trust_remote_code: bool = False
+    """Lets the model's repository run its own Python code."""
+    seed: int = 0
+
+    @field_validator("plugins", mode="before")
+    @classmethod
+    def _read_plugins(cls, given: Any) -> Any:
+        """Also takes a list of names, and a single value where a list is expected."""
+        if isinstance(given, list | tuple):
+            return {name: {} for name in given}
+        if not isinstance(given, dict):
+            return given
+        return {name: _lists(values) for name, values in given.items()}
+
+    @model_validator(mode="after")
+    def _check_names(self) -> StudyFile:
+        constraints.parse_all(self.constraints)
+        if self.objectives is not None:
+            for name in self.objectives:
+                metrics.metric(name)
+            if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+                raise InputError("objectives must name at least one metric, each once")
+        return self
+
+    def definition(self) -> dict[str, Any]:
+        """What makes the study what it is: all but its name and its budget, as JSON data."""
+        return self.model_dump(mode="json", exclude={"name", "budget"})
+
+
+def _lists(values: Any) -> Any:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        return values
+    return {k: v if isinstance(v, list | tuple) else [v] for k, v in values.items()}
+
+
+def read_study(path: Path) -> StudyFile:
+    """Reads a study file.
+
+    Raises:
+        InputError: It does not exist, is not YAML, or holds an unknown key or a bad value.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the study file {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} must hold keys and values, such as 'model: demo'")
+    return build_study(data, str(path))
+
+
+def build_study(data: dict[str, Any], source: str) -> StudyFile:
+    """Checks a study's keys and values.
+
+    Args:
+        data: The parsed file, or the command line's options.
+        source: Where they come from, for the error.
+
+    Raises:
+        InputError: An unknown key (with a suggestion), or a value that is not allowed.
+    """
+    try:
+        return StudyFile.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{source}: {'; '.join(_words(e) for e in error.errors())}") from error
+
+
+def _words(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return unknown_name("key", where, _keys_beside(error["loc"]))
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    given = error["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{where}: {error['msg']}{shown}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The allowed keys of the section that an unknown key stands in, with their full path."""
+    section: type[BaseModel] = StudyFile
+    *path, _ = location
+    for part in path:
+        annotation = section.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    prefix = "".join(f"{part}." for part in path)
+    return [prefix + name for name in section.model_fields]

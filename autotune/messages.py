@@ -1,0 +1,196 @@
+"""What travels between coordinator, executor and bench process: frozen, JSON, nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autotune.device import Device
+from autotune.outcome import Outcome
+from autotune.params import Scalar
+
+RecipeDict = dict[str, dict[str, Scalar]]
+"""A recipe as plain data: plugin name → its active params."""
+
+
+class Message(BaseModel):
+    """Base of all messages: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Measurement(Message):
+    """One value of one metric, with what is known about its uncertainty."""
+
+    value: float | None
+    """In the metric's unit; null means not measured, and ``reason`` says why."""
+    unit: str
+    stat: str = "value"
+    """``value`` (one reading), ``median``, ``mean`` or ``median_ratio`` (the baseline's own value
+    times the median of paired ratios)."""
+    ci_low: float | None = None
+    """Lower end of the 95 % interval; null where one reading is exact."""
+    ci_high: float | None = None
+    """Upper end of the 95 % interval."""
+    n: int = 1
+    """Independent samples behind the value."""
+    source: str = ""
+    """What took it, e.g. ``VmHWM`` or ``measured:counter:nvml``."""
+    reason: str = ""
+    """Why the value is null."""
+    converged: bool = True
+    """False: the budget ran out before the interval was as narrow as asked for."""
+    ratio: float | None = None
+    """Median paired ratio to the baseline, where blocks alternated with it."""
+    ratio_ci_low: float | None = None
+    ratio_ci_high: float | None = None
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of the interval, the value itself where there is none."""
+        return self.value if self.ci_low is None else self.ci_low
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of the interval, the value itself where there is none."""
+        return self.value if self.ci_high is None else self.ci_high
+
+
+Metrics = dict[str, Measurement]
+"""Measurements by metric name."""
+
+
+class ModelRef(Message):
+    """A model on this machine's disk."""
+
+    path: str
+    """A transformers checkpoint directory."""
+    name: str
+    """What the user called it."""
+    task: str
+    """``causal-lm``, ``sequence-classification`` or ``feature-extraction``."""
+    fingerprint: str
+    """SHA-256 over configuration, tokenizer and weight files."""
+    trust_remote_code: bool = False
+
+
+class Workload(Message):
+    """What is run: the same tokens for every recipe."""
+
+    prompt_tokens: int = Field(default=128, ge=1)
+    """Tokens of each prompt (of each text for encoders)."""
+    new_tokens: int = Field(default=32, ge=1)
+    """Tokens generated per sequence, exactly; end-of-sequence is ignored."""
+    evaluation_text: str
+    """File of held-out text: accuracy and prompts come from it."""
+    evaluation_sha256: str
+    calibration_text: str
+    """File of text that plugins may look at; disjoint from the evaluation text."""
+    calibration_sha256: str
+    evaluation_positions: int = Field(default=4096, ge=1)
+    """Scored token positions (texts x tokens for encoders)."""
+    evaluation_window_tokens: int = Field(default=256, ge=2)
+    """Tokens of one evaluation chunk."""
+    calibration_sequences: int = Field(default=32, ge=1)
+    seed: int = 0
+
+    @property
+    def evaluation_key(self) -> str:
+        """Names everything about the text that accuracy depends on."""
+        return (
+            f"{self.evaluation_sha256[:16]}:{self.calibration_sha256[:16]}:"
+            f"{self.evaluation_positions}:{self.evaluation_window_tokens}:"
+            f"{self.calibration_sequences}:{self.prompt_tokens}:{self.seed}"
+        )
+
+
+class MeasureSettings(Message):
+    """How carefully each trial is measured."""
+
+    block_seconds: float = Field(default=0.5, gt=0)
+    """A block lasts at least this long; it is the statistical unit."""
+    min_pairs: int = Field(default=6, ge=6)
+    """Pairs of candidate and baseline blocks; six are the fewest with a 95 % interval."""
+    max_pairs: int = Field(default=16, ge=6)
+    target_half_width_ratio: float = Field(default=0.02, gt=0)
+    """Stop when the interval of the first speed objective's ratio is this narrow."""
+    warmup_blocks: int = Field(default=6, ge=3)
+    """At most so many warm-up blocks; fewer once three agree within 5 %."""
+    energy_window_seconds: float = Field(default=5.0, gt=0)
+    energy_windows: int = Field(default=5, ge=1)
+    prepare_timeout_seconds: float = Field(default=600.0, gt=0)
+    step_timeout_seconds: float = Field(default=300.0, gt=0)
+    """Limit of each step after preparing: score, warm-up, block."""
+    memory_limit_bytes: int | None = Field(default=None, gt=0)
+    """Data-segment limit (RLIMIT_DATA) of the bench process."""
+
+
+class TrialSpec(Message):
+    """One trial as the executor gets it: everything needed, nothing looked up."""
+
+    study: str
+    number: int
+    """The trial's number in its study; results are idempotent by (study, number)."""
+    recipe: RecipeDict
+    recipe_key: str
+    setup_key: str
+    output_key: str
+    model: ModelRef
+    workload: Workload
+    device: Device
+    settings: MeasureSettings
+    known_accuracy: Metrics | None = None
+    """Accuracy of this ``output_key``, if it was measured before."""
+    baseline: Metrics | None = None
+    """The baseline's metrics; null while the baseline itself is measured."""
+    objectives: tuple[str, ...] = ()
+    """The study's objectives; the first speed metric among them decides when to stop."""
+    constraints: tuple[str, ...] = ()
+    """As written, e.g. ``kld_mean_nats<=0.05``."""
+    seed: int = 0
+    directory: str
+    """Where this trial's log goes."""
+    cache_directory: str
+    """Where reference log-probabilities and artifacts are kept."""
+
+
+class BlockPair(Message):
+    """One block of the candidate and the baseline's block beside it, raw."""
+
+    candidate: dict[str, float]
+    """Metric name → value of this block."""
+    reference: dict[str, float]
+    candidate_first: bool
+    """Which of the two ran first (random)."""
+
+
+class TrialResult(Message):
+    """What came of a trial."""
+
+    number: int
+    outcome: Outcome
+    explanation: str = ""
+    """For a person: why it failed or is infeasible; empty when all is well."""
+    metrics: Metrics = Field(default_factory=dict)
+    blocks: tuple[BlockPair, ...] = ()
+    phase_seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall clock of each phase: lock, prepare, reference, score, warmup, measure, energy."""
+    notes: tuple[str, ...] = ()
+    """What plugins and the harness want a person to know."""
+    warm: bool = False
+    """True if a warm bench session was reused."""
+    accuracy_reused: bool = False
+    """True if accuracy came from an earlier trial with the same ``output_key``."""
+    log: str = ""
+    """The bench process's log file."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Versions inside the bench process."""
+
+
+class Progress(Message):
+    """What a running trial is doing."""
+
+    number: int
+    phase: Literal["lock", "prepare", "reference", "score", "warmup", "measure", "energy"]
+    detail: str = ""

@@ -1,0 +1,140 @@
+"""All that a plugin author reads: the base class, what it may require, how it says no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from autotune.device import Device
+from autotune.errors import AutotuneError
+from autotune.params import Param, Params
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Context", "Estimate", "Phase", "Plugin", "Requires", "Unsupported"]
+
+ModelConfig = Mapping[str, Any]
+"""The model's ``config.json``, parsed."""
+
+
+class Unsupported(AutotuneError):
+    """A plugin cannot do what these params ask, here. Say why in one sentence for a person."""
+
+
+class Phase(StrEnum):
+    """When a plugin's transform runs; the core runs the phases in this order."""
+
+    STRUCTURE = "structure"
+    """Removes or replaces modules or weights: pruning."""
+    RECOVER = "recover"
+    """Trains what is left: distillation."""
+    WEIGHTS = "weights"
+    """Changes how weights are stored: quantization."""
+    COMPILE = "compile"
+    """Changes how the finished model is executed: compilation, graphs."""
+
+
+@dataclass(frozen=True)
+class Requires:
+    """What must be there, as plain data: the coordinator decides without importing torch."""
+
+    device: str | None = None
+    """``cpu`` or ``cuda``; None for any."""
+    gpus: int = 0
+    """How many GPUs of one host a trial takes."""
+    packages: tuple[str, ...] = ()
+    """Importable module names."""
+    tasks: tuple[str, ...] = ()
+    """Tasks the plugin knows (``causal-lm``, …); empty for all."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Analytic factors against the baseline; 1.0 means unchanged."""
+
+    weights_bytes: float = 1.0
+    flops: float = 1.0
+    memory_traffic: float = 1.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a transform may use besides the model. It lives in the bench process."""
+
+    device: Device
+    """Where the model is, and what that device can do."""
+    model_config: ModelConfig
+    """The model's ``config.json``."""
+    calibration: Sequence[Mapping[str, torch.Tensor]] = ()
+    """Batches of calibration text as keyword arguments of ``model.forward``: ``input_ids`` and
+    ``attention_mask``, each int64 ``[sequences, tokens]``. Never the evaluation text."""
+    seed: int = 0
+    """Seed for anything random."""
+    notes: list[str] = field(default_factory=list)
+    """Append what a person should know about this trial; stored and shown with it."""
+
+
+class Plugin:
+    """One optimization technique.
+
+    A subclass declares ``name`` and ``params``, has a docstring whose first line says in one
+    sentence what it does, and overrides only the hooks it needs. A plugin whose params are all
+    at their defaults is off: none of its hooks is called. Hooks are pure and small. ``check``
+    and ``estimate`` run in the coordinator and must not import heavy libraries; ``env`` runs
+    just before the bench process starts; all others run inside that process, where anything
+    they raise ends that one trial: ``Unsupported`` as unsupported, all else as crashed.
+    """
+
+    name: ClassVar[str]
+    """How studies and recipes name it: lower case, ``a-z0-9_``."""
+    params: ClassVar[Mapping[str, Param]]
+    """The search dimensions, in the order in which ``when`` may refer to them. Defaults do
+    nothing."""
+    requires: ClassVar[Requires] = Requires()
+    conflicts: ClassVar[tuple[str, ...]] = ()
+    """Plugins that can never be on together with this one; one side is enough."""
+    phase: ClassVar[Phase] = Phase.WEIGHTS
+    """When ``transform`` runs."""
+
+    def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
+        """Refuses what cannot work for this model on this device, before any trial.
+
+        Raises:
+            Unsupported: These params make no sense here, and why.
+        """
+
+    def env(self, params: Params) -> dict[str, str]:
+        """Environment variables of the bench process."""
+        return {}
+
+    def load_args(self, params: Params) -> dict[str, Any]:
+        """Keyword arguments for ``from_pretrained``; dtypes by name (``"bfloat16"``)."""
+        return {}
+
+    def transform(self, model: Any, params: Params, context: Context) -> Any:
+        """Changes the loaded model, in place or not.
+
+        Args:
+            model: A ``transformers.PreTrainedModel`` in eval mode on its device.
+            params: This plugin's active params.
+            context: Calibration text, device, seed.
+
+        Returns:
+            The model to go on with.
+        """
+        return model
+
+    def engine(self, model: Any, params: Params, context: Context) -> Any | None:
+        """Builds another engine around the transformed model; None keeps the torch engine."""
+        return None
+
+    def run_args(self, params: Params) -> dict[str, Any]:
+        """How the ready model is driven; the engine knows the keys (``batch_size``, ``cache``)."""
+        return {}
+
+    def estimate(self, params: Params, model_config: ModelConfig) -> Estimate:
+        """Analytic factors on weights bytes, FLOPs and memory traffic."""
+        return Estimate()

@@ -1,0 +1,190 @@
+"""One complete choice of plugins and values: canonical, hashable, in words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.errors import InputError, unknown_name
+from autotune.messages import RecipeDict
+from autotune.params import Param, Params, Scalar, Stage
+from autotune.plugin import Plugin
+
+
+def canonical_json(data: Any) -> str:
+    """The one JSON text of plain data: sorted keys, no spaces, no NaN."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_json(data: Any) -> str:
+    """SHA-256 of the canonical JSON of plain data, in hexadecimal."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Plugin → values, holding only plugins that are on, each with all its active params.
+
+    Build it with ``Recipe.of``; two recipes that mean the same are equal.
+    """
+
+    choices: tuple[tuple[str, tuple[tuple[str, Scalar], ...]], ...] = ()
+
+    @classmethod
+    def of(cls, given: Mapping[str, Params], plugins: Mapping[str, Plugin]) -> Recipe:
+        """Completes and checks a choice: fills defaults, drops inactive params and plugins
+        that are off.
+
+        Raises:
+            InputError: Unknown plugin, param or value, or two plugins that conflict.
+        """
+        completed = {
+            name: complete(plugins[name], values)
+            for name, values in given.items()
+            if _known(name, plugins)
+        }
+        on = {n: v for n, v in completed.items() if not is_off(plugins[n], v)}
+        _refuse_conflicts(on, plugins)
+        return cls.from_dict(on)
+
+    @classmethod
+    def from_dict(cls, on: Mapping[str, Params]) -> Recipe:
+        """A recipe from what ``to_dict`` gave: complete, and only plugins that are on."""
+        return cls(tuple((name, tuple(sorted(on[name].items()))) for name in sorted(on)))
+
+    def to_dict(self) -> RecipeDict:
+        """Plain data: plugin → params."""
+        return {name: dict(values) for name, values in self.choices}
+
+    @property
+    def key(self) -> str:
+        """Identity of the recipe: 16 hexadecimal digits."""
+        return sha256_json(self.to_dict())[:16]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether no plugin changes anything."""
+        return not self.choices
+
+    def __str__(self) -> str:
+        return describe(self.to_dict())
+
+
+def describe(recipe: Mapping[str, Params]) -> str:
+    """A recipe in words: ``batch 8 · quantize int8_weight_only``."""
+    if not recipe:
+        return "baseline"
+    parts = (
+        f"{name} {' '.join(_word(param, value) for param, value in _first_choice_first(values))}"
+        for name, values in recipe.items()
+    )
+    return " · ".join(parts)
+
+
+def _word(param: str, value: Scalar) -> str:
+    return value if isinstance(value, str) else f"{param}={value}"
+
+
+def _first_choice_first(values: Params) -> list[tuple[str, Scalar]]:
+    return sorted(values.items(), key=lambda item: (not isinstance(item[1], str), item[0]))
+
+
+def _known(name: str, plugins: Mapping[str, Plugin]) -> bool:
+    if name not in plugins:
+        raise InputError(unknown_name("plugin", name, plugins))
+    return True
+
+
+def complete(plugin: Plugin, given: Params) -> dict[str, Scalar]:
+    """Every active param of a plugin: the given values, and defaults for the rest.
+
+    Raises:
+        InputError: A param that the plugin does not have, or a value that it does not allow.
+    """
+    for name in given:
+        if name not in plugin.params:
+            raise InputError(unknown_name(f"param of plugin {plugin.name!r}", name, plugin.params))
+    values: dict[str, Scalar] = {}
+    for name, param in plugin.params.items():
+        if param.active(values):
+            values[name] = checked_value(plugin, name, given.get(name, param.default))
+    return values
+
+
+def checked_value(plugin: Plugin, name: str, value: Scalar) -> Scalar:
+    """The value itself, in the param's own type.
+
+    Raises:
+        InputError: The param does not allow it.
+    """
+    param = plugin.params[name]
+    if not param.contains(value):
+        where = f"value of {plugin.name}.{name}"
+        allowed = [str(v) for v in param.values()]
+        if isinstance(value, str):
+            raise InputError(unknown_name(where, value, allowed))
+        raise InputError(f"no {where} {value!r}; allowed: {param.describe()}")
+    return (
+        float(value) if isinstance(param.default, float) and not isinstance(value, str) else value
+    )
+
+
+def is_off(plugin: Plugin, values: Params) -> bool:
+    """Whether all active params are at their defaults."""
+    return all(value == plugin.params[name].default for name, value in values.items())
+
+
+def _refuse_conflicts(on: Mapping[str, Params], plugins: Mapping[str, Plugin]) -> None:
+    for name in on:
+        for other in plugins[name].conflicts:
+            if other in on:
+                raise InputError(
+                    f"plugins {name!r} and {other!r} conflict; switch one of them off"
+                )
+
+
+@dataclass(frozen=True)
+class RecipeKeys:
+    """The three identities that the factorization rests on (ARCHITECTURE.md, stages)."""
+
+    output_key: str
+    """Same numbers: accuracy is measured once per output_key."""
+    setup_key: str
+    """Same prepared process: load, transform and compile are paid once per setup_key."""
+    recipe_key: str
+
+
+def keys(recipe: Recipe, plugins: Mapping[str, Plugin], versions: Mapping[str, str]) -> RecipeKeys:
+    """Derives the keys from the stages of the params.
+
+    Args:
+        recipe: The recipe.
+        plugins: The declared plugins, by name.
+        versions: Version of the distribution of each plugin: new code is a new output.
+    """
+    chosen = recipe.to_dict()
+    output = _part(chosen, plugins, lambda p: p.changes_output)
+    setup = _part(chosen, plugins, lambda p: p.stage is not Stage.RUN)
+    used = {name: versions.get(name, "") for name in output}
+    return RecipeKeys(
+        output_key=sha256_json([output, used])[:16],
+        setup_key=sha256_json(setup)[:16],
+        recipe_key=recipe.key,
+    )
+
+
+def _part(chosen: RecipeDict, plugins: Mapping[str, Plugin], belongs: Any) -> RecipeDict:
+    """The plugins whose params that ``belongs`` accepts are not all at their defaults."""
+    part: RecipeDict = {}
+    for name, values in chosen.items():
+        mine = {k: v for k, v in values.items() if _accepts(plugins[name].params[k], belongs)}
+        if not is_off(plugins[name], mine):
+            part[name] = mine
+    return part
+
+
+def _accepts(param: Param, belongs: Any) -> bool:
+    return bool(belongs(param))

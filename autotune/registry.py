@@ -1,0 +1,139 @@
+"""Finds plugins by entry point and checks them at the door."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from autotune.errors import InputError, PluginError, unknown_name
+from autotune.params import Choice, Float, Int, Param, Scalar
+from autotune.plugin import Phase, Plugin
+
+GROUP = "autotune.plugins"
+"""The entry point group; each value is a module with a ``PLUGINS`` tuple of Plugin classes."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The plugins of this installation."""
+
+    plugins: Mapping[str, Plugin] = field(default_factory=dict)
+    distributions: Mapping[str, str] = field(default_factory=dict)
+    """Plugin name → ``distribution version`` that it came from."""
+
+    def get(self, name: str) -> Plugin:
+        """Looks a plugin up.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        if name not in self.plugins:
+            raise InputError(unknown_name("plugin", name, self.plugins))
+        return self.plugins[name]
+
+    def select(self, names: Iterable[str] | None) -> Registry:
+        """The registry cut down to some plugins; None keeps all."""
+        if names is None:
+            return self
+        chosen = {name: self.get(name) for name in names}
+        return Registry(chosen, {name: self.distributions[name] for name in chosen})
+
+
+@functools.cache
+def installed() -> Registry:
+    """Loads every plugin that an installed distribution offers.
+
+    Raises:
+        PluginError: One of them breaks the contract; names plugin and distribution.
+    """
+    plugins: dict[str, Plugin] = {}
+    distributions: dict[str, str] = {}
+    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.value):
+        source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+        for plugin in _offered(entry, source):
+            if plugin.name in plugins:
+                raise PluginError(
+                    f"two plugins are named {plugin.name!r}: one from "
+                    f"{distributions[plugin.name]}, one from {source}; uninstall one of them"
+                )
+            plugins[plugin.name] = plugin
+            distributions[plugin.name] = source
+    return Registry(dict(sorted(plugins.items())), distributions)
+
+
+def _offered(entry: importlib.metadata.EntryPoint, source: str) -> list[Plugin]:
+    try:
+        module = entry.load()
+    except Exception as error:
+        raise PluginError(
+            f"the plugins of {source} cannot be imported: {type(error).__name__}: {error}; "
+            f"repair or uninstall that distribution"
+        ) from error
+    if not isinstance(getattr(module, "PLUGINS", None), tuple):
+        raise PluginError(f"{entry.value} of {source} has no tuple named PLUGINS")
+    return [checked(offered, source) for offered in module.PLUGINS]
+
+
+def checked(offered: object, source: str) -> Plugin:
+    """Builds a plugin from its class, or refuses it.
+
+    Args:
+        offered: What a distribution's ``PLUGINS`` tuple holds.
+        source: The distribution, for the error.
+
+    Raises:
+        PluginError: It breaks the contract.
+    """
+    if not (isinstance(offered, type) and issubclass(offered, Plugin)):
+        raise PluginError(f"{offered!r} of {source} is not a subclass of autotune.Plugin")
+    problems = list(_problems(offered))
+    if problems:
+        name = getattr(offered, "name", offered.__name__)
+        raise PluginError(f"plugin {name!r} of {source} was refused: {'; '.join(problems)}")
+    return offered()
+
+
+def _problems(cls: type[Plugin]) -> Iterable[str]:
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        yield f"its name is {name!r}; expected lower case letters, digits and underscores"
+    if not (cls.__doc__ or "").strip() or cls.__doc__ == Plugin.__doc__:
+        yield "it has no docstring; its first line is what `autotune plugins list` shows"
+    if not isinstance(getattr(cls, "phase", None), Phase):
+        yield f"its phase is {cls.phase!r}; expected one of {', '.join(Phase)}"
+    params = getattr(cls, "params", None)
+    if not isinstance(params, Mapping) or not params:
+        yield "it declares no params"
+        return
+    earlier: list[str] = []
+    for key, param in params.items():
+        yield from _param_problems(key, param, {k: params[k] for k in earlier})
+        earlier.append(key)
+
+
+def _param_problems(key: str, param: object, earlier: Mapping[str, Param]) -> Iterable[str]:
+    if not isinstance(param, Choice | Int | Float):
+        yield f"param {key!r} is {param!r}; expected Choice, Int or Float"
+        return
+    values = param.values()
+    if not values:
+        yield f"param {key!r} has no values ({param.describe()})"
+    if not all(_serialisable(v) for v in (*values, param.default)):
+        yield f"param {key!r} has values that are not JSON scalars: {param.describe()}"
+    elif not param.contains(param.default):
+        yield f"the default {param.default!r} of {key!r} is not allowed ({param.describe()})"
+    for name in param.when:
+        if name not in earlier:
+            yield f"{key!r} depends on {name!r}, which is no earlier param of this plugin"
+
+
+def _serialisable(value: Scalar) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, str | int | float | bool)

@@ -1,0 +1,220 @@
+"""Plugins → the pool of feasible recipes, and the merging of what plugins contribute."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.device import Device
+from autotune.errors import InputError, PluginError, unknown_name
+from autotune.messages import RecipeDict
+from autotune.params import Params, Scalar
+from autotune.plugin import Plugin, Unsupported
+from autotune.recipe import Recipe, checked_value, is_off
+from autotune.registry import Registry
+
+POOL_LIMIT = 100_000
+"""A larger pool is replaced by a random sample of this size."""
+
+Restrictions = Mapping[str, Mapping[str, tuple[Scalar, ...]]]
+"""Values that a study allows: plugin → param → values; a param not named keeps all of its own."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Values of one plugin that cannot work here, and why."""
+
+    plugin: str
+    params: Params
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Every recipe that a study may try."""
+
+    recipes: tuple[Recipe, ...]
+    """Feasible, without duplicates, the baseline first."""
+    refusals: tuple[Refusal, ...]
+    combinations: int
+    """How many there were before a pool over ``POOL_LIMIT`` was cut down to a sample."""
+
+
+def missing(plugin: Plugin, task: str, device: Device) -> str:
+    """Why a plugin's requirements do not hold here; empty if they do."""
+    needs = plugin.requires
+    if needs.device and needs.device != device.kind:
+        return f"needs a {needs.device} device, this study runs on {device.kind}"
+    if needs.gpus and (device.kind != "cuda" or device.count < needs.gpus):
+        return f"needs {needs.gpus} GPUs on one host"
+    if needs.tasks and task not in needs.tasks:
+        return f"knows the tasks {', '.join(needs.tasks)}, not {task}"
+    for package in needs.packages:
+        if importlib.util.find_spec(package) is None:
+            return f"needs the package {package!r}: pip install {package}"
+    return ""
+
+
+def build_pool(
+    registry: Registry,
+    restrictions: Restrictions,
+    *,
+    task: str,
+    model_config: Mapping[str, Any],
+    device: Device,
+    seed: int,
+) -> Pool:
+    """Enumerates the recipes that can work.
+
+    Args:
+        registry: The plugins of the study.
+        restrictions: Values the study allows.
+        task: The model's task.
+        model_config: The model's ``config.json``.
+        device: Where the study runs.
+        seed: Draws the sample if there are more than ``POOL_LIMIT`` recipes.
+
+    Raises:
+        InputError: A restriction names an unknown param or value.
+        PluginError: A plugin's ``check`` raised something other than ``Unsupported``.
+    """
+    refusals: list[Refusal] = []
+    options: dict[str, list[dict[str, Scalar]]] = {}
+    for name, plugin in registry.plugins.items():
+        why_not = missing(plugin, task, device)
+        choices = list(variants(plugin, restrictions.get(name, {})))
+        on = [c for c in choices if not is_off(plugin, c)]
+        if why_not:
+            refusals.append(Refusal(name, {}, why_not))
+            on = []
+        feasible = [c for c in on if not _refused(plugin, c, model_config, device, refusals)]
+        options[name] = [{}, *feasible]
+    combinations = math.prod(len(choices) for choices in options.values())
+    chosen = _combine(options, combinations, seed)
+    conflicts = _conflicts(registry.plugins)
+    recipes = dict.fromkeys(r for r in chosen if _compatible(r, conflicts))
+    return Pool(tuple(recipes), tuple(refusals), combinations)
+
+
+def variants(
+    plugin: Plugin, allowed: Mapping[str, tuple[Scalar, ...]]
+) -> Iterator[dict[str, Scalar]]:
+    """Every combination of a plugin's own values, conditions respected."""
+    for name in allowed:
+        if name not in plugin.params:
+            raise InputError(unknown_name(f"param of plugin {plugin.name!r}", name, plugin.params))
+    values = {n: _allowed_values(plugin, n, allowed.get(n)) for n in plugin.params}
+
+    def extend(chosen: dict[str, Scalar], names: list[str]) -> Iterator[dict[str, Scalar]]:
+        if not names:
+            yield chosen
+            return
+        head, *rest = names
+        if not plugin.params[head].active(chosen):
+            yield from extend(chosen, rest)
+            return
+        for value in values[head]:
+            yield from extend({**chosen, head: value}, rest)
+
+    yield from extend({}, list(plugin.params))
+
+
+def _allowed_values(
+    plugin: Plugin, name: str, given: tuple[Scalar, ...] | None
+) -> tuple[Scalar, ...]:
+    if given is None:
+        return plugin.params[name].values()
+    if not given:
+        raise InputError(f"{plugin.name}.{name} allows no value; name at least one")
+    return tuple(dict.fromkeys(checked_value(plugin, name, value) for value in given))
+
+
+def _refused(
+    plugin: Plugin,
+    params: Params,
+    model_config: Mapping[str, Any],
+    device: Device,
+    refusals: list[Refusal],
+) -> bool:
+    try:
+        plugin.check(params, model_config, device)
+    except Unsupported as refusal:
+        refusals.append(Refusal(plugin.name, params, str(refusal)))
+        return True
+    except Exception as error:
+        raise PluginError(
+            f"plugin {plugin.name!r} failed in check({dict(params)}): "
+            f"{type(error).__name__}: {error}; only Unsupported may be raised there"
+        ) from error
+    return False
+
+
+_Part = tuple[str, tuple[tuple[str, Scalar], ...]]
+"""One plugin's share of a recipe."""
+
+
+def _part(name: str, values: Params) -> _Part:
+    return name, tuple(sorted(values.items()))
+
+
+def _combine(
+    options: Mapping[str, Sequence[Params]], combinations: int, seed: int
+) -> Iterator[Recipe]:
+    """Recipes of all combinations, or the baseline and a random sample of them."""
+    parts = [[_part(name, values) for values in options[name]] for name in sorted(options)]
+    if combinations <= POOL_LIMIT:
+        for combination in itertools.product(*parts):
+            yield Recipe(tuple(part for part in combination if part[1]))
+        return
+    yield Recipe()
+    draw = random.Random(seed)
+    for _ in range(POOL_LIMIT - 1):
+        drawn = [draw.choice(choices) for choices in parts]
+        yield Recipe(tuple(part for part in drawn if part[1]))
+
+
+def _conflicts(plugins: Mapping[str, Plugin]) -> list[frozenset[str]]:
+    """Pairs that can never be on together; one side's declaration is enough."""
+    return [frozenset((a, b)) for a in plugins for b in plugins[a].conflicts if b in plugins]
+
+
+def _compatible(recipe: Recipe, conflicts: Sequence[frozenset[str]]) -> bool:
+    if not conflicts:
+        return True
+    on = {name for name, _ in recipe.choices}
+    return not any(pair <= on for pair in conflicts)
+
+
+def merge(
+    recipe: RecipeDict,
+    plugins: Mapping[str, Plugin],
+    contribution: Callable[[Plugin, Params], Mapping[str, Any]],
+    what: str,
+) -> dict[str, Any]:
+    """Joins what each plugin of a recipe contributes.
+
+    Args:
+        recipe: Plugin → params.
+        plugins: The plugins by name.
+        contribution: Asks one plugin, e.g. ``lambda p, v: p.load_args(v)``.
+        what: Name of the hook, for the error.
+
+    Raises:
+        Unsupported: Two plugins set the same key to different values; names both.
+    """
+    merged: dict[str, Any] = {}
+    owner: dict[str, str] = {}
+    for name, params in recipe.items():
+        for key, value in contribution(plugins[name], params).items():
+            if key in merged and merged[key] != value:
+                raise Unsupported(
+                    f"plugins {owner[key]!r} and {name!r} both set {what} {key!r}: "
+                    f"{merged[key]!r} and {value!r}"
+                )
+            merged[key], owner[key] = value, name
+    return merged

@@ -1,0 +1,66 @@
+"""Intervals that hold without assuming a normal distribution, and paired ratios."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width_ratio(self) -> float:
+        """Half the interval's width relative to the value."""
+        return math.inf if self.value == 0 else (self.high - self.low) / 2 / abs(self.value)
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """The median with its order-statistic 95 % interval (``scipy.stats.quantile_test``).
+
+    Fewer than six values have no such interval; then the whole range is returned.
+    """
+    from scipy.stats import quantile_test
+
+    middle, n = statistics.median(values), len(values)
+    if n < 6:
+        return Interval(middle, min(values), max(values), n)
+    found: Any = quantile_test(values, p=0.5).confidence_interval(confidence_level=0.95)
+    return Interval(middle, float(found.low), float(found.high), n)
+
+
+def paired_ratio(candidate: Sequence[float], reference: Sequence[float]) -> Interval:
+    """The median of paired ratios candidate/reference, on a log scale.
+
+    Args:
+        candidate: Positive values, one per pair.
+        reference: The value measured beside each of them.
+    """
+    logs = [math.log(c / r) for c, r in zip(candidate, reference, strict=True)]
+    middle = median_interval(logs)
+    return Interval(math.exp(middle.value), math.exp(middle.low), math.exp(middle.high), middle.n)
+
+
+def clustered_mean(cluster_means: Sequence[float]) -> Interval:
+    """The mean over clusters of equal size with its Student-t 95 % interval.
+
+    Positions of one text chunk are not independent; chunks nearly are.
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    n = len(cluster_means)
+    mean = float(np.mean(cluster_means))
+    if n < 2:
+        return Interval(mean, mean, mean, n)
+    error = float(np.std(cluster_means, ddof=1)) / math.sqrt(n) * float(t.ppf(0.975, n - 1))
+    return Interval(mean, mean - error, mean + error, n)
