@@ -1,0 +1,1 @@
+"""One file per command; parsing and printing only."""

@@ -1,0 +1,1 @@
+"""The small language model that autotune trains for itself."""

@@ -1,0 +1,1 @@
+"""What is run: the model, its task, prompts and texts."""

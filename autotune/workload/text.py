@@ -1,0 +1,123 @@
+"""The texts that accuracy is scored on and that plugins may look at."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from pathlib import Path
+
+from autotune.config import WorkloadFile
+from autotune.errors import InputError
+from autotune.messages import ModelRef, Workload
+
+
+def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
+    """Finds the texts, checks that there is enough of them, and hashes them.
+
+    Raises:
+        InputError: A file is missing, not UTF-8, too short, or both are the same text.
+    """
+    evaluation = _file(given.evaluation_text, "evaluation")
+    calibration = _file(given.calibration_text, "calibration")
+    texts = {path: _read(path) for path in (evaluation, calibration)}
+    _check_disjoint(evaluation, calibration, texts)
+    limit = _check_lengths(given, model)
+    _check_size(evaluation, texts[evaluation], needed_tokens(given), model)
+    _check_size(calibration, texts[calibration], given.prompt_tokens, model)
+    return Workload(
+        prompt_tokens=given.prompt_tokens,
+        new_tokens=given.new_tokens,
+        evaluation_text=str(evaluation),
+        evaluation_sha256=_sha256(texts[evaluation]),
+        calibration_text=str(calibration),
+        calibration_sha256=_sha256(texts[calibration]),
+        evaluation_positions=given.evaluation_positions,
+        evaluation_window_tokens=min(given.evaluation_window_tokens, limit),
+        calibration_sequences=given.calibration_sequences,
+        seed=seed,
+    )
+
+
+def needed_tokens(given: WorkloadFile) -> int:
+    """Tokens of evaluation text that a study needs: each window scores all but its first."""
+    window = given.evaluation_window_tokens
+    windows = -(-given.evaluation_positions // (window - 1))
+    return max(windows * window, given.prompt_tokens)
+
+
+def _file(given: str | None, kind: str) -> Path:
+    if given is not None:
+        return Path(given).expanduser().resolve()
+    shipped = importlib.resources.files("autotune.workload") / "texts" / f"{kind}.txt"
+    return Path(str(shipped))
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the text file {path} as UTF-8: {error}") from error
+    if not text.strip():
+        raise InputError(f"the text file {path} is empty; give a file of ordinary text")
+    return text
+
+
+def _check_disjoint(evaluation: Path, calibration: Path, texts: dict[Path, str]) -> None:
+    shared = _paragraphs(texts[evaluation]) & _paragraphs(texts[calibration])
+    if shared:
+        raise InputError(
+            f"calibration text {calibration} and evaluation text {evaluation} share "
+            f"{len(shared)} paragraphs (the first: {min(shared)[:60]!r}); accuracy would be "
+            "measured on text that plugins were fitted to: give different texts"
+        )
+
+
+def _paragraphs(text: str) -> set[str]:
+    """Hashing-free comparison of paragraphs long enough not to coincide by chance."""
+    blocks = (" ".join(block.split()) for block in text.split("\n\n"))
+    return {block for block in blocks if len(block) >= 40}
+
+
+def _check_lengths(given: WorkloadFile, model: ModelRef) -> int:
+    from autotune.workload.model import read_config
+
+    config = read_config(Path(model.path))
+    limit = int(config.get("max_position_embeddings") or 1 << 30)
+    generates = model.task == "causal-lm"
+    wanted = given.prompt_tokens + (given.new_tokens if generates else 0)
+    if wanted > limit:
+        what = "prompt_tokens + new_tokens" if generates else "prompt_tokens"
+        raise InputError(
+            f"{what} = {wanted} is more than the {limit} positions that the model has; "
+            "lower them in the study's workload"
+        )
+    return limit
+
+
+def _check_size(path: Path, text: str, needed: int, model: ModelRef) -> None:
+    tokens = _count_tokens(text, model)
+    if tokens < needed:
+        raise InputError(
+            f"the text file {path} is too short: {tokens} tokens, {needed} needed; give a longer "
+            "text or lower workload.evaluation_positions"
+        )
+
+
+def _count_tokens(text: str, model: ModelRef) -> int:
+    """Tokens by the model's own fast tokenizer; else bytes, which no tokenizer exceeds by far."""
+    file = Path(model.path) / "tokenizer.json"
+    if not file.is_file():
+        return len(text.encode())
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises plain Exception for a file that it cannot read
+        raise InputError(f"{file} is broken: {error}; copy or download it again") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
