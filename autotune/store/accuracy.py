@@ -1,0 +1,37 @@
+"""Accuracy that is measured once and reused by every study."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from autotune.messages import Metrics
+from autotune.store import rows
+from autotune.store.tables import AccuracyRow, now
+
+
+@dataclass(frozen=True)
+class AccuracyKey:
+    """All that accuracy depends on."""
+
+    model_fingerprint: str
+    output_key: str
+    evaluation_key: str
+    environment_key: str
+
+
+def find(session: Session, key: AccuracyKey) -> Metrics | None:
+    """What was measured for this key."""
+    data = session.scalar(select(AccuracyRow.metrics).filter_by(**asdict(key)))
+    return None if data is None else rows.accuracy_metrics(data)
+
+
+def add(session: Session, key: AccuracyKey, metrics: Metrics) -> None:
+    """Keeps metrics; the first to come stays."""
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    insert = sqlite.insert(AccuracyRow) if on_sqlite else postgresql.insert(AccuracyRow)
+    columns = {**asdict(key), "metrics": rows.accuracy_json(metrics), "created_at": now()}
+    session.execute(insert.values(**columns).on_conflict_do_nothing())

@@ -1,0 +1,130 @@
+"""Connections: the URL, the SQLite settings, and database errors in words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+
+from autotune.errors import StoreError
+
+ALLOWED = "sqlite:///file.db or postgresql://user@host/database"
+_WRITE = "autotune_write"
+
+_SQLITE_WORDS = {
+    "locked": "is locked by another process; stop that process, or wait for it and try again",
+    "not a database": "is not an SQLite database; use another --database",
+    "malformed": "is damaged; restore a copy, or use another --database",
+    "readonly": "is read-only; change its permissions, or use another --database",
+    "unable to open": "cannot be opened or created: its directory is read-only or is none; "
+    "use another --database",
+    "is full": "cannot grow: the disk is full; free some space and resume the study",
+}
+
+
+def parse_url(text: str) -> URL:
+    """Reads a database URL; ``postgresql://`` means the psycopg driver.
+
+    Raises:
+        StoreError: It is no URL, or names a kind of database that autotune does not use.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise StoreError(f"not a database URL: {text!r}; allowed: {ALLOWED}") from error
+    if url.drivername in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise StoreError(f"no database driver named {url.drivername!r}; allowed: {ALLOWED}")
+    return url
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of an SQLite URL; None for a server or a database in memory."""
+    in_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(str(url.database)) if in_file else None
+
+
+def words(url: URL) -> str:
+    """A database's name for a person, without its password."""
+    file = sqlite_file(url)
+    return str(file) if file else url.render_as_string(hide_password=True)
+
+
+def connect(url: URL, busy_timeout_seconds: float) -> Engine:
+    """Makes an engine; nothing is opened yet.
+
+    Raises:
+        StoreError: The driver's package is missing.
+    """
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": busy_timeout_seconds})
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"{words(url)} needs the package {error.name!r}: pip install 'psycopg[binary]'"
+        ) from error
+
+
+def for_writing(engine: Engine) -> Engine:
+    """The same engine, whose transactions take SQLite's write lock at once.
+
+    A transaction that reads first and writes later fails at once, without waiting, when another
+    process has written in between.
+    """
+    return engine.execution_options(**{_WRITE: True})
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turns database errors into StoreError; broken uniqueness is left to the caller.
+
+    Raises:
+        StoreError: Any other error of the database or its driver.
+    """
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, sqlite3.Error) as error:
+        raise StoreError(_explanation(url, error)) from error
+
+
+def _explanation(url: URL, error: Exception) -> str:
+    cause = " ".join(str(getattr(error, "orig", None) or error).split())
+    if url.get_backend_name() == "sqlite":
+        for part, meaning in _SQLITE_WORDS.items():
+            if part in cause:
+                return f"database {words(url)} {meaning}"
+        return f"database {words(url)} cannot be used: {cause}"
+    return (
+        f"database {words(url)} is unreachable or refuses: {cause}; "
+        "check that the server runs and that --database is right"
+    )
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    try:
+        # The driver's own idea of when to begin would undo _begin_sqlite.
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys=ON")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

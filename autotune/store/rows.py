@@ -1,0 +1,98 @@
+"""Rows to records and results to rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.messages import BlockPair, Measurement, Metrics, TrialResult
+from autotune.store.records import StudyRecord, TrialRecord, TrialState
+from autotune.store.tables import MeasurementRow, StudyRow, TrialRow
+
+Columns = dict[str, Any]
+
+
+def study_record(row: StudyRow) -> StudyRecord:
+    """A study as its readers see it."""
+    return StudyRecord(**{name: getattr(row, name) for name in StudyRecord.model_fields})
+
+
+def trial_record(
+    study: str, row: TrialRow, metrics: Metrics, blocks: list[Columns]
+) -> TrialRecord:
+    """A trial as its readers see it."""
+    copied = set(TrialRecord.model_fields) - {"study", "result"}
+    return TrialRecord(
+        study=study,
+        result=_result(row, metrics, blocks) if row.state == TrialState.FINISHED else None,
+        **{name: getattr(row, name) for name in copied},
+    )
+
+
+def _result(row: TrialRow, metrics: Metrics, blocks: list[Columns]) -> TrialResult:
+    copied = set(TrialResult.model_fields) - {"metrics", "blocks"}
+    return TrialResult(
+        metrics=metrics,
+        blocks=tuple(BlockPair(**pair) for pair in blocks),
+        **{name: getattr(row, name) for name in copied},
+    )
+
+
+def measurement(row: MeasurementRow) -> Measurement:
+    """A measurement as the meters gave it."""
+    return Measurement(**{name: getattr(row, name) for name in Measurement.model_fields})
+
+
+def trial_columns(result: TrialResult) -> Columns:
+    """The columns of a result's trial."""
+    columns = result.model_dump(mode="json", exclude={"number", "metrics", "blocks"})
+    return {**_clean(columns), "phase_seconds": _finite(result.phase_seconds)}
+
+
+def measurement_columns(trial_id: int, metrics: Metrics) -> list[Columns]:
+    """The columns of a result's measurements, one row per metric."""
+    return [
+        {"trial_id": trial_id, "metric": name, **_clean(value.model_dump())}
+        for name, value in metrics.items()
+    ]
+
+
+def block_columns(pairs: tuple[BlockPair, ...]) -> list[Columns]:
+    """The block pairs as plain data."""
+    return [
+        {
+            "candidate": _finite(pair.candidate),
+            "reference": _finite(pair.reference),
+            "candidate_first": pair.candidate_first,
+        }
+        for pair in pairs
+    ]
+
+
+def accuracy_json(metrics: Metrics) -> Columns:
+    """Measurements as plain data."""
+    return {name: _clean(value.model_dump()) for name, value in metrics.items()}
+
+
+def accuracy_metrics(data: Mapping[str, Any]) -> Metrics:
+    """The reverse of ``accuracy_json``."""
+    return {name: Measurement(**value) for name, value in data.items()}
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _clean(data: Any) -> Any:
+    """What every database can hold: text without NUL or half characters, finite numbers.
+
+    A child's log may hold any bytes; PostgreSQL refuses them, and the result would be lost.
+    """
+    if isinstance(data, str):
+        return data.replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(data, dict):
+        return {name: _clean(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_clean(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

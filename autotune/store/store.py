@@ -1,0 +1,249 @@
+"""The store: every question that the rest of autotune asks the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from autotune.errors import InputError, StoreError
+from autotune.messages import Metrics, RecipeDict, TrialResult
+from autotune.recipe import RecipeKeys
+from autotune.store import accuracy, rows, trials
+from autotune.store.accuracy import AccuracyKey
+from autotune.store.database import connect, explained, for_writing, parse_url, sqlite_file, words
+from autotune.store.migrate import revision, upgrade
+from autotune.store.records import StudyRecord, StudyState, TrialRecord
+from autotune.store.studies import new_study, outcome_counts, study_row
+from autotune.store.tables import StudyRow, TrialRow, now
+
+
+class Store:
+    """One database. Open it with ``Store.open``; use it in any thread, never across a fork.
+
+    Every method is one transaction: a process that dies leaves the call done or not begun.
+    Every method may raise StoreError (the database cannot be used).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = for_writing(engine)
+
+    @classmethod
+    def open(cls, url: str, *, busy_timeout_seconds: float = 30.0) -> Self:
+        """Opens a database, creating or upgrading its tables.
+
+        Args:
+            url: ``sqlite:///file.db`` or ``postgresql://user@host/database``.
+            busy_timeout_seconds: How long to wait for another process's SQLite lock.
+
+        Raises:
+            StoreError: It cannot be used; the message says why and what to do.
+        """
+        parsed = parse_url(url)
+        file = sqlite_file(parsed)
+        if file is not None and not file.parent.is_dir():
+            raise StoreError(f"no directory {file.parent} for the database; make it first")
+        store = cls(connect(parsed, busy_timeout_seconds))
+        try:
+            with explained(parsed):
+                upgrade(store._engine)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open_existing(cls, url: str, *, busy_timeout_seconds: float = 30.0) -> Self:
+        """Opens a database for a command that reads; never creates one.
+
+        Raises:
+            InputError: There is none, or it holds nothing of autotune.
+            StoreError: It cannot be used.
+        """
+        parsed = parse_url(url)
+        file = sqlite_file(parsed)
+        hint = "'autotune search' makes one; or give the right --database"
+        if file is not None and not file.is_file():
+            raise InputError(f"no database {file}; {hint}")
+        engine = connect(parsed, busy_timeout_seconds)
+        try:
+            with explained(parsed), engine.connect() as connection:
+                if revision(connection) is None:
+                    raise InputError(f"no studies of autotune in {words(parsed)}; {hint}")
+        finally:
+            engine.dispose()
+        return cls.open(url, busy_timeout_seconds=busy_timeout_seconds)
+
+    def close(self) -> None:
+        """Closes all connections; the store may not be used any more."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        with explained(self._engine.url), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with explained(self._engine.url), Session(self._writing) as session, session.begin():
+            yield session
+
+    def create_study(
+        self,
+        name: str,
+        definition: dict[str, Any],
+        objectives: Sequence[str],
+        constraints: Sequence[str],
+        environment: dict[str, str],
+    ) -> StudyRecord:
+        """Begins a study, in state ``running``.
+
+        Raises:
+            InputError: There is one of that name.
+        """
+        row = new_study(name, definition, list(objectives), list(constraints), environment)
+        try:
+            with self._write() as session:
+                session.add(row)
+                session.flush()
+                return rows.study_record(row)
+        except IntegrityError as error:
+            raise InputError(
+                f"a study named {name!r} exists; go on with --resume, or choose another name"
+            ) from error
+
+    def find_study(self, name: str) -> StudyRecord | None:
+        """The study of that name, if there is one."""
+        with self._read() as session:
+            row = session.scalar(select(StudyRow).where(StudyRow.name == name))
+            return None if row is None else rows.study_record(row)
+
+    def study(self, name: str) -> StudyRecord:
+        """The study of that name.
+
+        Raises:
+            InputError: There is none; names the nearest.
+        """
+        with self._read() as session:
+            return rows.study_record(study_row(session, name))
+
+    def studies(self) -> list[StudyRecord]:
+        """All studies, oldest first."""
+        with self._read() as session:
+            return [
+                rows.study_record(r)
+                for r in session.scalars(select(StudyRow).order_by(StudyRow.id))
+            ]
+
+    def outcome_counts(self) -> dict[str, dict[str, int]]:
+        """Study → outcome (or ``running``) → how many trials."""
+        with self._read() as session:
+            return outcome_counts(session)
+
+    def update_study(
+        self,
+        name: str,
+        *,
+        state: StudyState | None = None,
+        convergence_reason: str | None = None,
+        notes: Sequence[str] | None = None,
+        objectives: Sequence[str] | None = None,
+    ) -> None:
+        """Changes what is given, and leaves what is None."""
+        given = {
+            "state": None if state is None else state.value,
+            "convergence_reason": convergence_reason,
+            "notes": None if notes is None else list(notes),
+            "objectives": None if objectives is None else list(objectives),
+        }
+        changed = {name: value for name, value in given.items() if value is not None}
+        with self._write() as session:
+            row = study_row(session, name)
+            for column, value in {**changed, "updated_at": now()}.items():
+                setattr(row, column, value)
+
+    def delete_study(self, name: str) -> None:
+        """Removes a study and its trials; accuracy stays, other studies reuse it."""
+        with self._write() as session:
+            row = study_row(session, name)
+            session.execute(delete(StudyRow).where(StudyRow.id == row.id))
+
+    def start_trial(self, study: str, number: int, recipe: RecipeDict, keys: RecipeKeys) -> None:
+        """Records that a trial runs; the same number again is one more attempt.
+
+        A finished trial stays as it is.
+
+        Raises:
+            StoreError: The recipe is another trial's, or the number is another recipe's.
+        """
+        try:
+            with self._write() as session:
+                trials.start(session, study_row(session, study), number, recipe, keys)
+        except IntegrityError as error:
+            raise StoreError(
+                f"trial {number} of study {study!r} has the recipe of an earlier trial"
+            ) from error
+
+    def finish_trial(self, study: str, result: TrialResult) -> bool:
+        """Stores a result, all of it or nothing.
+
+        Returns:
+            False if the trial was finished before; nothing changes then.
+
+        Raises:
+            StoreError: The trial was never started.
+        """
+        with self._write() as session:
+            return trials.finish(session, study_row(session, study), result)
+
+    def trials(self, study: str) -> list[TrialRecord]:
+        """All trials of a study, by number."""
+        with self._read() as session:
+            return trials.trial_records(session, study_row(session, study))
+
+    def trial(self, study: str, number: int) -> TrialRecord:
+        """One trial.
+
+        Raises:
+            InputError: The study has none of that number.
+        """
+        with self._read() as session:
+            row = study_row(session, study)
+            found = trials.trial_records(session, row, TrialRow.number == number)
+        if not found:
+            raise InputError(
+                f"study {study!r} has no trial {number}; 'autotune pareto' lists the best ones"
+            )
+        return found[0]
+
+    def known_accuracy(
+        self, model_fingerprint: str, output_key: str, evaluation_key: str, environment_key: str
+    ) -> Metrics | None:
+        """Accuracy measured before, in any study; None if it was not."""
+        key = AccuracyKey(model_fingerprint, output_key, evaluation_key, environment_key)
+        with self._read() as session:
+            return accuracy.find(session, key)
+
+    def save_accuracy(
+        self,
+        model_fingerprint: str,
+        output_key: str,
+        evaluation_key: str,
+        environment_key: str,
+        metrics: Metrics,
+    ) -> None:
+        """Keeps accuracy for ever; what is already known stays."""
+        key = AccuracyKey(model_fingerprint, output_key, evaluation_key, environment_key)
+        with self._write() as session:
+            accuracy.add(session, key, metrics)

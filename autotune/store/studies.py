@@ -1,0 +1,64 @@
+"""Queries about studies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from autotune.errors import InputError, unknown_name
+from autotune.recipe import sha256_json
+from autotune.store.records import StudyState, TrialState
+from autotune.store.tables import StudyRow, TrialRow, now
+
+
+def study_row(session: Session, name: str) -> StudyRow:
+    """The study of that name.
+
+    Raises:
+        InputError: There is none; says what there is.
+    """
+    row = session.scalar(select(StudyRow).where(StudyRow.name == name))
+    if row is None:
+        raise InputError(unknown_name("study", name, session.scalars(select(StudyRow.name))))
+    return row
+
+
+def outcome_counts(session: Session) -> dict[str, dict[str, int]]:
+    """Study → outcome (or ``running``) → how many trials."""
+    query = (
+        select(StudyRow.name, TrialRow.outcome, func.count(TrialRow.id))
+        .join(TrialRow, isouter=True)
+        .group_by(StudyRow.name, TrialRow.outcome)
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for name, outcome, count in session.execute(query):
+        study = counts.setdefault(name, {})
+        if count:
+            study[outcome or TrialState.RUNNING.value] = count
+    return counts
+
+
+def new_study(
+    name: str,
+    definition: dict[str, Any],
+    objectives: list[str],
+    constraints: list[str],
+    environment: dict[str, str],
+) -> StudyRow:
+    """A study that has just begun."""
+    begun = now()
+    return StudyRow(
+        name=name,
+        state=StudyState.RUNNING.value,
+        definition=definition,
+        definition_sha256=sha256_json(definition),
+        objectives=objectives,
+        constraints=constraints,
+        environment=environment,
+        notes=[],
+        convergence_reason="",
+        created_at=begun,
+        updated_at=begun,
+    )

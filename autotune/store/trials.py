@@ -1,0 +1,120 @@
+"""Queries about trials: a fixed number of them, however many trials there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from autotune.errors import StoreError
+from autotune.messages import Metrics, RecipeDict, TrialResult
+from autotune.recipe import RecipeKeys
+from autotune.store import rows
+from autotune.store.records import TrialRecord, TrialState
+from autotune.store.tables import BlocksRow, MeasurementRow, StudyRow, TrialRow, now
+
+
+def trial_row(session: Session, study_id: int, number: int) -> TrialRow | None:
+    """One trial's row."""
+    return session.scalar(
+        select(TrialRow).where(TrialRow.study_id == study_id, TrialRow.number == number)
+    )
+
+
+def trial_records(session: Session, study: StudyRow, *only: Any) -> list[TrialRecord]:
+    """Trials of a study by number, complete, in three queries.
+
+    Args:
+        session: An open session.
+        study: The study.
+        *only: Further conditions on ``TrialRow``.
+    """
+    wanted = (TrialRow.study_id == study.id, *only)
+    found = session.scalars(select(TrialRow).where(*wanted).order_by(TrialRow.number)).all()
+    metrics = _metrics(session, wanted)
+    blocks = _blocks(session, wanted)
+    return [
+        rows.trial_record(study.name, row, metrics.get(row.id, {}), blocks.get(row.id, []))
+        for row in found
+    ]
+
+
+def _metrics(session: Session, wanted: Sequence[Any]) -> dict[int, Metrics]:
+    found: dict[int, Metrics] = {}
+    query = select(MeasurementRow).join(TrialRow).where(*wanted).order_by(MeasurementRow.id)
+    for row in session.scalars(query):
+        found.setdefault(row.trial_id, {})[row.metric] = rows.measurement(row)
+    return found
+
+
+def _blocks(session: Session, wanted: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:
+    query = select(BlocksRow).join(TrialRow).where(*wanted)
+    return {row.trial_id: row.pairs for row in session.scalars(query)}
+
+
+def start(
+    session: Session, study: StudyRow, number: int, recipe: RecipeDict, keys: RecipeKeys
+) -> None:
+    """Adds a trial, or one more attempt to a running one.
+
+    Raises:
+        StoreError: The number is another recipe's.
+    """
+    row = trial_row(session, study.id, number)
+    if row is None:
+        session.add(_new_trial(study.id, number, recipe, keys))
+    elif row.recipe_key != keys.recipe_key:
+        raise StoreError(f"trial {number} of study {study.name!r} has another recipe")
+    elif row.state == TrialState.RUNNING:
+        row.attempts += 1
+        row.started_at = now()
+
+
+def _new_trial(study_id: int, number: int, recipe: RecipeDict, keys: RecipeKeys) -> TrialRow:
+    return TrialRow(
+        study_id=study_id,
+        number=number,
+        state=TrialState.RUNNING.value,
+        recipe=recipe,
+        recipe_key=keys.recipe_key,
+        setup_key=keys.setup_key,
+        output_key=keys.output_key,
+        attempts=1,
+        started_at=now(),
+    )
+
+
+def finish(session: Session, study: StudyRow, result: TrialResult) -> bool:
+    """Adds a result to a running trial; False where it has one.
+
+    Raises:
+        StoreError: The trial was never started.
+    """
+    # The update itself decides between two processes: only one finds the trial running.
+    trial_id = session.scalar(
+        update(TrialRow)
+        .where(
+            TrialRow.study_id == study.id,
+            TrialRow.number == result.number,
+            TrialRow.state == TrialState.RUNNING.value,
+        )
+        .values(state=TrialState.FINISHED.value, finished_at=now(), **rows.trial_columns(result))
+        .returning(TrialRow.id)
+    )
+    if trial_id is None:
+        if trial_row(session, study.id, result.number) is None:
+            raise StoreError(f"study {study.name!r} never started trial {result.number}")
+        return False
+    _add_numbers(session, trial_id, result)
+    study.updated_at = now()
+    return True
+
+
+def _add_numbers(session: Session, trial_id: int, result: TrialResult) -> None:
+    measurements = rows.measurement_columns(trial_id, result.metrics)
+    if measurements:
+        session.execute(insert(MeasurementRow), measurements)
+    if result.blocks:
+        session.add(BlocksRow(trial_id=trial_id, pairs=rows.block_columns(result.blocks)))
