@@ -1,0 +1,27 @@
+"""The front: which trials no other beats beyond noise, how far it reaches, which to take."""
+
+from autotune.front.dominance import FrontPoint, dominates, front
+from autotune.front.hypervolume import (
+    Axis,
+    HypervolumeScale,
+    bounds_of,
+    hypervolume,
+    hypervolume_history,
+)
+from autotune.front.picks import PICKS, picks
+from autotune.front.words import against_baseline, ratio_to_baseline
+
+__all__ = [
+    "PICKS",
+    "Axis",
+    "FrontPoint",
+    "HypervolumeScale",
+    "against_baseline",
+    "bounds_of",
+    "dominates",
+    "front",
+    "hypervolume",
+    "hypervolume_history",
+    "picks",
+    "ratio_to_baseline",
+]

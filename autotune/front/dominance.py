@@ -1,0 +1,132 @@
+"""Dominance that noise cannot fake.
+
+``a`` dominates ``b`` if a's values are at least as good on every objective, and on at least one
+a is better beyond noise: the 95 % intervals do not overlap, and the values differ by more than
+the metric's resolution. That is plain dominance with a further condition, so it has no cycles,
+and the front it leaves contains the plain front.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autotune.messages import Measurement, Metrics, RecipeDict
+from autotune.metrics import Direction, metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_WORST = math.inf
+_CHUNK_POINTS = 256
+"""Points compared with all others at once: 256 x 10,000 truth values stay in the cache."""
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One measured trial, as the front sees it."""
+
+    number: int
+    recipe: RecipeDict
+    metrics: Metrics
+    feasible: bool = True
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its recipe changes nothing."""
+        return not self.recipe
+
+    def value(self, name: str) -> float | None:
+        """The value of a metric; None where it was not measured."""
+        found = self.metrics.get(name)
+        return None if found is None else found.value
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """One metric of one point, turned so that less is better; not measured is the worst."""
+
+    value: float = _WORST
+    low: float = _WORST
+    high: float = _WORST
+    bar: float = _WORST
+    """Another value must lie below this to be better beyond the metric's resolution."""
+
+
+def _cost(name: str, metrics: Metrics) -> _Cost:
+    measured = metrics.get(name)
+    if measured is None or measured.value is None or not math.isfinite(measured.value):
+        return _Cost()
+    kind = metric(name)
+    low, high = _ends(measured, measured.value)
+    if kind.direction is Direction.MAXIMIZE:
+        value, low, high = -measured.value, -high, -low
+    else:
+        value = measured.value
+    return _Cost(
+        value, low, high, value - max(kind.resolution, kind.resolution_ratio * abs(value))
+    )
+
+
+def _ends(measured: Measurement, value: float) -> tuple[float, float]:
+    low, high = measured.low, measured.high
+    return (value if low is None else low, value if high is None else high)
+
+
+def _beyond_noise(a: _Cost, b: _Cost) -> bool:
+    return a.high < b.low and a.value < b.bar
+
+
+def dominates(a: Metrics, b: Metrics, objectives: Sequence[str]) -> bool:
+    """Whether ``a`` beats ``b`` beyond noise.
+
+    Args:
+        a: Metrics of one trial; an objective that is null or missing counts as the worst value.
+        b: Metrics of the other.
+        objectives: Names of metrics.
+
+    Returns:
+        True if a is at least as good on every objective by value, and better on at least one
+        beyond its 95 % interval and its resolution (a fraction of b's value, or a step).
+    """
+    pairs = [(_cost(name, a), _cost(name, b)) for name in objectives]
+    at_least_as_good = all(mine.value <= other.value for mine, other in pairs)
+    return at_least_as_good and any(_beyond_noise(mine, other) for mine, other in pairs)
+
+
+def front(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[FrontPoint]:
+    """The feasible points that no feasible point dominates beyond noise, in the given order.
+
+    Args:
+        points: Measured trials; infeasible ones are left out and dominate nothing.
+        objectives: Names of metrics.
+    """
+    feasible = [point for point in points if point.feasible]
+    if not feasible or not objectives:
+        return feasible
+    beaten = _beaten(feasible, objectives)
+    return [point for point, out in zip(feasible, beaten, strict=True) if not out]
+
+
+def _beaten(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray[np.bool_]:
+    """Which points another one dominates: every chunk of points against all of them."""
+    import numpy as np
+
+    costs = [[_cost(name, point.metrics) for point in points] for name in objectives]
+    value, low, high, bar = (
+        np.array([[getattr(cost, part) for cost in row] for row in costs])
+        for part in ("value", "low", "high", "bar")
+    )
+    beaten = np.zeros(len(points), dtype=bool)
+    for start in range(0, len(points), _CHUNK_POINTS):
+        mine = slice(start, start + _CHUNK_POINTS)
+        at_least_as_good = np.ones((value[0, mine].size, len(points)), dtype=bool)
+        better = np.zeros_like(at_least_as_good)
+        for k in range(len(objectives)):
+            at_least_as_good &= value[k] <= value[k, mine, None]
+            better |= (high[k] < low[k, mine, None]) & (value[k] < bar[k, mine, None])
+        beaten[mine] = (at_least_as_good & better).any(axis=1)
+    return beaten

@@ -1,0 +1,76 @@
+"""A trial against the baseline, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.messages import Measurement, Metrics
+from autotune.metrics import Direction, Family, Metric, metric
+
+MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def against_baseline(metrics: Metrics, baseline: Metrics, objectives: Sequence[str]) -> str:
+    """Says what a recipe gains and costs: "2.10x output tokens/s, -48 % weights, KLD 0.003",
+    with typographic signs.
+
+    A ratio whose 95 % interval contains 1 is marked ``within noise``.
+
+    Args:
+        metrics: The trial's metrics.
+        baseline: The baseline's metrics.
+        objectives: Names of metrics; the weights are always added.
+    """
+    names = [*objectives, *(["weights_bytes"] if "weights_bytes" not in objectives else [])]
+    parts = (_part(metric(name), metrics.get(name), baseline.get(name)) for name in names)
+    return ", ".join(part for part in parts if part)
+
+
+def ratio_to_baseline(measured: Measurement | None, baseline: Measurement | None) -> float | None:
+    """A value over the baseline's: the median of paired ratios where blocks alternated.
+
+    Returns:
+        None where either is missing or the baseline is not positive.
+    """
+    if measured is None or measured.value is None:
+        return None
+    if measured.ratio is not None:
+        return measured.ratio
+    if baseline is None or baseline.value is None or baseline.value <= 0:
+        return None
+    return measured.value / baseline.value
+
+
+def _part(kind: Metric, measured: Measurement | None, baseline: Measurement | None) -> str:
+    if measured is None or measured.value is None:
+        missing = baseline is not None and baseline.value is not None
+        return f"{kind.label} not measured" if missing else ""
+    if kind.family is Family.ACCURACY:
+        return f"{kind.label} {_small(kind, measured.value)}"
+    ratio = ratio_to_baseline(measured, baseline)
+    if ratio is None:
+        return f"{kind.label} {measured.value:.3g} {kind.unit}"
+    return f"{_change(kind, ratio)} {kind.label}{_doubt(measured)}"
+
+
+def _small(kind: Metric, value: float) -> str:
+    """A loss; below the metric's resolution its digits mean nothing."""
+    if 0 < value < kind.resolution:
+        return f"<{kind.resolution:g}"
+    return f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
+
+
+def _change(kind: Metric, ratio: float) -> str:
+    if kind.direction is Direction.MAXIMIZE:
+        return f"{ratio:.2f}{TIMES}" if ratio < 10 else f"{ratio:.3g}{TIMES}"
+    percent = round(100 * (ratio - 1))
+    if percent == 0:
+        return "same"
+    return f"{'+' if percent > 0 else MINUS}{abs(percent)} %"
+
+
+def _doubt(measured: Measurement) -> str:
+    low, high = measured.ratio_ci_low, measured.ratio_ci_high
+    within = low is not None and high is not None and low <= 1 <= high
+    return " (within noise)" if within else ""

@@ -1,0 +1,280 @@
+"""Dominance, front, hypervolume, picks and words, on made-up clouds of points."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import moocore
+import numpy as np
+import pytest
+
+from autotune.front import (
+    PICKS,
+    FrontPoint,
+    HypervolumeScale,
+    against_baseline,
+    bounds_of,
+    dominates,
+    front,
+    hypervolume,
+    hypervolume_history,
+    picks,
+    ratio_to_baseline,
+)
+from autotune.messages import Measurement, Metrics, RecipeDict
+
+SPEED, MEMORY = "output_tokens_per_second", "host_model_peak_bytes"
+ENERGY, LOSS = "energy_per_output_token_joules", "kld_mean_nats"
+OBJECTIVES = (SPEED, MEMORY, ENERGY, LOSS)
+
+
+def measured(value: float | None, noise_ratio: float = 0.0) -> Measurement:
+    if value is None:
+        return Measurement(value=None, unit="", reason="not here")
+    width = abs(value) * noise_ratio
+    return Measurement(value=value, unit="", ci_low=value - width, ci_high=value + width)
+
+
+def metrics(*values: float | None, noise_ratio: float = 0.0) -> Metrics:
+    return {
+        name: measured(value, noise_ratio) for name, value in zip(OBJECTIVES, values, strict=False)
+    }
+
+
+def point(number: int, *values: float | None, noise_ratio: float = 0.0) -> FrontPoint:
+    recipe: RecipeDict = {"batch": {"size": number}} if number else {}
+    return FrontPoint(number, recipe, metrics(*values, noise_ratio=noise_ratio))
+
+
+def cloud(seed: int, count: int = 80, grid: bool = False) -> list[FrontPoint]:
+    """Random points; on a grid there are many exact ties, and some values are null."""
+    rng = random.Random(seed)
+
+    def value() -> float | None:
+        if rng.random() < 0.05:
+            return None
+        return float(rng.randint(1, 4)) if grid else rng.uniform(1, 10)
+
+    return [
+        point(n, *(value() for _ in OBJECTIVES), noise_ratio=rng.uniform(0, 0.2))
+        for n in range(count)
+    ]
+
+
+def numbers(points: list[FrontPoint]) -> list[int]:
+    return [p.number for p in points]
+
+
+CLOUDS = [cloud(seed, grid=grid) for seed in range(6) for grid in (False, True)]
+
+
+@pytest.mark.parametrize("points", CLOUDS)
+def test_front_is_exactly_what_nothing_dominates(points: list[FrontPoint]) -> None:
+    expected = [
+        p.number
+        for p in points
+        if not any(dominates(q.metrics, p.metrics, OBJECTIVES) for q in points)
+    ]
+    assert numbers(front(points, OBJECTIVES)) == expected
+    assert expected
+
+
+@pytest.mark.parametrize("points", CLOUDS)
+def test_front_contains_the_plain_front(points: list[FrontPoint]) -> None:
+    signs = np.array([-1, 1, 1, 1])
+    values = [[p.value(name) for name in OBJECTIVES] for p in points]
+    worst = 1e9
+    costs = [
+        [worst if v is None else s * v for s, v in zip(signs, row, strict=True)] for row in values
+    ]
+    plain = moocore.is_nondominated(np.array(costs), keep_weakly=True)
+    kept = {p.number for p, keep in zip(points, plain, strict=True) if keep}
+    assert kept <= set(numbers(front(points, OBJECTIVES)))
+
+
+@pytest.mark.parametrize("points", CLOUDS)
+def test_dominance_has_no_cycle(points: list[FrontPoint]) -> None:
+    left = list(points)
+    while left:
+        free = front(left, OBJECTIVES)
+        assert free, "every point of a cycle would be dominated by another one of it"
+        left = [p for p in left if p not in free]
+
+
+@pytest.mark.parametrize("points", CLOUDS)
+def test_front_does_not_depend_on_the_order(points: list[FrontPoint]) -> None:
+    shuffled = random.Random(0).sample(points, len(points))
+    assert set(numbers(front(shuffled, OBJECTIVES))) == set(numbers(front(points, OBJECTIVES)))
+
+
+def test_front_crosses_chunks() -> None:
+    points = cloud(1, count=700)
+    best = point(700, 1e6, 1e-6, 1e-6, 0.0)
+    assert numbers(front([*points, best], OBJECTIVES)) == [700]
+
+
+def test_dominates_needs_more_than_noise() -> None:
+    a, b = metrics(105, 1, 1, 0, noise_ratio=0.01), metrics(100, 1, 1, 0, noise_ratio=0.01)
+    assert dominates(a, b, OBJECTIVES)
+    assert not dominates(b, a, OBJECTIVES)
+    noisy = metrics(105, 1, 1, 0, noise_ratio=0.1)
+    assert not dominates(noisy, b, OBJECTIVES)
+
+
+def test_dominates_needs_more_than_the_resolution() -> None:
+    one_percent_less = metrics(100, 99, 1, 0)
+    ten_percent_less = metrics(100, 90, 1, 0)
+    b = metrics(100, 100, 1, 0)
+    assert not dominates(one_percent_less, b, OBJECTIVES)
+    assert dominates(ten_percent_less, b, OBJECTIVES)
+    assert not dominates(metrics(100, 100, 1, 0.0), metrics(100, 100, 1, 0.00009), OBJECTIVES)
+    assert dominates(metrics(100, 100, 1, 0.0), metrics(100, 100, 1, 0.0002), OBJECTIVES)
+
+
+def test_dominates_never_a_point_that_is_better_somewhere() -> None:
+    a, b = metrics(500, 1, 1, 0.02), metrics(100, 9, 9, 0.0199)
+    assert not dominates(a, b, OBJECTIVES)
+
+
+def test_equal_points_both_stay() -> None:
+    twins = [point(1, 10, 1, 1, 0), point(2, 10, 1, 1, 0)]
+    assert numbers(front(twins, OBJECTIVES)) == [1, 2]
+
+
+def test_null_is_the_worst_value() -> None:
+    known, unknown = metrics(10, 1, 1, 0), metrics(10, 1, None, 0)
+    assert dominates(known, unknown, OBJECTIVES)
+    assert not dominates(unknown, known, OBJECTIVES)
+    assert not dominates(unknown, unknown, OBJECTIVES)
+    assert dominates(known, {}, OBJECTIVES)
+    nan = metrics(10, 1, float("nan"), 0)
+    assert dominates(known, nan, OBJECTIVES)
+
+
+def test_front_leaves_out_the_infeasible_and_lets_it_dominate_nothing() -> None:
+    better = FrontPoint(1, {}, metrics(99, 1, 1, 0), feasible=False)
+    assert numbers(front([better, point(2, 10, 1, 1, 0)], OBJECTIVES)) == [2]
+    assert front([], OBJECTIVES) == []
+
+
+def scale(**bounds: float) -> HypervolumeScale:
+    return HypervolumeScale.of(metrics(100, 1000, 1, 0), OBJECTIVES, bounds)
+
+
+def test_hypervolume_runs_from_reference_to_ideal() -> None:
+    assert hypervolume([point(1, 100 / 8, 4000, 4, 1.0)], scale()) == 0.0
+    ideal = point(1, 6400, 1000 / 32, 1 / 32, 0.0)
+    assert hypervolume([ideal], scale()) == pytest.approx(1.0)
+    beyond = point(1, 1e9, 1e-9, -1.0, -0.1)
+    assert hypervolume([beyond], scale()) == pytest.approx(1.0)
+    assert hypervolume([], scale()) == 0.0
+
+
+def test_hypervolume_ignores_the_infeasible_and_the_unmeasured() -> None:
+    out = FrontPoint(1, {}, metrics(200, 500, 1, 0), feasible=False)
+    assert hypervolume([out, point(2, 200, 500, None, 0)], scale()) == 0.0
+
+
+def test_hypervolume_of_one_point_is_its_own_share() -> None:
+    p = point(1, 300, 700, 0.5, 0.1)
+    assert hypervolume([p], scale()) == pytest.approx(scale().share(p.metrics))
+
+
+@pytest.mark.parametrize("points", CLOUDS)
+def test_hypervolume_history_never_falls_and_ends_at_the_whole(points: list[FrontPoint]) -> None:
+    fixed = HypervolumeScale.of(metrics(4, 4, 4, 0), OBJECTIVES, {LOSS: 10})
+    history = hypervolume_history(points, fixed)
+    assert len(history) == len(points)
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(history))
+    assert history[-1] == pytest.approx(hypervolume(points, fixed))
+
+
+def test_scale_drops_an_objective_without_a_baseline() -> None:
+    partial = HypervolumeScale.of(metrics(100, 1000, None, 0), OBJECTIVES)
+    assert [axis.metric for axis in partial.axes] == [SPEED, MEMORY, LOSS]
+    assert hypervolume([point(1, 100, 1000, 1, 0)], HypervolumeScale(())) == 0.0
+    speed_only = HypervolumeScale.of(metrics(100), (SPEED,))
+    assert hypervolume([point(1, 100)], speed_only) == pytest.approx(3 / 9)
+
+
+def test_scale_takes_the_constraint_as_the_reference_of_a_loss() -> None:
+    bounds = bounds_of(("kld_mean_nats<=0.05", "output_tokens_per_second >= 1e2", "perplexity>=1"))
+    assert bounds == {LOSS: 0.05, SPEED: 100.0}
+    assert scale(**bounds).axes[-1].reference == 0.05
+
+
+def test_picks_name_the_best_of_each_family() -> None:
+    points = [
+        point(0, 100, 1000, 1.0, 0.0),
+        point(1, 400, 900, 0.9, 0.04),
+        point(2, 150, 300, 0.8, 0.03),
+        point(3, 140, 800, 0.3, 0.02),
+        point(4, 130, 950, 1.0, 0.0),
+        point(5, 300, 400, 0.5, 0.004),
+    ]
+    found = picks(points, OBJECTIVES, scale(kld_mean_nats=0.05))
+    assert {name: p.number for name, p in found.items()} == {
+        "fastest": 1,
+        "smallest": 2,
+        "greenest": 3,
+        "most_accurate": 4,
+        "balanced": 5,
+    }
+    assert list(found) == list(PICKS)
+
+
+def test_picks_prefer_anything_to_the_baseline_among_ties() -> None:
+    found = picks([point(0, 100, 1000, 1, 0), point(1, 100, 1000, 1, 0)], OBJECTIVES, scale())
+    assert {p.number for p in found.values()} == {1}
+
+
+def test_picks_of_the_baseline_alone_are_the_baseline() -> None:
+    found = picks([point(0, 100, 1000, 1, 0)], OBJECTIVES, scale())
+    assert {p.number for p in found.values()} == {0}
+
+
+def test_picks_leave_out_what_was_not_measured() -> None:
+    points = [point(0, 100, 1000, None, None)]
+    assert set(picks(points, (SPEED,), HypervolumeScale.of(points[0].metrics, (SPEED,)))) == {
+        "fastest"
+    }
+    assert picks([], OBJECTIVES, scale()) == {}
+    infeasible = FrontPoint(1, {}, metrics(100, 1000, 1, 0), feasible=False)
+    assert picks([infeasible], OBJECTIVES, scale()) == {}
+
+
+def test_smallest_falls_back_to_the_weights() -> None:
+    small = FrontPoint(1, {"q": {}}, {"weights_bytes": measured(10)})
+    large = FrontPoint(2, {"p": {}}, {"weights_bytes": measured(20)})
+    assert picks([large, small], (SPEED,), scale())["smallest"] is small
+
+
+def test_against_baseline_in_words() -> None:
+    baseline = {**metrics(100, 1000, None, 0), "weights_bytes": measured(1000)}
+    mine = {**metrics(250, 1004, None, 0.0031), "weights_bytes": measured(520)}
+    mine[SPEED] = mine[SPEED].model_copy(update={"ratio": 2.1})
+    assert against_baseline(mine, baseline, OBJECTIVES) == (
+        "2.10\N{MULTIPLICATION SIGN} output tokens/s, same model peak (host), "
+        "KLD 0.0031, \N{MINUS SIGN}48 % weights"
+    )
+
+
+def test_against_baseline_marks_noise_and_gaps() -> None:
+    noise = {"ratio": 1.02, "ratio_ci_low": 0.99, "ratio_ci_high": 1.04}
+    speed = measured(102).model_copy(update=noise)
+    words = against_baseline({SPEED: speed}, metrics(100, 1000), (SPEED, MEMORY))
+    assert words == (
+        "1.02\N{MULTIPLICATION SIGN} output tokens/s (within noise), "
+        "model peak (host) not measured"
+    )
+    assert against_baseline(metrics(1, 1, 1, 0.00003), {}, (LOSS,)) == "KLD <0.0001"
+    assert against_baseline(metrics(10), {}, (SPEED,)) == "output tokens/s 10 1/s"
+
+
+def test_ratio_prefers_the_paired_one() -> None:
+    paired = measured(10).model_copy(update={"ratio": 3.0})
+    assert ratio_to_baseline(paired, measured(5)) == 3.0
+    assert ratio_to_baseline(measured(10), measured(5)) == 2.0
+    assert ratio_to_baseline(measured(10), measured(0)) is None
+    assert ratio_to_baseline(None, measured(5)) is None
