@@ -1,0 +1,100 @@
+"""Numbers for people: ms, MiB, J, three digits, intervals; console and HTML share it."""
+
+from __future__ import annotations
+
+import math
+
+from autotune.front import ratio_to_baseline
+from autotune.messages import Measurement
+from autotune.metrics import Direction, Family, Metric, metric
+
+NOT_MEASURED = "\N{EN DASH}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+_STEPS = {
+    "s": ((60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "\N{MICRO SIGN}s")),
+    "B": ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
+    "J": ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "\N{MICRO SIGN}J")),
+    "W": ((1e3, "kW"), (1.0, "W"), (1e-3, "mW")),
+}
+
+
+def digits(value: float, count: int = 3) -> str:
+    """A number with so many significant digits, never in powers of ten above 0.0001."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-4:
+        return f"{value:.{count - 1}e}"
+    rounded = float(f"{value:.{count}g}")
+    places = max(0, count - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{places}f}"
+
+
+def scale(unit: str, value: float) -> tuple[float, str]:
+    """The factor and the unit in which a value reads well.
+
+    Args:
+        unit: A metric's unit.
+        value: In that unit.
+
+    Returns:
+        What to divide by, and the name of the new unit (empty where a label says it all).
+    """
+    steps = _STEPS.get(unit)
+    if steps is None:
+        return 1.0, ""
+    size = abs(value)
+    fitting = (step for step in steps if size >= step[0] * (2 if step[1] == "min" else 1))
+    return next(fitting, steps[-1] if size else (1.0, unit))
+
+
+def quantity(name: str, value: float | None) -> str:
+    """A value of a metric: ``12.1 ms``, ``1.50 GiB``, ``812``."""
+    if value is None:
+        return NOT_MEASURED
+    factor, unit = scale(metric(name).unit, value)
+    return f"{digits(value / factor)} {unit}".strip()
+
+
+def measured(name: str, given: Measurement | None) -> str:
+    """A value with its 95 % interval: ``812 ±1.8 %``, ``0.0031 ±0.0004``."""
+    if given is None or given.value is None:
+        return NOT_MEASURED
+    return f"{quantity(name, given.value)} {interval(name, given)}".strip()
+
+
+def interval(name: str, given: Measurement | None) -> str:
+    """Half the 95 % interval: a percentage, or absolute for metrics near zero."""
+    if given is None or given.value is None or given.ci_low is None or given.ci_high is None:
+        return ""
+    half = (given.ci_high - given.ci_low) / 2
+    if half <= 0:
+        return ""
+    if metric(name).family is Family.ACCURACY or given.value == 0:
+        return f"{PLUS_MINUS}{digits(half, 1)}"
+    return f"{PLUS_MINUS}{100 * half / abs(given.value):.1f} %"
+
+
+def ratio(given: Measurement | None, baseline: Measurement | None) -> str:
+    """A value over the baseline's: "2.10" and a times sign; empty where there is none."""
+    found = ratio_to_baseline(given, baseline)
+    if found is None:
+        return ""
+    return f"{found:.2f}{TIMES}" if found < 10 else f"{digits(found)}{TIMES}"
+
+
+def arrow(kind: Metric) -> str:
+    """Which way is better."""
+    return "\N{UPWARDS ARROW}" if kind.direction is Direction.MAXIMIZE else "\N{DOWNWARDS ARROW}"
+
+
+def duration(seconds: float) -> str:
+    """A span of time: ``45 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

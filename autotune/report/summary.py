@@ -1,0 +1,152 @@
+"""What every report shows, computed once from the records of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from autotune.front import (
+    FrontPoint,
+    HypervolumeScale,
+    against_baseline,
+    bounds_of,
+    front,
+    hypervolume_history,
+    picks,
+)
+from autotune.metrics import Metric, metric
+from autotune.outcome import Lesson, Outcome, lesson
+from autotune.recipe import describe
+from autotune.store import StudyRecord, TrialRecord
+
+WEIGHTS = "weights_bytes"
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """One study, ready to be shown. Build it with ``StudySummary.of``."""
+
+    study: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    """By number, running ones included."""
+    points: tuple[FrontPoint, ...]
+    """The measured trials, feasible or not."""
+    front: tuple[FrontPoint, ...]
+    """Best value of the first objective first."""
+    baseline: FrontPoint | None
+    scale: HypervolumeScale
+    hypervolumes: tuple[float, ...]
+    """After each of ``points``."""
+    picks: dict[str, FrontPoint]
+
+    @classmethod
+    def of(cls, study: StudyRecord, trials: Iterable[TrialRecord]) -> Self:
+        """Computes the front, the picks and the progress of a study.
+
+        Args:
+            study: The study.
+            trials: All its trials; none, or only failed ones, are fine.
+        """
+        by_number = tuple(sorted(trials, key=lambda trial: trial.number))
+        points = tuple(point for trial in by_number if (point := _point(trial)) is not None)
+        baseline = next((point for point in points if point.is_baseline), None)
+        scale = HypervolumeScale.of(
+            baseline.metrics if baseline else {}, study.objectives, bounds_of(study.constraints)
+        )
+        best = front(points, study.objectives)
+        return cls(
+            study=study,
+            trials=by_number,
+            points=points,
+            front=tuple(_best_first(best, study.objectives)),
+            baseline=baseline,
+            scale=scale,
+            hypervolumes=tuple(hypervolume_history(points, scale)),
+            picks=picks(best, study.objectives, scale),
+        )
+
+    @property
+    def objectives(self) -> tuple[Metric, ...]:
+        """The objectives, as metrics."""
+        return tuple(metric(name) for name in self.study.objectives)
+
+    @property
+    def columns(self) -> tuple[Metric, ...]:
+        """What a table shows of each trial: the objectives and the weights."""
+        extra = () if WEIGHTS in self.study.objectives else (metric(WEIGHTS),)
+        return (*self.objectives, *extra)
+
+    @property
+    def model(self) -> str:
+        """What the user called the model."""
+        return str(self.study.definition.get("model") or "unknown model")
+
+    @property
+    def device(self) -> str:
+        """The device's name, else what the study asked for."""
+        asked = self.study.definition.get("device")
+        return self.study.environment.get("device") or str(asked or "unknown device")
+
+    @property
+    def hypervolume(self) -> float:
+        """The share of the reachable space that is covered so far."""
+        return self.hypervolumes[-1] if self.hypervolumes else 0.0
+
+    @cached_property
+    def by_number(self) -> dict[int, FrontPoint]:
+        """Trial number → its point; failed trials have none."""
+        return {point.number: point for point in self.points}
+
+    @cached_property
+    def explanations(self) -> dict[int, str]:
+        """Trial number → what a person should know."""
+        return {trial.number: trial.result.explanation for trial in self.trials if trial.result}
+
+    @cached_property
+    def front_numbers(self) -> frozenset[int]:
+        """Trial numbers on the front."""
+        return frozenset(point.number for point in self.front)
+
+    @cached_property
+    def pick_names(self) -> dict[int, list[str]]:
+        """Trial number → its picks."""
+        names: dict[int, list[str]] = {}
+        for pick, point in self.picks.items():
+            names.setdefault(point.number, []).append(pick)
+        return names
+
+    @cached_property
+    def failures(self) -> dict[Outcome, list[TrialRecord]]:
+        """Trials that brought no numbers, by outcome, the most frequent first."""
+        found: dict[Outcome, list[TrialRecord]] = {}
+        for trial in self.trials:
+            if trial.result and lesson(trial.result.outcome) is Lesson.REJECT:
+                found.setdefault(trial.result.outcome, []).append(trial)
+        return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+    def against_baseline(self, point: FrontPoint) -> str:
+        """What a point gains and costs, in words."""
+        if point.is_baseline:
+            return "the baseline itself"
+        reference = self.baseline.metrics if self.baseline else {}
+        return against_baseline(point.metrics, reference, self.study.objectives)
+
+
+def words(point: FrontPoint | TrialRecord) -> str:
+    """The recipe in words."""
+    return describe(point.recipe)
+
+
+def _point(trial: TrialRecord) -> FrontPoint | None:
+    result = trial.result
+    if result is None or lesson(result.outcome) is Lesson.REJECT:
+        return None
+    feasible = result.outcome is Outcome.OK
+    return FrontPoint(trial.number, trial.recipe, result.metrics, feasible)
+
+
+def _best_first(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[FrontPoint]:
+    scale = HypervolumeScale.of(points[0].metrics, objectives[:1]) if points else None
+    return sorted(points, key=lambda p: (scale.losses(p.metrics) if scale else (), p.number))

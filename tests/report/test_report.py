@@ -1,0 +1,161 @@
+"""Console tables, front.json and the HTML report of a made-up study."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from plotly.offline import get_plotlyjs
+from rich.console import Console, RenderableType
+
+from autotune.errors import InputError
+from autotune.outcome import Outcome
+from autotune.report import console
+from autotune.report.front_file import front_file, read_front, write_front
+from autotune.report.html import render_html, write_html
+from autotune.report.summary import StudySummary, words
+
+CONDITIONS = ["empty", "baseline only", "all failed", "running", "nothing measured", "hostile"]
+
+
+def printed(table: RenderableType, width: int = 400) -> str:
+    text = io.StringIO()
+    Console(file=text, width=width).print(table)
+    return text.getvalue()
+
+
+def page(html: str) -> str:
+    """The document without the chart library."""
+    assert html.count(get_plotlyjs()) <= 1
+    return html.replace(get_plotlyjs(), "")
+
+
+def test_summary_computes_front_picks_and_progress(summary: StudySummary) -> None:
+    assert summary.baseline is not None
+    assert summary.baseline.number == 0
+    assert len(summary.points) == 36
+    assert {p.number for p in summary.picks.values()} <= summary.front_numbers
+    assert set(summary.picks) == {
+        "fastest",
+        "smallest",
+        "greenest",
+        "most_accurate",
+        "balanced",
+    }
+    assert len(summary.hypervolumes) == len(summary.points)
+    assert summary.front[0] == summary.picks["fastest"]
+    assert list(summary.failures) == [
+        Outcome.OUT_OF_MEMORY,
+        Outcome.UNSUPPORTED,
+        Outcome.CRASHED,
+    ]
+
+
+def test_front_table_has_a_row_per_recipe(summary: StudySummary) -> None:
+    text = printed(console.front_table(summary))
+    for point in summary.front:
+        assert words(point) in text
+    assert "[fastest]" in text
+    assert "output tokens/s \N{UPWARDS ARROW}" in text
+
+
+def test_picks_table_says_what_each_gains(summary: StudySummary) -> None:
+    text = printed(console.picks_table(summary))
+    for pick, point in summary.picks.items():
+        assert pick.replace("_", " ") in text
+        assert summary.against_baseline(point) in text
+
+
+def test_failures_table_counts_and_explains(summary: StudySummary) -> None:
+    text = printed(console.failures_table(summary))
+    assert re.search(r"out of memory\s+2\s+.*2\.1 GiB more", text)
+    assert "SIGSEGV in prepare" in text
+
+
+def test_studies_table_counts_trials(summary: StudySummary) -> None:
+    text = printed(
+        console.studies_table([summary.study], {"tiny-llama_cpu": {"ok": 30, "timeout": 2}})
+    )
+    assert "32 (30 ok)" in text
+    assert "0" in printed(console.studies_table([summary.study], {}))
+
+
+def test_shorten_takes_the_first_line_that_says_something() -> None:
+    assert console.shorten("\n  why \nmore") == "why"
+    assert console.shorten("") == "no explanation"
+    assert len(console.shorten("x" * 500)) == 160
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_everything_renders_in_any_condition(
+    summary_of: Callable[[str], StudySummary], condition: str, tmp_path: Path
+) -> None:
+    summary = summary_of(condition)
+    for table in (console.front_table, console.picks_table, console.failures_table):
+        printed(table(summary), width=60)
+    assert summary.study.name in page(render_html(summary))
+    written = write_front(summary, tmp_path / "front.json")
+    assert read_front(tmp_path / "front.json") == written
+
+
+def test_front_file_round_trips(summary: StudySummary, tmp_path: Path) -> None:
+    path = tmp_path / "front.json"
+    path.write_text("old")
+    written = write_front(summary, path)
+    assert read_front(path) == written
+    assert [point.number for point in written.front] == [p.number for p in summary.front]
+    assert written.picks["fastest"] == summary.picks["fastest"].number
+    assert written.schema_version == 1
+    assert 0 < written.hypervolume < 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_front_file_schema_names_every_key(summary: StudySummary) -> None:
+    keys = front_file(summary).model_dump(mode="json").keys()
+    assert {"objectives", "constraints", "environment", "convergence_reason"} <= set(keys)
+
+
+def test_front_file_errors_are_explained(summary: StudySummary, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot write"):
+        write_front(summary, tmp_path / "missing" / "front.json")
+    (tmp_path / "front.json").write_text("{}")
+    with pytest.raises(InputError, match=r"cannot read .*front\.json"):
+        read_front(tmp_path / "front.json")
+
+
+def test_html_shows_every_trial_pick_and_failure(summary: StudySummary) -> None:
+    html = page(render_html(summary))
+    for trial in summary.trials:
+        assert words(trial) in html
+    for point in summary.picks.values():
+        assert summary.against_baseline(point) in html
+    assert "2.1 GiB more" in html
+    assert "energy is of the package" in html
+    assert "transformers" in html
+
+
+def test_html_loads_nothing_from_elsewhere(summary: StudySummary) -> None:
+    html = page(render_html(summary))
+    assert not re.search(r"""(src|href|action)\s*=\s*["']?\s*(https?:|//)""", html)
+    assert "@import" not in html
+    assert "url(" not in html
+    assert "<link" not in html
+    assert "default-src 'none'" in html
+
+
+def test_html_escapes_what_users_wrote(summary_of: Callable[[str], StudySummary]) -> None:
+    html = page(render_html(summary_of("hostile")))
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<img" not in html
+    assert "<lambda>" not in html
+
+
+def test_html_takes_the_commands_it_is_given(summary: StudySummary, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    write_html(summary, path, commands=("autotune search --study mine.yaml",))
+    assert "autotune search --study mine.yaml" in path.read_text(encoding="utf-8")
+    assert "autotune pareto tiny-llama_cpu" in page(render_html(summary))
