@@ -1,0 +1,83 @@
+"""The bench process: ``python -m autotune.bench`` reads requests and writes replies, one JSON
+line each, and ends when its input does.
+
+Replies go to a private copy of standard output; standard output itself is joined with standard
+error, which the parent sends to the log, so that nothing a library prints can be taken for a
+reply.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from typing import TextIO
+
+from autotune.bench.protocol import Operation, Reply, Request
+from autotune.errors import BenchError
+from autotune.outcome import Outcome
+from autotune.plugin import Unsupported
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent(parent: int) -> None:
+    """The kernel kills this process when the parent's thread ends, however it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
+
+
+def _take_standard_output() -> TextIO:
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return replies
+
+
+def _failure(error: BaseException) -> Reply:
+    from autotune.bench.prepare import is_out_of_memory
+
+    traceback.print_exception(error)
+    if isinstance(error, BenchError):
+        return Reply(outcome=error.outcome, explanation=error.explanation)
+    if isinstance(error, Unsupported):
+        return Reply(outcome=Outcome.UNSUPPORTED, explanation=str(error))
+    words = f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        return Reply(outcome=Outcome.OUT_OF_MEMORY, explanation=words)
+    return Reply(outcome=Outcome.CRASHED, explanation=words)
+
+
+def main() -> None:
+    """Answers requests until the input ends."""
+    _die_with_parent(int(os.environ["AUTOTUNE_PARENT_PID"]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    replies = _take_standard_output()
+    session = None
+    for line in sys.stdin:
+        request = Request.model_validate_json(line)
+        if request.operation is Operation.CLOSE:
+            break
+        try:
+            if request.operation is Operation.PREPARE:
+                # Imported here: an import that fails is this trial's failure, and is reported.
+                from autotune.bench.session import Session
+
+                assert request.spec is not None
+                session = Session(request.spec)
+                reply = session.prepared()
+            else:
+                assert session is not None
+                reply = session.handle(request)
+        except Exception as error:
+            reply = _failure(error)
+        replies.write(reply.model_dump_json() + "\n")
+    # A plugin's stray threads or exit handlers must not keep the process alive.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What the bench session expects of an engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.bench.tokens import Batch
+from autotune.plugin import Unsupported
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Clock readings of one request, in seconds of ``time.perf_counter``."""
+
+    start: float
+    """Token ids handed to the engine (t0)."""
+    first: float
+    """First output token on the host (t1)."""
+    last: float
+    """Last output token on the host (tn)."""
+    sequences: int
+    prompt_tokens: int
+    """Per sequence."""
+    output_tokens: int
+    """Per sequence; 0 for encoders."""
+
+
+class Engine(ABC):
+    """Executes one prepared model. Lives in the bench process, used by one thread."""
+
+    run_args: Mapping[str, Any] = {"batch_size": 1}
+    """The run arguments it knows, with their defaults."""
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Fills in defaults.
+
+        Raises:
+            Unsupported: A plugin asks for a run argument that this engine does not know.
+        """
+        for name in given:
+            if name not in self.run_args:
+                raise Unsupported(
+                    f"{type(self).__name__} knows no run argument {name!r}; it knows "
+                    f"{', '.join(self.run_args)}"
+                )
+        return {**self.run_args, **given}
+
+    @abstractmethod
+    def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
+        """Runs one request to its end, the device synchronised at each clock reading."""
+
+    @abstractmethod
+    def outputs(self, batch: Batch) -> torch.Tensor:
+        """What accuracy is judged by, in float32 on the device.
+
+        Returns:
+            Logits ``[sequences, tokens, vocabulary]`` (causal-lm), ``[sequences, classes]``
+            (sequence-classification) or embeddings ``[sequences, hidden]`` (feature-extraction).
+        """
+
+    @property
+    @abstractmethod
+    def last_finite(self) -> bool:
+        """Whether the latest request gave only finite numbers."""

@@ -1,0 +1,136 @@
+"""The default engine: a transformers model driven by our own decode loop."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from autotune.bench.engines.base import Engine, Timing
+from autotune.bench.tokens import Batch
+from autotune.messages import Workload
+from autotune.plugin import Unsupported
+
+
+def build(model: Any, task: str, workload: Workload) -> Engine:
+    """The torch engine for a task."""
+    if task == "causal-lm":
+        return TorchGenerator(model, workload.new_tokens)
+    return TorchEncoder(model, task)
+
+
+def _synchroniser(device: torch.device) -> Callable[[], None]:
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+class TorchGenerator(Engine):
+    """Greedy decoding of exactly ``new_tokens`` tokens with a key-value cache."""
+
+    run_args: Mapping[str, Any] = {"batch_size": 1, "cache": "dynamic"}
+
+    def __init__(self, model: Any, new_tokens: int) -> None:
+        self._model = model
+        self._new_tokens = new_tokens
+        self._synchronise = _synchroniser(model.device)
+        self._static_caches: dict[tuple[int, int], Any] = {}
+        self._finite = True
+        accepted = inspect.signature(type(model).forward).parameters
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+
+    @property
+    def last_finite(self) -> bool:
+        """Whether the latest request's logits were finite at both ends."""
+        return self._finite
+
+    @torch.inference_mode()
+    def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
+        """One prefill and ``new_tokens - 1`` decode steps."""
+        ids = prompts["input_ids"]
+        cache = self._cache(run_args["cache"], *ids.shape)
+        self._synchronise()
+        start = time.perf_counter()
+        logits = self._step(ids, cache)
+        token = logits.argmax(-1)
+        first_tokens = token.cpu()
+        first = time.perf_counter()
+        generated = [token]
+        for _ in range(self._new_tokens - 1):
+            logits = self._step(generated[-1], cache)
+            generated.append(logits.argmax(-1))
+        torch.cat(generated[1:] or [first_tokens], dim=1).cpu()
+        last = time.perf_counter()
+        self._finite = bool(torch.isfinite(logits).all())
+        return Timing(start, first, last, ids.shape[0], ids.shape[1], self._new_tokens)
+
+    def _step(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
+        """Logits of the last position, ``[batch, 1, vocabulary]``."""
+        output = self._model(
+            input_ids=ids, past_key_values=cache, use_cache=True, **self._last_only
+        )
+        logits: torch.Tensor = output.logits[:, -1:]
+        return logits
+
+    def _cache(self, kind: str, batch: int, prompt_tokens: int) -> Any:
+        from transformers import DynamicCache, StaticCache
+
+        if kind == "dynamic":
+            return DynamicCache(config=self._model.config)
+        if kind != "static":
+            raise Unsupported(f"no key-value cache kind {kind!r}; allowed: dynamic, static")
+        # One cache for a shape, emptied between requests: CUDA graphs need its address to stay.
+        key = (batch, prompt_tokens)
+        if key not in self._static_caches:
+            length = prompt_tokens + self._new_tokens
+            self._static_caches = {
+                key: StaticCache(config=self._model.config, max_cache_len=length)
+            }
+        else:
+            self._static_caches[key].reset()
+        return self._static_caches[key]
+
+    @torch.inference_mode()
+    def outputs(self, batch: Batch) -> torch.Tensor:
+        """Logits of all positions, teacher-forced, without a cache."""
+        output = self._model(**batch, use_cache=False)
+        logits: torch.Tensor = output.logits.float()
+        return logits
+
+
+class TorchEncoder(Engine):
+    """One forward pass of an encoder or classifier."""
+
+    def __init__(self, model: Any, task: str) -> None:
+        self._model = model
+        self._task = task
+        self._synchronise = _synchroniser(model.device)
+        self._finite = True
+
+    @property
+    def last_finite(self) -> bool:
+        """Whether the latest forward pass gave finite numbers."""
+        return self._finite
+
+    @torch.inference_mode()
+    def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
+        """One forward pass, its result on the host."""
+        self._synchronise()
+        start = time.perf_counter()
+        result = self.outputs(prompts).cpu()
+        last = time.perf_counter()
+        self._finite = bool(torch.isfinite(result).all())
+        sequences, tokens = prompts["input_ids"].shape
+        return Timing(start, last, last, sequences, tokens, 0)
+
+    @torch.inference_mode()
+    def outputs(self, batch: Batch) -> torch.Tensor:
+        """Class logits, or the mean of the last hidden states over real tokens."""
+        output = self._model(**batch)
+        if self._task == "sequence-classification":
+            logits: torch.Tensor = output.logits.float()
+            return logits
+        hidden: torch.Tensor = output.last_hidden_state.float()
+        mask = batch["attention_mask"].unsqueeze(-1)
+        return (hidden * mask).sum(1) / mask.sum(1)

@@ -1,0 +1,1 @@
+"""Each takes one family of metrics."""

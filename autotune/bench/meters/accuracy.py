@@ -1,0 +1,176 @@
+"""What a recipe changed in the model's outputs, against the baseline's on held-out text."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autotune.bench.engines.base import Engine
+from autotune.bench.tokens import Batch
+from autotune.errors import BenchError
+from autotune.messages import Measurement, Metrics
+from autotune.outcome import Outcome
+from autotune.statistics import Interval, clustered_mean
+
+_CHUNK_BYTES = 256 << 20
+"""Roughly how much memory the float32 logits of one forward pass may take."""
+
+_LARGEST_EXPONENT = 700.0
+"""A ruined model's perplexity stays a finite number."""
+
+
+class AccuracyMeter:
+    """Scores an engine on the evaluation windows.
+
+    The baseline's log-probabilities are kept on disk in float16 with the full vocabulary (it
+    costs about 1e-6 nats; keeping only the top 64 tokens would lose half of the divergence).
+    """
+
+    def __init__(self, engine: Engine, task: str, windows: Batch, reference: Path, paired: Path):
+        self._engine = engine
+        self._task = task
+        self._windows = windows
+        self._reference = reference
+        self._paired = paired
+
+    def score(self) -> Metrics:
+        """Measures every accuracy metric of the task.
+
+        Raises:
+            BenchError: The outputs are not finite.
+        """
+        if self._task == "causal-lm":
+            return self._score_causal()
+        if self._task == "sequence-classification":
+            return self._score_classes()
+        return self._score_embeddings()
+
+    def save_reference(self) -> None:
+        """Runs the engine, which holds the baseline, and keeps its outputs for later scores."""
+        outputs, paired = [], []
+        for windows, logits in self._forward():
+            if self._task == "causal-lm":
+                log_probabilities = torch.log_softmax(logits[:, :-1], -1)
+                paired.append(_nll(log_probabilities, windows).cpu().numpy())
+                outputs.append(log_probabilities.half().cpu().numpy())
+            else:
+                outputs.append(logits.cpu().numpy())
+        _save(self._reference, np.concatenate(outputs))
+        _save(self._paired, np.concatenate(paired) if paired else np.zeros(0))
+
+    def _forward(self) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """Outputs in small batches, checked to be finite."""
+        size = 1
+        done = 0
+        count = len(self._windows["input_ids"])
+        while done < count:
+            windows = {k: v[done : done + size] for k, v in self._windows.items()}
+            logits = self._engine.outputs(windows)
+            if not torch.isfinite(logits).all():
+                raise BenchError(
+                    Outcome.INVALID_OUTPUT, "the model's outputs on held-out text are not finite"
+                )
+            yield windows, logits
+            done += size
+            size = max(1, min(8, _CHUNK_BYTES * len(logits) // (4 * logits.numel())))
+
+    def _score_causal(self) -> Metrics:
+        reference = np.load(self._reference, mmap_mode="r")
+        reference_nll = np.load(self._paired)
+        kld, agree, nll, delta = [], [], [], []
+        done = 0
+        for windows, logits in self._forward():
+            rows = slice(done, done + len(logits))
+            done += len(logits)
+            log_p = torch.log_softmax(logits[:, :-1], -1)
+            log_ref = torch.from_numpy(np.array(reference[rows])).to(log_p.device).float()
+            kld += _rows(_kld(log_ref, log_p))
+            agree += _rows((log_p.argmax(-1) == log_ref.argmax(-1)).float())
+            row_nll = _nll(log_p, windows)
+            nll += _rows(row_nll)
+            delta += _rows(row_nll.cpu() - torch.from_numpy(reference_nll[rows]))
+        positions = done * (reference.shape[1])
+        return _language_metrics(kld, agree, nll, delta, positions)
+
+    def _score_classes(self) -> Metrics:
+        reference = torch.from_numpy(np.load(self._reference))
+        logits = torch.cat([out.cpu() for _, out in self._forward()])
+        log_ref, log_p = torch.log_softmax(reference, -1), torch.log_softmax(logits, -1)
+        agree = (log_p.argmax(-1) == log_ref.argmax(-1)).float()
+        count = len(logits)
+        return {
+            "kld_mean_nats": _mean(_kld(log_ref, log_p).tolist(), "nat", count),
+            "top1_agreement_ratio": _mean(agree.tolist(), "ratio", count),
+        }
+
+    def _score_embeddings(self) -> Metrics:
+        reference = torch.from_numpy(np.load(self._reference))
+        embeddings = torch.cat([out.cpu() for _, out in self._forward()])
+        cosine = torch.nn.functional.cosine_similarity(embeddings, reference, dim=-1)
+        distance = (1 - cosine).clamp(min=0).tolist()
+        return {"embedding_cosine_distance": _mean(distance, "ratio", len(distance))}
+
+
+def _kld(log_ref: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+    return (log_ref.exp() * (log_ref - log_p)).sum(-1)
+
+
+def _nll(log_p: torch.Tensor, windows: Batch) -> torch.Tensor:
+    """Negative log-likelihood of each next token, ``[windows, tokens - 1]``."""
+    target = windows["input_ids"][:, 1:].unsqueeze(-1)
+    return -log_p.gather(-1, target).squeeze(-1)
+
+
+def _rows(values: torch.Tensor) -> list[float]:
+    means: list[float] = values.double().mean(-1).tolist()
+    return means
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Writes whole or not at all: a killed process leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        np.save(stream, array)
+    temporary.replace(path)
+
+
+def _mean(rows: list[float], unit: str, n: int) -> Measurement:
+    return _measurement(clustered_mean(rows), unit, n)
+
+
+def _measurement(found: Interval, unit: str, n: int) -> Measurement:
+    return Measurement(
+        value=found.value,
+        unit=unit,
+        stat="mean",
+        ci_low=found.low,
+        ci_high=found.high,
+        n=n,
+        source="teacher-forced on held-out text",
+    )
+
+
+def _exp(found: Interval) -> Interval:
+    low, value, high = (
+        math.exp(min(x, _LARGEST_EXPONENT)) for x in (found.low, found.value, found.high)
+    )
+    return Interval(value, low, high, found.n)
+
+
+def _language_metrics(
+    kld: list[float], agree: list[float], nll: list[float], delta: list[float], positions: int
+) -> Metrics:
+    mean_delta = clustered_mean(delta)
+    return {
+        "kld_mean_nats": _mean(kld, "nat", positions),
+        "top1_agreement_ratio": _mean(agree, "ratio", positions),
+        "nll_delta_nats": _measurement(mean_delta, "nat", positions),
+        "perplexity": _measurement(_exp(clustered_mean(nll)), "ratio", positions),
+        "perplexity_ratio": _measurement(_exp(mean_delta), "ratio", positions),
+    }

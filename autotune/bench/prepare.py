@@ -1,0 +1,177 @@
+"""A recipe → a loaded, transformed model and the engine that runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from autotune import registry
+from autotune.bench.engines import torch_engine
+from autotune.bench.engines.base import Engine
+from autotune.bench.meters.memory import weights_bytes
+from autotune.bench.tokens import Tokens, load_tokens
+from autotune.errors import BenchError
+from autotune.messages import Measurement, Metrics, TrialSpec
+from autotune.outcome import Outcome
+from autotune.params import Params
+from autotune.plugin import Context, Phase, Plugin, Unsupported
+from autotune.space import merge
+from autotune.workload.model import read_config
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Prepared:
+    """A model that is loaded and transformed, not yet compiled."""
+
+    model: Any
+    engine: Engine
+    tokens: Tokens
+    context: Context
+    metrics: Metrics
+    plugins: Mapping[str, Plugin] = field(default_factory=dict)
+
+
+def prepare(spec: TrialSpec, before_loading: Callable[[], None]) -> Prepared:
+    """Loads the model and applies every transform but those of the compile phase.
+
+    Args:
+        spec: The trial.
+        before_loading: Called when all is imported and tokenized, just before the weights come.
+
+    Raises:
+        Unsupported: A plugin says no.
+        BenchError: A plugin raised; names it.
+    """
+    plugins = registry.installed().select(spec.recipe).plugins
+    device = torch.device(spec.device.torch_name)
+    tokens = load_tokens(spec.model, spec.workload, device)
+    context = _context(spec, tokens)
+    kind = _model_class(spec)
+    before_loading()
+    began = time.perf_counter()
+    model = _load(kind, spec, plugins)
+    loaded = time.perf_counter()
+    for phase in Phase:
+        if phase is not Phase.COMPILE:
+            model = transform(model, spec, plugins, context, phase)
+    done = time.perf_counter()
+    metrics = {
+        "load_seconds": _reading(loaded - began, "s", "wall clock"),
+        "transform_seconds": _reading(done - loaded, "s", "wall clock"),
+        "weights_bytes": _reading(float(weights_bytes(model)), "B", "unique storages"),
+    }
+    engine = _engine(model, spec, plugins, context)
+    return Prepared(model, engine, tokens, context, metrics, plugins)
+
+
+def _context(spec: TrialSpec, tokens: Tokens) -> Context:
+    from pathlib import Path
+
+    return Context(
+        device=spec.device,
+        model_config=read_config(Path(spec.model.path)),
+        calibration=tokens.calibration,
+        seed=spec.seed,
+    )
+
+
+def _reading(value: float, unit: str, source: str) -> Measurement:
+    return Measurement(value=value, unit=unit, source=source)
+
+
+def _model_class(spec: TrialSpec) -> Any:
+    """The transformers class for the task, its code imported and torch's threads started, so
+    that neither counts as the model's memory."""
+    import transformers
+
+    kinds: dict[str, Any] = {
+        "causal-lm": transformers.AutoModelForCausalLM,
+        "sequence-classification": transformers.AutoModelForSequenceClassification,
+        "feature-extraction": transformers.AutoModel,
+    }
+    kind = kinds[spec.model.task]
+    trust = spec.model.trust_remote_code
+    config = transformers.AutoConfig.from_pretrained(spec.model.path, trust_remote_code=trust)
+    with torch.device("meta"):
+        kind.from_config(config, trust_remote_code=trust)
+    torch.nn.functional.linear(torch.ones(256, 256), torch.ones(256, 256))
+    return kind
+
+
+def _load(kind: Any, spec: TrialSpec, plugins: Mapping[str, Plugin]) -> Any:
+    arguments = merge(spec.recipe, plugins, lambda p, v: p.load_args(v), "load argument")
+    if spec.device.kind != "cpu":
+        arguments.setdefault("device_map", {"": spec.device.torch_name})
+    model = kind.from_pretrained(
+        spec.model.path,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=spec.model.trust_remote_code,
+        **arguments,
+    )
+    return model.eval().requires_grad_(False)
+
+
+def transform(
+    model: Any, spec: TrialSpec, plugins: Mapping[str, Plugin], context: Context, phase: Phase
+) -> Any:
+    """Applies the transforms of one phase, in the order of the plugins' names."""
+    for name, params in spec.recipe.items():
+        plugin = plugins[name]
+        if plugin.phase is phase:
+            model = guarded(plugin, params, "transform", _transform_of(plugin, model, context))
+    return model
+
+
+def _transform_of(plugin: Plugin, model: Any, context: Context) -> Callable[[Params], Any]:
+    return lambda params: plugin.transform(model, params, context)
+
+
+def guarded(plugin: Plugin, params: Params, hook: str, call: Callable[[Params], _T]) -> _T:
+    """Calls a plugin's hook and names the plugin in whatever it raises."""
+    try:
+        return call(params)
+    except (Unsupported, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise BenchError(
+            Outcome.CRASHED,
+            f"plugin {plugin.name!r} raised in {hook}({dict(params)}): "
+            f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out; torch's CPU allocator has no class for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in words
+        or "not enough memory" in words
+        or "out of memory" in words
+    )
+
+
+def _engine(
+    model: Any, spec: TrialSpec, plugins: Mapping[str, Plugin], context: Context
+) -> Engine:
+    engines: dict[str, Engine] = {}
+    for name, params in spec.recipe.items():
+        plugin = plugins[name]
+        made = guarded(plugin, params, "engine", lambda p, h=plugin: h.engine(model, p, context))  # type: ignore[misc]
+        if made is not None:
+            engines[name] = made
+    if len(engines) > 1:
+        raise Unsupported(f"plugins {' and '.join(map(repr, engines))} both bring an engine")
+    return next(iter(engines.values()), None) or torch_engine.build(
+        model, spec.model.task, spec.workload
+    )

@@ -1,0 +1,66 @@
+"""The JSON lines between a bench process and its parent."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from autotune.messages import Message, Metrics, TrialSpec
+from autotune.outcome import Outcome
+
+
+class Operation(StrEnum):
+    """What the parent may ask for, in the order of a trial's life."""
+
+    PREPARE = "prepare"
+    """Load the model and apply the transforms. Once per process."""
+    SCORE = "score"
+    """Measure accuracy."""
+    WARMUP = "warmup"
+    """Compile, then drive with the recipe's run params until it is steady."""
+    BLOCK = "block"
+    """Run one block and return each speed metric's value."""
+    MEMORY = "memory"
+    """Peaks since the warm-up began."""
+    ENERGY = "energy"
+    """Run energy windows."""
+    CLOSE = "close"
+    """End the process."""
+
+
+class Request(Message):
+    """One line to the bench process."""
+
+    operation: Operation
+    spec: TrialSpec | None = None
+    """The trial; with prepare, score and warmup."""
+
+
+class Reply(Message):
+    """One line from the bench process: an answer, or how the operation failed."""
+
+    metrics: Metrics = Field(default_factory=dict)
+    values: dict[str, float] = Field(default_factory=dict)
+    """Raw values of a block."""
+    notes: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+    outcome: Outcome | None = None
+    """Null when all went well."""
+    explanation: str = ""
+
+
+def reference_files(spec: TrialSpec) -> tuple[Any, Any]:
+    """Where the baseline's log-probabilities for this model, text and device are kept.
+
+    Returns:
+        The ``.npy`` of log-probabilities (or embeddings) and the ``.npy`` of paired values.
+    """
+    from pathlib import Path
+
+    from autotune.recipe import sha256_json
+
+    identity = [spec.model.fingerprint, spec.workload.evaluation_key, spec.device.name]
+    stem = Path(spec.cache_directory) / "reference" / sha256_json(identity)[:24]
+    return stem.with_suffix(".logits.npy"), stem.with_suffix(".paired.npy")

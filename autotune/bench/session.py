@@ -1,0 +1,155 @@
+"""One prepared model and the operations that a parent may ask of it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import Any
+
+import torch
+
+from autotune import registry
+from autotune.bench.engines.base import Timing
+from autotune.bench.meters import energy, speed
+from autotune.bench.meters.accuracy import AccuracyMeter
+from autotune.bench.meters.memory import MemoryMeter
+from autotune.bench.prepare import Prepared, prepare, transform
+from autotune.bench.protocol import Operation, Reply, Request, reference_files
+from autotune.bench.tokens import take
+from autotune.errors import BenchError
+from autotune.messages import Measurement, Metrics, TrialSpec
+from autotune.outcome import Outcome
+from autotune.plugin import Phase
+from autotune.space import merge
+
+_STEADY = 0.05
+"""Warm-up ends when three blocks agree within this ratio (measurement.md, section 3)."""
+
+
+class Session:
+    """Lives in the bench process. Prepares once, then measures many run recipes."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        torch.manual_seed(spec.seed)
+        self._spec = spec
+        self._memory = MemoryMeter(spec.device)
+        self._prepared: Prepared = prepare(spec, self._memory.before_loading)
+        self._compiled = False
+        self._prompts: Any = None
+        self._run_args: dict[str, Any] = {}
+        self._block_latency_seconds = 0.0
+
+    def prepared(self) -> Reply:
+        """What preparing cost, after a check that one forward pass gives finite numbers."""
+        self._check_finite()
+        return Reply(
+            metrics=self._prepared.metrics,
+            notes=tuple(self._prepared.context.notes),
+            environment=_environment(),
+        )
+
+    def handle(self, request: Request) -> Reply:
+        """Carries out one operation."""
+        if request.operation is Operation.SCORE:
+            return Reply(metrics=self._score())
+        if request.operation is Operation.WARMUP:
+            assert request.spec is not None
+            return Reply(metrics=self._warm_up(request.spec))
+        if request.operation is Operation.BLOCK:
+            return Reply(values=self._block())
+        if request.operation is Operation.MEMORY:
+            return Reply(metrics=self._memory.read())
+        assert request.operation is Operation.ENERGY, request.operation
+        return Reply(metrics=self._energy())
+
+    def _check_finite(self) -> None:
+        outputs = self._prepared.engine.outputs(take(self._prepared.tokens.prompts, 1))
+        if not torch.isfinite(outputs).all():
+            raise BenchError(
+                Outcome.INVALID_OUTPUT, "the model's outputs on the first prompt are not finite"
+            )
+
+    def _score(self) -> Metrics:
+        reference, paired = reference_files(self._spec)
+        meter = AccuracyMeter(
+            self._prepared.engine,
+            self._spec.model.task,
+            self._prepared.tokens.evaluation,
+            reference,
+            paired,
+        )
+        if not self._spec.recipe:
+            meter.save_reference()
+        return meter.score()
+
+    def _warm_up(self, spec: TrialSpec) -> Metrics:
+        """Drives until three blocks agree; the very first request is the cold one."""
+        self._compile()
+        given = merge(
+            spec.recipe, registry.installed().plugins, lambda p, v: p.run_args(v), "run argument"
+        )
+        self._run_args = self._prepared.engine.resolve(given)
+        self._prompts = take(self._prepared.tokens.prompts, self._run_args["batch_size"])
+        self._memory.start()
+        cold = self._request()
+        self._request()
+        if not self._prepared.engine.last_finite:
+            raise BenchError(Outcome.INVALID_OUTPUT, "a request gave logits that are not finite")
+        latencies: list[float] = []
+        while len(latencies) < spec.settings.warmup_blocks and not _steady(latencies):
+            latencies.append(self._block()["e2e_latency_seconds"])
+        return {
+            "first_request_seconds": Measurement(
+                value=cold.last - cold.start, unit="s", source="first request of this process"
+            )
+        }
+
+    def _compile(self) -> None:
+        """Transforms of the compile phase come last: accuracy was scored before them."""
+        if not self._compiled:
+            made = self._prepared
+            transform(made.model, self._spec, made.plugins, made.context, Phase.COMPILE)
+            self._compiled = True
+
+    def _request(self) -> Timing:
+        return self._prepared.engine.request(self._prompts, self._run_args)
+
+    def _block(self) -> dict[str, float]:
+        block = speed.run_block(self._request, self._spec.settings.block_seconds)
+        return speed.speed_values(block)
+
+    def _energy(self) -> Metrics:
+        counter = energy.find_counter(self._spec.device)
+        if isinstance(counter, str):
+            return energy.unavailable(self._spec.model.task, counter)
+        settings = self._spec.settings
+        windows = []
+        for _ in range(settings.energy_windows):
+            start = counter.now()
+            began = time.perf_counter()
+            block = speed.run_block(self._request, settings.energy_window_seconds)
+            windows.append(
+                energy.Window(
+                    joules=counter.joules_since(start),
+                    seconds=time.perf_counter() - began,
+                    units=block.output_tokens or block.sequences,
+                )
+            )
+        return energy.energy_metrics(self._spec.model.task, windows, counter.source)
+
+
+def _steady(latencies: list[float]) -> bool:
+    latest = latencies[-3:]
+    return len(latest) == 3 and max(latest) <= min(latest) * (1 + _STEADY)
+
+
+def _environment() -> dict[str, str]:
+    import transformers
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "torch_threads": str(torch.get_num_threads()),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -1,0 +1,133 @@
+"""Token ids of prompts, evaluation windows and calibration text: the same for every recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotune.errors import InputError
+from autotune.messages import ModelRef, Workload
+
+PROMPTS = 64
+"""Different prompts; a larger batch repeats them."""
+
+Batch = Mapping[str, torch.Tensor]
+"""Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Everything a recipe is run on, on the device."""
+
+    prompts: Batch
+    """``[64, prompt_tokens]``, from the evaluation text."""
+    evaluation: Batch
+    """``[windows, tokens]``, from the evaluation text."""
+    calibration: tuple[Batch, ...]
+    """Batches of ``[8, prompt_tokens]``, from the calibration text."""
+
+
+def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> Tokens:
+    """Tokenizes the workload's texts.
+
+    Raises:
+        InputError: A text is too short for this model's tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        model.path, trust_remote_code=model.trust_remote_code
+    )
+    cutter = _Cutter(tokenizer, device)
+    texts = {path: Path(path).read_text(encoding="utf-8") for path in _paths(workload)}
+    cut = cutter.cut_windows if model.task == "causal-lm" else cutter.cut_texts
+    evaluation = texts[workload.evaluation_text]
+    calibration = cut(
+        texts[workload.calibration_text], workload.prompt_tokens, workload.calibration_sequences
+    )
+    return Tokens(
+        prompts=cut(evaluation, workload.prompt_tokens, PROMPTS),
+        evaluation=_evaluation(cut, evaluation, model.task, workload),
+        calibration=tuple(split(calibration, 8)),
+    )
+
+
+def _paths(workload: Workload) -> tuple[str, str]:
+    return workload.evaluation_text, workload.calibration_text
+
+
+def _evaluation(cut: Any, text: str, task: str, workload: Workload) -> Batch:
+    """Non-overlapping windows that hold the positions to score.
+
+    A causal window scores all tokens but its first; an encoder gives one value for each text.
+    """
+    if task != "causal-lm":
+        count = max(2, workload.evaluation_positions // workload.prompt_tokens)
+        return dict(cut(text, workload.prompt_tokens, count))
+    window = workload.evaluation_window_tokens
+    return dict(cut(text, window, -(-workload.evaluation_positions // (window - 1))))
+
+
+def split(batch: Batch, size: int) -> list[Batch]:
+    """Cuts a batch into batches of at most ``size`` sequences."""
+    count = len(batch["input_ids"])
+    return [
+        {name: tensor[i : i + size] for name, tensor in batch.items()}
+        for i in range(0, count, size)
+    ]
+
+
+def take(batch: Batch, count: int) -> Batch:
+    """The first ``count`` sequences, starting over where there are too few."""
+    available = len(batch["input_ids"])
+    index = torch.arange(count) % available
+    return {name: tensor[index.to(tensor.device)] for name, tensor in batch.items()}
+
+
+class _Cutter:
+    """Cuts text into sequences of one length."""
+
+    def __init__(self, tokenizer: Any, device: torch.device) -> None:
+        self._tokenizer = tokenizer
+        self._device = device
+
+    def cut_windows(self, text: str, length: int, count: int) -> Batch:
+        """Sequences spread evenly over the text; each begins with the beginning-of-sequence
+        token if the tokenizer adds one."""
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        first = self._first_token()
+        body = length - len(first)
+        if len(ids) < body:
+            raise InputError(
+                f"the text has {len(ids)} tokens, {body} are needed; give a longer text"
+            )
+        stride = min(body, (len(ids) - body) // max(1, count - 1))
+        starts = [i * stride for i in range(count)]
+        return self._on_device(torch.tensor([first + ids[s : s + body] for s in starts]))
+
+    def _first_token(self) -> list[int]:
+        bos = self._tokenizer.bos_token_id
+        added = self._tokenizer("a", verbose=False)["input_ids"]
+        return [bos] if bos is not None and added[0] == bos else []
+
+    def cut_texts(self, text: str, length: int, count: int) -> Batch:
+        """Pieces of text with special tokens, cut and padded to one length."""
+        stride = max(1, (len(text) - 8 * length) // max(1, count - 1))
+        pieces = [text[i * stride : i * stride + 8 * length] for i in range(count)]
+        encoded = self._tokenizer(
+            pieces,
+            truncation=True,
+            max_length=length,
+            padding="max_length",
+            return_tensors="pt",
+            verbose=False,
+        )
+        return {name: tensor.to(self._device) for name, tensor in encoded.items()}
+
+    def _on_device(self, ids: torch.Tensor) -> Batch:
+        ids = ids.to(self._device)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
