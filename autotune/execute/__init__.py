@@ -1,0 +1,1 @@
+"""Carries trials to bench sessions."""

@@ -1,0 +1,103 @@
+"""Alternates a candidate's blocks with the baseline's beside it, and turns pairs into numbers.
+
+On a shared machine, measuring one and then the other is worthless: pairs must be adjacent in
+time, and which of the two comes first must be random.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from autotune.messages import BlockPair, Measurement, MeasureSettings, Metrics
+from autotune.metrics import METRICS
+from autotune.statistics import Interval, median_interval, paired_ratio
+
+RunBlock = Callable[[], dict[str, float]]
+
+
+def alternate(
+    candidate: RunBlock,
+    reference: RunBlock,
+    settings: MeasureSettings,
+    headline: str,
+    seed: int,
+    on_pair: Callable[[int], None],
+) -> list[BlockPair]:
+    """Runs pairs of blocks until the headline's ratio is known well enough.
+
+    Args:
+        candidate: Runs one block of the candidate.
+        reference: Runs one block of the baseline.
+        settings: How many pairs, how narrow.
+        headline: The speed metric whose interval decides when to stop.
+        seed: Orders each pair.
+        on_pair: Told the number of pairs so far.
+    """
+    order = random.Random(seed)
+    pairs: list[BlockPair] = []
+    while not _enough(pairs, settings, headline):
+        first = order.random() < 0.5
+        if first:
+            values = candidate()
+            beside = reference()
+        else:
+            beside = reference()
+            values = candidate()
+        pairs.append(BlockPair(candidate=values, reference=beside, candidate_first=first))
+        on_pair(len(pairs))
+    return pairs
+
+
+def _enough(pairs: Sequence[BlockPair], settings: MeasureSettings, headline: str) -> bool:
+    if len(pairs) < settings.min_pairs:
+        return False
+    return len(pairs) >= settings.max_pairs or converged(pairs, settings, headline)
+
+
+def converged(pairs: Sequence[BlockPair], settings: MeasureSettings, headline: str) -> bool:
+    """Whether the interval of the headline's ratio is as narrow as asked for."""
+    ratio = _ratio(pairs, headline)
+    return ratio.half_width_ratio <= settings.target_half_width_ratio
+
+
+def _ratio(pairs: Sequence[BlockPair], name: str) -> Interval:
+    return paired_ratio([p.candidate[name] for p in pairs], [p.reference[name] for p in pairs])
+
+
+def speed_metrics(
+    pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
+) -> Metrics:
+    """Speed metrics from raw pairs.
+
+    A metric's value is the baseline's own value times the median paired ratio. The baseline
+    itself (``baseline=None``) takes the median of its own blocks, on both sides of each pair.
+    """
+    shared = sorted(set(pairs[0].candidate) & set(pairs[0].reference))
+    return {name: _speed_metric(name, pairs, baseline, settings) for name in shared}
+
+
+def _speed_metric(
+    name: str, pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
+) -> Measurement:
+    ratio = _ratio(pairs, name)
+    own = baseline[name].value if baseline is not None else None
+    if own is None:
+        blocks = [side[name] for p in pairs for side in (p.candidate, p.reference)]
+        found, stat = median_interval(blocks), "median"
+    else:
+        found = Interval(own * ratio.value, own * ratio.low, own * ratio.high, ratio.n)
+        stat = "median_ratio"
+    return Measurement(
+        value=found.value,
+        unit=METRICS[name].unit,
+        stat=stat,
+        ci_low=found.low,
+        ci_high=found.high,
+        n=found.n,
+        source="alternating blocks",
+        converged=converged(pairs, settings, name),
+        ratio=ratio.value,
+        ratio_ci_low=ratio.low,
+        ratio_ci_high=ratio.high,
+    )

@@ -1,0 +1,186 @@
+"""The parent's end of one bench process: start it, ask it, and explain its death."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from pydantic import ValidationError
+
+from autotune.bench.protocol import Operation, Reply, Request
+from autotune.errors import BenchError
+from autotune.messages import TrialSpec
+from autotune.outcome import Outcome
+
+_CLOSE_SECONDS = 5.0
+_TAIL_LINES = 5
+_CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
+
+
+class BenchSession:
+    """One ``python -m autotune.bench`` child in a session of its own.
+
+    Created and used by one thread, which must outlive it: the kernel kills the child when that
+    thread ends.
+    """
+
+    def __init__(
+        self, log: Path, environment: Mapping[str, str], memory_limit_bytes: int | None = None
+    ) -> None:
+        self.log = log
+        self._oom_kills = _oom_kills()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "autotune.bench"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                env=_environment(environment),
+                start_new_session=True,
+            )
+        if memory_limit_bytes is not None:
+            limit = (memory_limit_bytes, memory_limit_bytes)
+            resource.prlimit(self._process.pid, resource.RLIMIT_DATA, limit)
+        self._buffer = b""
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def ask(self, operation: Operation, timeout_seconds: float, spec: TrialSpec | None) -> Reply:
+        """Sends one request and waits, without polling, for its reply.
+
+        Raises:
+            BenchError: The operation failed, took too long, or the process died. After the
+                latter two the process is gone.
+        """
+        request = Request(operation=operation, spec=spec).model_dump_json() + "\n"
+        try:
+            _pipe(self._process.stdin).write(request.encode())
+            _pipe(self._process.stdin).flush()
+            line = self._read_line(time.monotonic() + timeout_seconds)
+        except TimeoutError:
+            self.kill()
+            raise BenchError(
+                Outcome.TIMEOUT,
+                f"{operation} took longer than {timeout_seconds:g} s and was stopped; the limit "
+                "is set in the study's measure section",
+            ) from None
+        except (BrokenPipeError, EOFError):
+            raise self._explain_death(operation) from None
+        return self._checked(operation, line)
+
+    def _checked(self, operation: Operation, line: bytes) -> Reply:
+        try:
+            reply = Reply.model_validate_json(line)
+        except ValidationError as error:
+            self.kill()
+            raise BenchError(
+                Outcome.CRASHED,
+                f"the bench process gave an unreadable reply to {operation}: {error}",
+            ) from error
+        if reply.outcome is not None:
+            raise BenchError(reply.outcome, reply.explanation)
+        return reply
+
+    def _read_line(self, deadline: float) -> bytes:
+        with selectors.DefaultSelector() as selector:
+            stdout = _pipe(self._process.stdout)
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError
+                chunk = os.read(stdout.fileno(), 1 << 16)
+                if not chunk:
+                    raise EOFError
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _explain_death(self, operation: Operation) -> BenchError:
+        self.kill()
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        outcome = Outcome.CRASHED
+        if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+            outcome, how = Outcome.OUT_OF_MEMORY, "was killed by the kernel: out of memory"
+        tail = " | ".join(tail_of(self.log)) or "nothing in its log"
+        return BenchError(
+            outcome, f"the bench process {how} during {operation}; last words: {tail}"
+        )
+
+    def close(self) -> None:
+        """Asks the child to end, and makes it."""
+        try:
+            _pipe(self._process.stdin).close()
+            self._process.wait(_CLOSE_SECONDS)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            pass  # it is killed just below
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the child's whole process group at once."""
+        self.terminate()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                _pipe(stream).close()
+
+    def terminate(self) -> None:
+        """Only sends the signal; safe from any thread. The owner's ``ask`` then fails."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def __enter__(self) -> BenchSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    return {
+        **os.environ,
+        "AUTOTUNE_PARENT_PID": str(os.getpid()),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **extra,
+    }
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed in this control group for lack of memory."""
+    if not _CGROUP_EVENTS.is_file():
+        return 0
+    fields = dict(line.split() for line in _CGROUP_EVENTS.read_text().splitlines())
+    return int(fields.get("oom_kill", 0))
+
+
+def tail_of(log: Path, lines: int = _TAIL_LINES) -> list[str]:
+    """The last lines of a log that are not empty."""
+    text = log.read_bytes()[-16_384:].decode("utf-8", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()][-lines:]

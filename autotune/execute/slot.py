@@ -1,0 +1,271 @@
+"""One device: its lock, its warm bench sessions, and the life of a trial on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+
+from autotune import constraints
+from autotune.bench.meters.energy import find_counter
+from autotune.bench.protocol import Operation, Reply, reference_files
+from autotune.device import Device
+from autotune.errors import BenchError
+from autotune.execute.base import OnProgress
+from autotune.execute.paired import alternate, speed_metrics
+from autotune.execute.session import BenchSession
+from autotune.messages import BlockPair, Metrics, Progress, TrialResult, TrialSpec
+from autotune.metrics import METRICS, Family
+from autotune.outcome import Outcome
+from autotune.plugin import Plugin, Unsupported
+from autotune.recipe import sha256_json
+from autotune.registry import Registry
+from autotune.space import merge
+
+Phase = Literal["lock", "prepare", "reference", "score", "warmup", "measure", "energy"]
+
+
+def device_lock(device: Device) -> FileLock:
+    """Held while a trial measures: one at a time per device, across processes."""
+    name = f"autotune-{os.getuid()}-{device.torch_name.replace(':', '-')}.lock"
+    return FileLock(Path(tempfile.gettempdir()) / name)
+
+
+class _Stop(Exception):
+    """The trial is over before its end: a constraint is surely violated."""
+
+
+class _ReferenceLost(Exception):
+    """The baseline's session died; the candidate is not to blame."""
+
+
+class DeviceSlot:
+    """Runs one trial at a time. Created and used by one thread.
+
+    It keeps two bench sessions: the baseline's, which every candidate is measured beside, and
+    the latest candidate's, which stays warm for recipes with the same ``setup_key``.
+    """
+
+    def __init__(self, registry: Registry, on_progress: OnProgress) -> None:
+        self._plugins = registry.plugins
+        self._on_progress = on_progress
+        self._sessions: dict[str, tuple[str, BenchSession, Reply]] = {}
+
+    def run(self, spec: TrialSpec) -> TrialResult:
+        """Carries one trial to its end, whatever that is."""
+        trial = _Trial(spec, self._on_progress)
+        try:
+            with trial.phase("lock"):
+                lock = device_lock(spec.device)
+                lock.acquire()
+            try:
+                self._run(trial)
+            finally:
+                lock.release()
+        except _Stop:
+            pass  # the trial holds its outcome
+        except Unsupported as error:
+            trial.fail(Outcome.UNSUPPORTED, str(error))
+        except BenchError as error:
+            trial.fail(error.outcome, error.explanation)
+            self._drop("candidate")
+        return trial.result()
+
+    def _run(self, trial: _Trial) -> None:
+        spec = trial.spec
+        with trial.phase("prepare"):
+            candidate = self._candidate(trial)
+        trial.stop_if_violated()
+        if spec.known_accuracy is not None:
+            trial.metrics |= spec.known_accuracy
+        else:
+            self._score(trial, candidate)
+        trial.stop_if_violated()
+        with trial.phase("warmup"):
+            trial.metrics |= self._ask(candidate, Operation.WARMUP, spec).metrics
+        try:
+            self._measure(trial, candidate)
+        except _ReferenceLost:
+            trial.notes.append("the baseline's session died and was started again")
+            self._measure(trial, candidate)
+        trial.metrics |= self._ask(candidate, Operation.MEMORY, spec).metrics
+        self._measure_energy(trial, candidate)
+
+    def _candidate(self, trial: _Trial) -> BenchSession:
+        key = session_key(trial.spec)
+        trial.warm = "candidate" in self._sessions and self._sessions["candidate"][0] == key
+        session, reply = self._session("candidate", trial.spec)
+        trial.log = str(session.log)
+        trial.metrics |= reply.metrics
+        trial.notes += reply.notes
+        trial.environment |= reply.environment
+        return session
+
+    def _score(self, trial: _Trial, candidate: BenchSession) -> None:
+        if trial.spec.recipe and not all(f.exists() for f in reference_files(trial.spec)):
+            with trial.phase("reference"):
+                self._ask(self._reference(trial.spec), Operation.SCORE, trial.spec)
+        with trial.phase("score"):
+            trial.metrics |= self._ask(candidate, Operation.SCORE, trial.spec).metrics
+
+    def _measure(self, trial: _Trial, candidate: BenchSession) -> None:
+        spec = trial.spec
+        with trial.phase("reference"):
+            reference = self._reference(spec)
+        headline = speed_headline(spec.objectives, spec.model.task)
+        with trial.phase("measure"):
+            trial.pairs = alternate(
+                lambda: self._ask(candidate, Operation.BLOCK, spec).values,
+                lambda: self._reference_block(reference, spec),
+                spec.settings,
+                headline,
+                spec.seed + spec.number,
+                lambda pairs: trial.report("measure", f"pair {pairs}"),
+            )
+        trial.metrics |= speed_metrics(trial.pairs, spec.baseline, spec.settings)
+
+    def _measure_energy(self, trial: _Trial, candidate: BenchSession) -> None:
+        wanted = any(METRICS[name].family is Family.ENERGY for name in trial.spec.objectives)
+        # Without a counter the answer comes at once, and says why.
+        if wanted or isinstance(find_counter(trial.spec.device), str):
+            with trial.phase("energy"):
+                trial.metrics |= self._ask(candidate, Operation.ENERGY, trial.spec).metrics
+
+    def _reference(self, spec: TrialSpec) -> BenchSession:
+        baseline = spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": ""})
+        fresh = "reference" not in self._sessions
+        session, _ = self._session("reference", baseline)
+        if fresh:
+            self._ask(session, Operation.WARMUP, baseline)
+        return session
+
+    def _reference_block(self, reference: BenchSession, spec: TrialSpec) -> dict[str, float]:
+        try:
+            return self._ask(reference, Operation.BLOCK, spec).values
+        except BenchError as error:
+            self._drop("reference")
+            raise _ReferenceLost from error
+
+    def _session(self, role: str, spec: TrialSpec) -> tuple[BenchSession, Reply]:
+        """The warm session for this spec, or a new one in the place of the old."""
+        key = session_key(spec)
+        if role in self._sessions:
+            warm_key, session, reply = self._sessions[role]
+            if warm_key == key:
+                return session, reply
+            self._drop(role)
+        session = BenchSession(
+            Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}.log",
+            merge(spec.recipe, self._plugins, _env_of, "environment variable"),
+            spec.settings.memory_limit_bytes,
+        )
+        self._sessions[role] = (key, session, Reply())
+        reply = session.ask(Operation.PREPARE, spec.settings.prepare_timeout_seconds, spec)
+        self._sessions[role] = (key, session, reply)
+        return session, reply
+
+    def _ask(self, session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
+        return session.ask(operation, spec.settings.step_timeout_seconds, spec)
+
+    def warm_setup(self) -> str | None:
+        """The ``setup_key`` of the latest candidate's session."""
+        warm = self._sessions.get("candidate")
+        return warm[0].split(":")[0] if warm else None
+
+    def terminate(self) -> None:
+        """Kills the sessions; safe from any thread. A running trial then fails."""
+        for _, session, _ in list(self._sessions.values()):
+            session.terminate()
+
+    def close(self) -> None:
+        """Ends the sessions."""
+        for role in list(self._sessions):
+            self._drop(role)
+
+    def _drop(self, role: str) -> None:
+        dropped = self._sessions.pop(role, None)
+        if dropped is not None:
+            dropped[1].close()
+
+
+def session_key(spec: TrialSpec) -> str:
+    """Trials with the same key can share a bench session; begins with the ``setup_key``."""
+    beside = [spec.model, spec.workload, spec.settings, spec.device]
+    return f"{spec.setup_key}:{sha256_json([m.model_dump(mode='json') for m in beside])[:16]}"
+
+
+def speed_headline(objectives: tuple[str, ...], task: str) -> str:
+    """The speed metric whose interval decides how long to measure."""
+    for name in objectives:
+        if METRICS[name].family is Family.SPEED:
+            return name
+    return "output_tokens_per_second" if task == "causal-lm" else "samples_per_second"
+
+
+def _env_of(plugin: Plugin, params: object) -> dict[str, str]:
+    return plugin.env(params)  # type: ignore[arg-type]
+
+
+class _Trial:
+    """What has been learnt about the trial so far."""
+
+    def __init__(self, spec: TrialSpec, on_progress: OnProgress) -> None:
+        self.spec = spec
+        self.metrics: Metrics = {}
+        self.pairs: list[BlockPair] = []
+        self.notes: list[str] = []
+        self.environment: dict[str, str] = {}
+        self.warm = False
+        self.log = ""
+        self._seconds: dict[str, float] = {}
+        self._outcome: Outcome | None = None
+        self._explanation = ""
+        self._on_progress = on_progress
+        self._constraints = constraints.parse_all(spec.constraints)
+
+    def report(self, phase: Phase, detail: str = "") -> None:
+        self._on_progress(Progress(number=self.spec.number, phase=phase, detail=detail))
+
+    @contextlib.contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Times a phase, also if it fails."""
+        self.report(name)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
+
+    def stop_if_violated(self) -> None:
+        """Ends the trial if a constraint is violated beyond its interval."""
+        broken = [c for c in self._constraints if c.surely_violated(self.metrics)]
+        if broken:
+            self.fail(Outcome.INFEASIBLE, constraints.explain(broken, self.metrics))
+            raise _Stop
+
+    def fail(self, outcome: Outcome, explanation: str) -> None:
+        self._outcome, self._explanation = outcome, explanation
+
+    def result(self) -> TrialResult:
+        if self._outcome is None:
+            self._explanation = constraints.explain(self._constraints, self.metrics)
+            self._outcome = Outcome.INFEASIBLE if self._explanation else Outcome.OK
+        return TrialResult(
+            number=self.spec.number,
+            outcome=self._outcome,
+            explanation=self._explanation,
+            metrics=self.metrics,
+            blocks=tuple(self.pairs),
+            phase_seconds=self._seconds,
+            notes=tuple(self.notes),
+            warm=self.warm,
+            accuracy_reused=self.spec.known_accuracy is not None,
+            log=self.log,
+            environment=self.environment,
+        )
