@@ -1,0 +1,1 @@
+"""Chooses recipes: the ask-measure-tell loop, the pool, samplers, constraints, budget."""

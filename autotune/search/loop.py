@@ -1,0 +1,261 @@
+"""The ask-measure-tell loop: safe to kill at any moment, and to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from filelock import FileLock, Timeout
+
+from autotune.errors import AutotuneError, InputError
+from autotune.execute.base import Executor, OnProgress
+from autotune.messages import Metrics, TrialResult
+from autotune.metrics import METRICS, Family
+from autotune.outcome import Outcome
+from autotune.recipe import Recipe
+from autotune.search.budget import Clock
+from autotune.search.environment import accuracy_key, describe_environment
+from autotune.search.ledger import Ledger
+from autotune.search.observer import Observer
+from autotune.search.plan import Plan
+from autotune.search.pool_code import PoolCode
+from autotune.search.sampler import PoolSampler, make_inner
+from autotune.search.single import make_spec
+from autotune.store.records import StudyRecord, StudyState, TrialRecord, TrialState
+from autotune.store.store import Store
+
+MAX_ATTEMPTS = 3
+"""A trial whose coordinator dies more often than this is given up as lost."""
+
+MakeExecutor = Callable[[OnProgress], Executor]
+
+
+class Interrupted(AutotuneError):
+    """The user stopped the search; what was measured is stored."""
+
+
+def register(plan: Plan, store: Store, *, resume: bool) -> StudyRecord:
+    """Finds or makes the study's record.
+
+    Raises:
+        InputError: A study of that name exists and is not to be resumed, or is another search.
+    """
+    existing = store.find_study(plan.name)
+    if existing is None:
+        return store.create_study(
+            plan.name,
+            plan.study.definition(),
+            plan.objectives,
+            plan.study.constraints,
+            describe_environment(plan.device),
+        )
+    differing = changed_keys(existing.definition, plan.study.definition())
+    if differing:
+        raise InputError(
+            f"study {plan.name!r} exists with another definition: {', '.join(differing)} differ; "
+            "choose another --name, or give the same definition"
+        )
+    if not resume:
+        raise InputError(
+            f"study {plan.name!r} exists already ({existing.state}); continue it with --resume, "
+            "or choose another --name"
+        )
+    if existing.objectives != plan.objectives:
+        raise InputError(
+            f"study {plan.name!r} was begun with the objectives {', '.join(existing.objectives)}, "
+            f"this machine can measure {', '.join(plan.objectives)}; choose another --name"
+        )
+    return existing
+
+
+def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
+    """Top-level keys in which two definitions differ."""
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+class Search:
+    """One run of a study, from its first or next trial until a reason to stop."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        url: str,
+        make_executor: MakeExecutor,
+        observer: Observer,
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._observer = observer
+        self._make_executor = make_executor
+        self._accuracy_key = accuracy_key(plan.device)
+        self._clock = Clock(plan.study.budget)
+        plan.directory.mkdir(parents=True, exist_ok=True)
+        code = PoolCode(plan.pool.recipes, plan.registry.plugins)
+        # After a resume the draws must not repeat those of the first run.
+        seed = plan.study.seed + 1000 * len(store.trials(plan.name))
+        self._sampler = PoolSampler(code, make_inner(plan.study.sampler, seed), seed)
+        self._ledger = Ledger(plan, url, code, self._sampler)
+        self._prepared: Recipe | None = None
+        self._baseline: Metrics | None = None
+
+    def run(self) -> StudyRecord:
+        """Runs until the budget or the pool is used up.
+
+        Raises:
+            InputError: Another process runs this study.
+            Interrupted: Ctrl-C or SIGTERM; running trials are repeated by the next run.
+            AutotuneError: The baseline itself cannot be measured.
+        """
+        lock = FileLock(self._plan.directory / ".coordinator.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                f"another process is running the study {self._plan.name!r}; wait for it or stop it"
+            ) from error
+        try:
+            return self._run_locked()
+        finally:
+            self._ledger.close()
+            lock.release()
+
+    def _run_locked(self) -> StudyRecord:
+        name = self._plan.name
+        self._store.update_study(name, state=StudyState.RUNNING, notes=self._plan.notes)
+        waiting = self._reconcile()
+        executor = self._make_executor(self._observer.on_progress)
+        try:
+            reason = self._loop(executor, waiting)
+        except KeyboardInterrupt as interrupt:
+            self._store.update_study(name, state=StudyState.INTERRUPTED)
+            raise Interrupted("stopped; nothing that was measured is lost") from interrupt
+        except BaseException:
+            self._store.update_study(name, state=StudyState.INTERRUPTED)
+            raise
+        finally:
+            executor.close()
+        self._store.update_study(name, state=StudyState.FINISHED, convergence_reason=reason)
+        return self._store.study(name)
+
+    def _reconcile(self) -> list[tuple[int, Recipe]]:
+        """Brings Optuna's record and ours to the same state after a death at any moment.
+
+        Returns:
+            Trials that were begun and have no result: they are run again under their number.
+        """
+        stored = {t.number: t for t in self._store.trials(self._plan.name)}
+        self._sampler.take(Recipe.from_dict(t.recipe) for t in stored.values())
+        baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
+        self._baseline = baseline.result.metrics if baseline and baseline.result else None
+        again = []
+        for number, recipe in self._ledger.open_trials():
+            self._sampler.take([recipe])
+            trial = stored.get(number)
+            if trial is not None and trial.result is not None:
+                self._ledger.tell(trial.result)
+            elif trial is not None and trial.attempts >= MAX_ATTEMPTS:
+                self._finish(_lost(trial))
+            else:
+                again.append((number, recipe))
+        return again
+
+    def _loop(self, executor: Executor, waiting: list[tuple[int, Recipe]]) -> str:
+        trials = self._store.trials(self._plan.name)
+        begun = len({t.number for t in trials} | {number for number, _ in waiting})
+        self._observer.on_started(self._plan, trials, self._clock.describe())
+        running = 0
+        while True:
+            reason = self._clock.stop_reason(begun, self._sampler.left)
+            while running < self._slots(executor) and (waiting or not reason):
+                if waiting:
+                    number, recipe = waiting.pop(0)
+                else:
+                    number, recipe = self._ask(executor)
+                    begun += 1
+                self._start(executor, number, recipe)
+                running += 1
+                reason = self._clock.stop_reason(begun, self._sampler.left)
+            if running == 0:
+                return reason
+            self._finish(executor.wait())
+            running -= 1
+
+    def _slots(self, executor: Executor) -> int:
+        """The baseline is measured before anything runs beside it."""
+        return executor.slots if self._baseline is not None else 1
+
+    def _ask(self, executor: Executor) -> tuple[int, Recipe]:
+        """After a trial that had to prepare, one sibling is measured in its warm session."""
+        recipe = self._prepared
+        warm = recipe is not None and executor.warm_setup() == self._plan.keys(recipe).setup_key
+        self._sampler.warm = recipe if warm else None
+        return self._ledger.ask()
+
+    def _start(self, executor: Executor, number: int, recipe: Recipe) -> None:
+        keys = self._plan.keys(recipe)
+        spec = make_spec(
+            self._plan,
+            number,
+            recipe,
+            baseline=self._baseline,
+            known_accuracy=self._known_accuracy(keys.output_key),
+        )
+        self._store.start_trial(self._plan.name, number, recipe.to_dict(), keys)
+        self._observer.on_trial_started(spec)
+        executor.submit(spec)
+
+    def _known_accuracy(self, output_key: str) -> Metrics | None:
+        return self._store.known_accuracy(
+            self._plan.model.fingerprint,
+            output_key,
+            self._plan.workload.evaluation_key,
+            self._accuracy_key,
+        )
+
+    def _finish(self, result: TrialResult) -> None:
+        """Stores a result, then tells it; a death in between is mended by ``_reconcile``."""
+        name = self._plan.name
+        trial = self._store.trial(name, result.number)
+        if not trial.recipe:
+            self._accept_baseline(result)
+        self._store.finish_trial(name, result)
+        self._save_accuracy(trial, result)
+        self._ledger.tell(result)
+        cold = result.outcome is Outcome.OK and not result.warm
+        self._prepared = Recipe.from_dict(trial.recipe) if cold else None
+        self._observer.on_trial_finished(self._store.study(name), self._store.trials(name))
+
+    def _accept_baseline(self, result: TrialResult) -> None:
+        """Nothing can be compared without the baseline: its failure ends the search.
+
+        Its result is then not stored, so that a resume measures it again.
+        """
+        if result.outcome not in (Outcome.OK, Outcome.INFEASIBLE) or not result.blocks:
+            raise AutotuneError(
+                f"the baseline cannot be measured ({result.outcome}): {result.explanation}; see "
+                f"{result.log or 'the log'}, mend it and go on with --resume"
+            )
+        self._baseline = result.metrics
+
+    def _save_accuracy(self, trial: TrialRecord, result: TrialResult) -> None:
+        accuracy = {
+            name: found
+            for name, found in result.metrics.items()
+            if METRICS[name].family is Family.ACCURACY
+        }
+        if accuracy and trial.state is not TrialState.FINISHED:
+            self._store.save_accuracy(
+                self._plan.model.fingerprint,
+                trial.output_key,
+                self._plan.workload.evaluation_key,
+                self._accuracy_key,
+                accuracy,
+            )
+
+
+def _lost(trial: TrialRecord) -> TrialResult:
+    return TrialResult(
+        number=trial.number,
+        outcome=Outcome.LOST,
+        explanation=f"the search died {trial.attempts} times while this recipe was running",
+    )

@@ -1,0 +1,26 @@
+"""Whoever wants to watch a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.messages import Progress, TrialSpec
+from autotune.search.plan import Plan
+from autotune.store.records import StudyRecord, TrialRecord
+
+
+class Observer:
+    """Told what happens; every method may be left out. ``on_progress`` comes from another
+    thread."""
+
+    def on_started(self, plan: Plan, trials: Sequence[TrialRecord], budget: str) -> None:
+        """The search begins, or goes on after ``trials``."""
+
+    def on_trial_started(self, spec: TrialSpec) -> None:
+        """A trial was handed to the executor."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """A running trial entered a phase."""
+
+    def on_trial_finished(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
+        """A result was stored; ``trials`` are all of the study, the new one included."""

@@ -1,0 +1,80 @@
+"""One recipe measured beside the baseline, outside any study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+
+from autotune import registry
+from autotune.errors import AutotuneError
+from autotune.execute.base import OnProgress
+from autotune.execute.local import LocalExecutor
+from autotune.messages import Metrics, TrialResult, TrialSpec
+from autotune.params import Params
+from autotune.recipe import Recipe
+from autotune.search.plan import Plan
+
+
+def recipe_of(chosen: Mapping[str, Params]) -> Recipe:
+    """A recipe of installed plugins.
+
+    Raises:
+        InputError: Unknown plugin, param or value.
+    """
+    return Recipe.of(chosen, registry.installed().plugins)
+
+
+def measure_recipe(
+    plan: Plan, recipe: Recipe, on_progress: OnProgress
+) -> tuple[TrialResult, TrialResult]:
+    """Measures the baseline and then the recipe.
+
+    Returns:
+        The baseline's result and the recipe's (twice the same for the baseline itself).
+
+    Raises:
+        AutotuneError: The baseline cannot be measured.
+    """
+    with closing(LocalExecutor(registry.installed(), on_progress)) as executor:
+        executor.submit(make_spec(plan, 0, Recipe()))
+        baseline = executor.wait()
+        if not baseline.blocks:
+            raise AutotuneError(
+                f"the baseline cannot be measured ({baseline.outcome}): {baseline.explanation}; "
+                f"see {baseline.log}"
+            )
+        if recipe.is_baseline:
+            return baseline, baseline
+        executor.submit(make_spec(plan, 1, recipe, baseline=baseline.metrics))
+        return baseline, executor.wait()
+
+
+def make_spec(
+    plan: Plan,
+    number: int,
+    recipe: Recipe,
+    *,
+    baseline: Metrics | None = None,
+    known_accuracy: Metrics | None = None,
+) -> TrialSpec:
+    """Everything that an executor needs to know of a trial."""
+    keys = plan.keys(recipe)
+    return TrialSpec(
+        study=plan.name,
+        number=number,
+        recipe=recipe.to_dict(),
+        recipe_key=keys.recipe_key,
+        setup_key=keys.setup_key,
+        output_key=keys.output_key,
+        model=plan.model,
+        workload=plan.workload,
+        device=plan.device,
+        settings=plan.study.measure,
+        known_accuracy=known_accuracy,
+        baseline=baseline,
+        objectives=plan.objectives,
+        constraints=plan.study.constraints,
+        seed=plan.study.seed,
+        directory=str(plan.directory.absolute()),
+        cache_directory=str(plan.cache.absolute()),
+    )
