@@ -1,0 +1,74 @@
+"""The command ``autotune``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from autotune.cli import baseline, bench, demo_model, pareto, plugins, report, search, studies
+from autotune.errors import AutotuneError, InputError
+
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="autotune",
+    help="Find the fastest, smallest, greenest way to serve a language model by measuring it.\n\n"
+    "Try it: autotune search --model demo --trials 12",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("search")(search.search)
+app.command("baseline")(baseline.baseline)
+app.command("bench")(bench.bench)
+app.command("studies")(studies.studies)
+app.command("pareto")(pareto.pareto)
+app.command("report")(report.report)
+app.add_typer(plugins.app, name="plugins")
+app.command("demo-model")(demo_model.demo_model)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        typer.echo(f"autotune {importlib.metadata.version('autotune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Runs a command; an expected error is one message on standard error and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_INPUT)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except AutotuneError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""``autotune bench``: measure one recipe beside the baseline, without a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotune.cli import options
+
+if TYPE_CHECKING:
+    from autotune.messages import TrialResult
+
+
+def bench(
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="plugin.param=value; may be repeated. None: the baseline."),
+    ] = None,
+    model: options.Model = None,
+    study: Annotated[Path | None, typer.Option(help="Take model and workload from here.")] = None,
+    task: options.Task = "auto",
+    device: options.DeviceName = "auto",
+    prompt_tokens: options.PromptTokens = None,
+    new_tokens: options.NewTokens = None,
+    text: options.Text = None,
+    output: options.Output = options.DEFAULT_OUTPUT,
+    trust_remote_code: options.TrustRemoteCode = False,
+    json: options.AsJson = False,
+) -> None:
+    """Measure one recipe beside the baseline; nothing is stored but the log.
+
+    Example: autotune bench --model demo --set batch.size=8 --set precision.dtype=bfloat16
+    """
+    given = {
+        "model": model,
+        "task": None if task == "auto" else task,
+        "device": None if device == "auto" else device,
+        "workload.prompt_tokens": prompt_tokens,
+        "workload.new_tokens": new_tokens,
+        "workload.evaluation_text": str(text) if text else None,
+        "trust_remote_code": trust_remote_code,
+    }
+    measure_and_print(study, given, setting or [], output, json)
+
+
+def measure_and_print(
+    study: Path | None, given: dict[str, Any], settings: list[str], output: Path, json: bool
+) -> None:
+    """Measures the baseline, then the recipe if it is another, and prints them."""
+    from rich.console import Console
+
+    from autotune.cli.demo_progress import training_bar
+    from autotune.search.plan import make_plan
+    from autotune.search.single import measure_recipe, recipe_of
+
+    chosen = options.parse_settings(settings)
+    wanted = options.study_of(study, given)
+    recipe = recipe_of(chosen)  # before the demo model is trained for minutes
+    with training_bar() as bar:
+        plan = make_plan(wanted.model_copy(update={"plugins": None}), output, bar)
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        baseline, result = measure_recipe(
+            plan, recipe, lambda p: status.update(f"{p.phase} {p.detail}")
+        )
+    if json:
+        typer.echo(result.model_dump_json(indent=2, exclude={"blocks"}))
+    else:
+        _print_table(baseline, result, str(recipe))
+    if not result.metrics or result.outcome not in ("ok", "infeasible"):
+        raise typer.Exit(1)
+
+
+def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from autotune.metrics import METRICS
+    from autotune.report.format import measured, ratio
+
+    table = Table("metric", title, "baseline", "ratio", title=f"{title}: {result.outcome}")
+    for name in METRICS:
+        found, beside = result.metrics.get(name), baseline.metrics.get(name)
+        if found is not None and found.value is not None:
+            table.add_row(
+                name, measured(name, found), measured(name, beside), ratio(found, beside)
+            )
+        elif found is not None:
+            table.add_row(name, f"not measured: {found.reason}", "", "")
+    console = Console()
+    console.print(table)
+    for line in filter(None, (result.explanation, *result.notes, f"log: {result.log}")):
+        console.print(line, markup=False)

@@ -1,0 +1,143 @@
+"""What a running search shows: a live panel on a terminal, one line per trial elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.spinner import Spinner
+from rich.text import Text
+
+from autotune.messages import Progress, TrialSpec
+from autotune.outcome import Outcome
+from autotune.recipe import describe
+from autotune.report.format import duration
+from autotune.report.summary import StudySummary
+from autotune.search.observer import Observer
+from autotune.search.plan import Plan
+from autotune.store.records import StudyRecord, TrialRecord
+
+
+class LiveDisplay(Observer):
+    """Shows current recipe and phase, counts, front, hypervolume and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._running: dict[int, str] = {}
+        self._phases: dict[int, str] = {}
+        self._status = ""
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+        self._task = self._bar.add_task("trials")
+        self._begun = time.monotonic()
+        self._before = 0
+        self._limit: int | None = None
+        self._minutes: float | None = None
+
+    def __enter__(self) -> LiveDisplay:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def on_started(self, plan: Plan, trials: Sequence[TrialRecord], budget: str) -> None:
+        """Says what is about to happen."""
+        self._before = sum(t.result is not None for t in trials)
+        limits = [n for n in (plan.study.budget.trials, len(plan.pool.recipes)) if n]
+        self._limit, self._minutes = min(limits), plan.study.budget.minutes
+        self._say(
+            f"study [bold]{escape(plan.name)}[/]: {escape(plan.model.name)} on "
+            f"{escape(plan.device.name)}, {len(plan.registry.plugins)} plugins, "
+            f"{len(plan.pool.recipes):,} recipes, budget {budget}"
+        )
+        self._say(f"objectives: {', '.join(plan.objectives)}")
+        for note in plan.notes:
+            self._say(f"[yellow]note:[/] {escape(note)}")
+        if self._before:
+            self._say(f"going on after {self._before} finished trials")
+
+    def on_trial_started(self, spec: TrialSpec) -> None:
+        """A recipe begins."""
+        with self._lock:
+            self._running[spec.number] = describe(spec.recipe)
+        self._refresh()
+
+    def on_progress(self, progress: Progress) -> None:
+        """A phase begins; called by the executor's thread."""
+        with self._lock:
+            self._phases[progress.number] = f"{progress.phase} {progress.detail}".strip()
+        self._refresh()
+
+    def on_trial_finished(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
+        """A result is in: one line, and new totals."""
+        summary = StudySummary.of(study, trials)
+        finished = [t for t in trials if t.result is not None]
+        with self._lock:
+            ended = [n for n in self._running if any(t.number == n for t in finished)]
+            for number in ended:
+                del self._running[number]
+                self._phases.pop(number, None)
+            self._status = self._totals(finished, summary)
+        for trial in finished:
+            if trial.number in ended:
+                self._say(_line(trial, summary))
+        self._refresh()
+
+    def _totals(self, finished: Sequence[TrialRecord], summary: StudySummary) -> str:
+        counts = Counter(t.result.outcome for t in finished if t.result)
+        failed = len(finished) - counts[Outcome.OK] - counts[Outcome.INFEASIBLE]
+        done = len(finished) - self._before
+        spent = time.monotonic() - self._begun
+        left = self._seconds_left(len(finished), spent / done if done else 0.0, spent)
+        self._bar.update(self._task, completed=spent, total=spent + left)
+        return (
+            f"{len(finished)} done · {counts[Outcome.INFEASIBLE]} infeasible · {failed} failed · "
+            f"front {len(summary.front)} · hypervolume {summary.hypervolume:.3f} · "
+            f"{duration(spent)} so far, about {duration(left)} left"
+        )
+
+    def _seconds_left(self, finished: int, seconds_per_trial: float, spent: float) -> float:
+        limits = []
+        if self._limit is not None:
+            limits.append((self._limit - finished) * seconds_per_trial)
+        if self._minutes is not None:
+            limits.append(self._minutes * 60 - spent)
+        return max(0.0, min(limits, default=0.0))
+
+    def _say(self, markup: str) -> None:
+        self._console.print(Text.from_markup(markup), soft_wrap=True, highlight=False)
+
+    def _refresh(self) -> None:
+        if self._console.is_terminal:
+            self._live.update(self._panel())
+
+    def _panel(self) -> RenderableType:
+        with self._lock:
+            rows: list[RenderableType] = [
+                Spinner("dots", Text(f"#{n} {recipe}: {self._phases.get(n, 'waiting')}"))
+                for n, recipe in self._running.items()
+            ]
+            return Group(*rows, Text(self._status), self._bar)
+
+
+def _line(trial: TrialRecord, summary: StudySummary) -> str:
+    result = trial.result
+    assert result is not None
+    point = summary.by_number.get(trial.number)
+    words = summary.against_baseline(point) if point and trial.recipe else ""
+    if not trial.recipe:
+        words = "measured; all others are compared with it"
+    if result.outcome is not Outcome.OK:
+        words = f"[yellow]{result.outcome}[/]: {escape(result.explanation)}"
+    star = "[green]*[/] " if trial.number in summary.front_numbers else "  "
+    return f"{star}#{trial.number} {escape(describe(trial.recipe))}: {words}"

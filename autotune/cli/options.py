@@ -1,0 +1,103 @@
+"""Options that several commands share, and the study that they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotune.errors import InputError
+
+if TYPE_CHECKING:
+    from autotune.config import StudyFile
+    from autotune.params import Scalar
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Checkpoint directory, hub id, or 'demo' / 'demo-tiny' (trained here).",
+    ),
+]
+Task = Annotated[
+    str, typer.Option(help="auto, causal-lm, sequence-classification or feature-extraction.")
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Plugins = Annotated[
+    str | None, typer.Option(help="Comma-separated plugin names; by default all installed ones.")
+]
+Output = Annotated[Path, typer.Option(help="Folder for studies: logs, front.json, report.")]
+Database = Annotated[
+    str | None,
+    typer.Option(help="Database URL; by default sqlite:///OUTPUT/autotune.db."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PromptTokens = Annotated[int | None, typer.Option(help="Tokens of each prompt.")]
+NewTokens = Annotated[int | None, typer.Option(help="Tokens generated for each prompt.")]
+Text = Annotated[Path | None, typer.Option(help="Your own held-out UTF-8 text to score on.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let the model's repository run its code.")
+]
+
+DEFAULT_OUTPUT = Path("studies")
+
+
+def database_url(database: str | None, output: Path) -> str:
+    """The database to use."""
+    return database or f"sqlite:///{output / 'autotune.db'}"
+
+
+def study_of(file: Path | None, given: dict[str, Any]) -> StudyFile:
+    """A study from its file, overridden by what stands on the command line.
+
+    Args:
+        file: The study file, if any.
+        given: Options by key; those that are None or empty were not given. Keys of a section
+            are dotted: ``budget.trials``.
+
+    Raises:
+        InputError: The file or an option is wrong, or no model is named.
+    """
+    from autotune.config import build_study, read_study
+
+    data = read_study(file).model_dump(exclude_unset=True) if file else {}
+    for key, value in given.items():
+        if value is None or value == () or value is False:
+            continue
+        section, _, name = key.rpartition(".")
+        target = data.setdefault(section, {}) if section else data
+        target[name] = value
+    if not data.get("model"):
+        raise InputError("no model: give --model DIR, --model demo, or --study FILE")
+    return build_study(data, str(file) if file and not given else "the study")
+
+
+def plugin_names(text: str | None) -> list[str] | None:
+    """``a,b`` as a list."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def parse_settings(settings: list[str]) -> dict[str, dict[str, Scalar]]:
+    """Reads ``plugin.param=value`` options.
+
+    Raises:
+        InputError: One of them is not of that form.
+    """
+    import yaml
+
+    chosen: dict[str, dict[str, Scalar]] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        plugin, dot, param = name.strip().partition(".")
+        if not (equals and dot and value.strip()):
+            raise InputError(
+                f"cannot read --set {setting!r}; expected plugin.param=value, e.g. batch.size=8"
+            )
+        read = yaml.safe_load(value)
+        # YAML's "off" and "none"-like words are values of params, not booleans or nulls.
+        chosen.setdefault(plugin, {})[param] = (
+            read if type(read) in (int, float) else value.strip()
+        )
+    return chosen

@@ -1,0 +1,34 @@
+"""``autotune pareto``: the front and the picks of a study."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from autotune.cli import options
+
+
+def pareto(
+    study: Annotated[str, typer.Argument(help="Name of the study; see autotune studies.")],
+    output: options.Output = options.DEFAULT_OUTPUT,
+    database: options.Database = None,
+    json: options.AsJson = False,
+) -> None:
+    """Show a study's Pareto front and its picks against the baseline.
+
+    Example: autotune pareto demo-cpu
+    """
+    from rich.console import Console
+
+    from autotune.cli.show import show_summary
+    from autotune.report.front_file import front_file
+    from autotune.report.summary import StudySummary
+    from autotune.store.store import Store
+
+    with Store.open_existing(options.database_url(database, output)) as store:
+        summary = StudySummary.of(store.study(study), store.trials(study))
+    if json:
+        typer.echo(front_file(summary).model_dump_json(indent=2))
+    else:
+        show_summary(Console(), summary)

@@ -1,0 +1,120 @@
+"""``autotune plugins``: what can be tried, here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotune.cli import options
+
+if TYPE_CHECKING:
+    from autotune.plugin import Plugin
+    from autotune.registry import Registry
+
+app = typer.Typer(help="The optimizations that are installed.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_plugins(json: options.AsJson = False) -> None:
+    """List the installed plugins and whether they apply on this machine.
+
+    Example: autotune plugins list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from autotune import registry
+
+    installed = registry.installed()
+    if json:
+        _print_json([_facts(plugin, installed) for plugin in installed.plugins.values()])
+        return
+    table = Table("plugin", "what it does", "params", "from", "here")
+    for plugin in installed.plugins.values():
+        facts = _facts(plugin, installed)
+        table.add_row(
+            plugin.name,
+            facts["summary"],
+            ", ".join(plugin.params),
+            facts["distribution"],
+            facts["missing"] or "yes",
+        )
+    Console().print(table)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the plugin.")], json: options.AsJson = False
+) -> None:
+    """Show a plugin's params, values and requirements.
+
+    Example: autotune plugins show quantize
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from autotune import registry
+
+    installed = registry.installed()
+    plugin = installed.get(name)
+    facts = _facts(plugin, installed)
+    if json:
+        _print_json(facts)
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{plugin.name}[/] (from {facts['distribution']})")
+    console.print(_docstring(plugin), markup=False)
+    table = Table("param", "values", "default", "stage", "active when", "")
+    for param in facts["params"]:
+        table.add_row(
+            param["name"],
+            param["values"],
+            str(param["default"]),
+            param["stage"],
+            param["when"],
+            param["help"],
+        )
+    console.print(table)
+    console.print(f"here: {facts['missing'] or 'yes'}", markup=False)
+
+
+def _docstring(plugin: Plugin) -> str:
+    import inspect
+
+    return inspect.cleandoc(plugin.__doc__ or "")
+
+
+def _facts(plugin: Plugin, installed: Registry) -> dict[str, Any]:
+    """What both commands say of a plugin."""
+    from autotune.device import detect
+    from autotune.space import missing
+
+    tasks = plugin.requires.tasks
+    return {
+        "name": plugin.name,
+        "summary": _docstring(plugin).splitlines()[0],
+        "distribution": installed.distributions[plugin.name],
+        "missing": missing(plugin, tasks[0] if tasks else "causal-lm", detect()),
+        "params": [
+            {
+                "name": name,
+                "values": param.describe(),
+                "default": param.default,
+                "stage": param.stage.value,
+                "when": ", ".join(f"{k} = {_words(v)}" for k, v in param.when.items()),
+                "help": param.help,
+            }
+            for name, param in plugin.params.items()
+        ],
+    }
+
+
+def _words(value: object) -> str:
+    return " or ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _print_json(data: object) -> None:
+    import json
+
+    typer.echo(json.dumps(data, indent=2))
