@@ -9,6 +9,7 @@ reply.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -36,6 +37,14 @@ def _take_standard_output() -> TextIO:
     return replies
 
 
+def _quiet_libraries() -> None:
+    """Keeps the log for what matters: on import torchao says which of its GPU libraries do not
+    load on this machine, which is harmless where they are not used."""
+    logging.getLogger("torchao").addFilter(
+        lambda record: not record.getMessage().startswith("Failed to load ")
+    )
+
+
 def _failure(error: BaseException) -> Reply:
     from autotune.bench.prepare import is_out_of_memory
 
@@ -55,6 +64,7 @@ def main() -> None:
     _die_with_parent(int(os.environ["AUTOTUNE_PARENT_PID"]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = _take_standard_output()
+    _quiet_libraries()
     session = None
     for line in sys.stdin:
         request = Request.model_validate_json(line)

@@ -102,6 +102,9 @@ class TorchGenerator(Engine):
 class TorchEncoder(Engine):
     """One forward pass of an encoder or classifier."""
 
+    # An encoder has no cache; plugins that ask for one for generation may say so here too.
+    run_args: Mapping[str, Any] = {"batch_size": 1, "cache": None}
+
     def __init__(self, model: Any, task: str) -> None:
         self._model = model
         self._task = task

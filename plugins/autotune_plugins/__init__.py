@@ -1,0 +1,20 @@
+"""The optimizations that come with autotune: one technique per file, one line here."""
+
+from autotune.plugin import Plugin
+from autotune_plugins.attention import Attention
+from autotune_plugins.batch import Batch
+from autotune_plugins.compile import Compile
+from autotune_plugins.precision import Precision
+from autotune_plugins.prune import Prune
+from autotune_plugins.quantize import Quantize
+from autotune_plugins.threads import Threads
+
+PLUGINS: tuple[type[Plugin], ...] = (
+    Precision,
+    Quantize,
+    Prune,
+    Attention,
+    Compile,
+    Threads,
+    Batch,
+)
