@@ -5,7 +5,8 @@ AutotuneError
 │   └── PluginError           a plugin was refused at registration
 ├── Unsupported               a plugin says that it cannot work here (defined in plugin.py)
 ├── StoreError                the database cannot be used
-└── BenchError                a bench session failed; carries the trial's outcome
+├── BenchError                a bench session failed; carries the trial's outcome
+└── Interrupted               the user stopped a search; what was measured is stored
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class BenchError(AutotuneError):
         super().__init__(explanation)
         self.outcome = outcome
         self.explanation = explanation
+
+
+class Interrupted(AutotuneError):
+    """The user stopped a search. What was measured is stored; running trials are repeated."""
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> str:

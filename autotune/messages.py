@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotune.device import Device
 from autotune.outcome import Outcome
@@ -124,6 +124,12 @@ class MeasureSettings(Message):
     """Limit of each step after preparing: score, warm-up, block."""
     memory_limit_bytes: int | None = Field(default=None, gt=0)
     """Data-segment limit (RLIMIT_DATA) of the bench process."""
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> MeasureSettings:
+        if self.max_pairs < self.min_pairs:
+            raise ValueError(f"max_pairs {self.max_pairs} is less than min_pairs {self.min_pairs}")
+        return self
 
 
 class TrialSpec(Message):

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from autotune.demo.child import train_in_child
+
+AUTOTUNE = Path(sys.executable).with_name("autotune")
+
+RunAutotune = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +24,49 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("demo") / "tiny"
     train_in_child(directory, "tiny")
     return directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of the tests' own, for this process and all its children."""
+    directory = tmp_path_factory.mktemp("cache")
+    os.environ["AUTOTUNE_CACHE_DIR"] = str(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def install() -> Callable[[Path, Path], Path]:
+    """Installs a distribution really, with pip, into a folder to be put on PYTHONPATH."""
+
+    def install_into(distribution: Path, target: Path) -> Path:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+        subprocess.run([*pip, *offline, "--target", str(target), str(distribution)], check=True)
+        return target
+
+    return install_into
+
+
+@pytest.fixture
+def autotune(tmp_path: Path) -> RunAutotune:
+    """Runs the installed command in a folder of the test's own."""
+
+    def run(
+        *arguments: object, plugins: Sequence[Path] = (), timeout: float = 280
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(AUTOTUNE), *map(str, arguments)],
+            cwd=tmp_path,
+            env=with_plugins(plugins),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def with_plugins(folders: Sequence[Path]) -> dict[str, str]:
+    """The environment in which distributions installed into these folders are found."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}

@@ -221,7 +221,20 @@ def test_picks_name_the_best_of_each_family() -> None:
         "most_accurate": 4,
         "balanced": 5,
     }
-    assert list(found) == list(PICKS)
+    assert list(found) == [pick for pick in PICKS if pick != "smallest_weights"]
+
+
+def test_weights_as_an_objective_of_their_own_have_a_pick() -> None:
+    weights = Measurement(value=10.0, unit="B")
+    light = point(1, 100, 900, 1.0, 0.0)
+    light = FrontPoint(1, light.recipe, light.metrics | {"weights_bytes": weights})
+    heavy = point(2, 400, 300, 1.0, 0.0)
+    heavier = weights.model_copy(update={"value": 20.0})
+    heavy = FrontPoint(2, heavy.recipe, heavy.metrics | {"weights_bytes": heavier})
+
+    found = picks([light, heavy], (*OBJECTIVES, "weights_bytes"), scale())
+
+    assert (found["smallest"].number, found["smallest_weights"].number) == (2, 1)
 
 
 def test_picks_prefer_anything_to_the_baseline_among_ties() -> None:

@@ -45,9 +45,17 @@ def _quiet_libraries() -> None:
     )
 
 
+def _let_go(error: BaseException | None) -> None:
+    """Drops what the failed frames hold: it may be all the memory there is."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
 def _failure(error: BaseException) -> Reply:
     from autotune.bench.prepare import is_out_of_memory
 
+    _let_go(error)
     traceback.print_exception(error)
     if isinstance(error, BenchError):
         return Reply(outcome=error.outcome, explanation=error.explanation)

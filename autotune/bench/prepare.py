@@ -90,7 +90,7 @@ def _model_class(spec: TrialSpec) -> Any:
     that neither counts as the model's memory."""
     import transformers
 
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     kinds: dict[str, Any] = {
         "causal-lm": transformers.AutoModelForCausalLM,
         "sequence-classification": transformers.AutoModelForSequenceClassification,
@@ -134,19 +134,22 @@ def _transform_of(plugin: Plugin, model: Any, context: Context) -> Callable[[Par
     return lambda params: plugin.transform(model, params, context)
 
 
+def _engine_of(plugin: Plugin, model: Any, context: Context) -> Callable[[Params], Any]:
+    return lambda params: plugin.engine(model, params, context)
+
+
 def guarded(plugin: Plugin, params: Params, hook: str, call: Callable[[Params], _T]) -> _T:
     """Calls a plugin's hook and names the plugin in whatever it raises."""
     try:
         return call(params)
-    except (Unsupported, MemoryError, torch.OutOfMemoryError):
+    except Unsupported:
         raise
     except Exception as error:
-        if is_out_of_memory(error):
-            raise
+        full = is_out_of_memory(error)
         raise BenchError(
-            Outcome.CRASHED,
-            f"plugin {plugin.name!r} raised in {hook}({dict(params)}): "
-            f"{type(error).__name__}: {error}",
+            Outcome.OUT_OF_MEMORY if full else Outcome.CRASHED,
+            f"plugin {plugin.name!r} {'ran out of memory' if full else 'raised'} in "
+            f"{hook}({dict(params)}): {type(error).__name__}: {error}",
         ) from error
 
 
@@ -167,8 +170,7 @@ def _engine(
 ) -> Engine:
     engines: dict[str, Engine] = {}
     for name, params in spec.recipe.items():
-        plugin = plugins[name]
-        made = guarded(plugin, params, "engine", lambda p, h=plugin: h.engine(model, p, context))  # type: ignore[misc]
+        made = guarded(plugins[name], params, "engine", _engine_of(plugins[name], model, context))
         if made is not None:
             engines[name] = made
     if len(engines) > 1:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from autotune.cli import baseline, bench, demo_model, pareto, plugins, report, search, studies
-from autotune.errors import AutotuneError, InputError
+from autotune.errors import AutotuneError, InputError, Interrupted, StoreError
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
@@ -59,11 +59,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except InputError as error:
+    except (InputError, StoreError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(EXIT_INPUT)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        typer.echo(str(stopped) or "stopped", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except AutotuneError as error:
         typer.echo(f"error: {error}", err=True)

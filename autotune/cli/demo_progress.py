@@ -13,6 +13,7 @@ def training_bar() -> Iterator[Callable[[float, str], None]]:
     from rich.progress import (
         BarColumn,
         Progress,
+        TaskID,
         TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
@@ -24,12 +25,17 @@ def training_bar() -> Iterator[Callable[[float, str], None]]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: list[int] = []
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    tasks: list[TaskID] = []
 
-        def update(fraction: float, message: str) -> None:
-            if not tasks:
-                tasks.append(bar.add_task("training the demo model", total=1.0))
-            bar.update(tasks[0], completed=fraction, description=message)  # type: ignore[arg-type]
+    def update(fraction: float, message: str) -> None:
+        if not tasks:
+            tasks.append(bar.add_task("training the demo model", total=1.0))
+            bar.start()
+        bar.update(tasks[0], completed=fraction, description=message)
 
+    try:
         yield update
+    finally:
+        if tasks:
+            bar.stop()

@@ -87,12 +87,14 @@ def search(
     with training_bar() as bar:
         plan = make_plan(wanted, output, bar)
     console = Console(stderr=json)
+    if database is None:
+        output.mkdir(parents=True, exist_ok=True)
     summary = _run(plan, url, resume, console)
     if json:
         typer.echo(front_file(summary).model_dump_json(indent=2))
     else:
         show_summary(console, summary)
-        _say_next(console, plan, database)
+        _say_next(console, summary.study.convergence_reason, plan, database)
 
 
 def _stored(url: str, name: str | None) -> dict[str, Any]:
@@ -112,7 +114,6 @@ def _run(plan: Plan, url: str, resume: bool, console: Console) -> StudySummary:
     from autotune.search.loop import Search, register
     from autotune.store.store import Store
 
-    plan.directory.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(url) as store:
         register(plan, store, resume=resume)
         try:
@@ -136,7 +137,8 @@ def _write_results(plan: Plan, store: Store) -> StudySummary:
     return summary
 
 
-def _say_next(console: Console, plan: Plan, database: str | None) -> None:
+def _say_next(console: Console, reason: str, plan: Plan, database: str | None) -> None:
+    console.print(f"ended: {reason}")
     console.print(f"saved: {plan.directory / 'front.json'} and {plan.directory / 'report.html'}")
     where = f" --database {database}" if database else ""
     console.print(f"next:  open the report, or: autotune pareto {plan.name}{where}")

@@ -100,6 +100,7 @@ class DeviceSlot:
     def _candidate(self, trial: _Trial) -> BenchSession:
         key = session_key(trial.spec)
         trial.warm = "candidate" in self._sessions and self._sessions["candidate"][0] == key
+        trial.log = str(_log(trial.spec, "candidate"))  # it may fail before it is a session
         session, reply = self._session("candidate", trial.spec)
         trial.log = str(session.log)
         trial.metrics |= reply.metrics
@@ -161,7 +162,7 @@ class DeviceSlot:
                 return session, reply
             self._drop(role)
         session = BenchSession(
-            Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}.log",
+            _log(spec, role),
             merge(spec.recipe, self._plugins, _env_of, "environment variable"),
             spec.settings.memory_limit_bytes,
         )
@@ -192,6 +193,10 @@ class DeviceSlot:
         dropped = self._sessions.pop(role, None)
         if dropped is not None:
             dropped[1].close()
+
+
+def _log(spec: TrialSpec, role: str) -> Path:
+    return Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}.log"
 
 
 def session_key(spec: TrialSpec) -> str:

@@ -11,18 +11,13 @@ from autotune.metrics import Direction, Family, metric
 PICKS = {
     "fastest": "best value of the first speed objective",
     "smallest": "least memory (the first memory objective, else the weights)",
+    "smallest_weights": "fewest bytes of weights, where that is an objective of its own",
     "greenest": "least energy",
     "most_accurate": "least loss; among ties the fastest",
     "balanced": "the knee: by itself it covers the most hypervolume",
 }
 """Every pick and what it means, in the order in which they are shown."""
 
-_FAMILIES = {
-    "fastest": Family.SPEED,
-    "smallest": Family.MEMORY,
-    "greenest": Family.ENERGY,
-    "most_accurate": Family.ACCURACY,
-}
 _Rank = Callable[[FrontPoint], tuple[float, ...]]
 
 
@@ -44,12 +39,19 @@ def picks(
     """
     feasible = [point for point in points if point.feasible]
     speed = _first(Family.SPEED, objectives)
-    found: dict[str, FrontPoint | None] = {}
-    for pick, family in _FAMILIES.items():
-        name = _first(family, objectives)
-        if name is None and family is Family.MEMORY:
-            name = "weights_bytes"
-        found[pick] = _best(feasible, name, _rank(speed)) if name else None
+    memory = _first(Family.MEMORY, objectives) or "weights_bytes"
+    own_weights = memory != "weights_bytes" and "weights_bytes" in objectives
+    judged_by = {
+        "fastest": speed,
+        "smallest": memory,
+        "smallest_weights": "weights_bytes" if own_weights else None,
+        "greenest": _first(Family.ENERGY, objectives),
+        "most_accurate": _first(Family.ACCURACY, objectives),
+    }
+    found = {
+        pick: _best(feasible, name, _rank(speed)) if name else None
+        for pick, name in judged_by.items()
+    }
     found["balanced"] = _balanced(feasible, scale)
     return {pick: point for pick, point in found.items() if point is not None}
 

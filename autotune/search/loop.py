@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from filelock import FileLock, Timeout
 
-from autotune.errors import AutotuneError, InputError
+from autotune.errors import AutotuneError, InputError, Interrupted
 from autotune.execute.base import Executor, OnProgress
 from autotune.messages import Metrics, TrialResult
 from autotune.metrics import METRICS, Family
@@ -27,10 +27,6 @@ MAX_ATTEMPTS = 3
 """A trial whose coordinator dies more often than this is given up as lost."""
 
 MakeExecutor = Callable[[OnProgress], Executor]
-
-
-class Interrupted(AutotuneError):
-    """The user stopped the search; what was measured is stored."""
 
 
 def register(plan: Plan, store: Store, *, resume: bool) -> StudyRecord:
@@ -128,7 +124,10 @@ class Search:
             reason = self._loop(executor, waiting)
         except KeyboardInterrupt as interrupt:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
-            raise Interrupted("stopped; nothing that was measured is lost") from interrupt
+            raise Interrupted(
+                "stopped; nothing that was measured is lost. Go on with: "
+                f"autotune search --resume --name {name}"
+            ) from interrupt
         except BaseException:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             raise

@@ -51,8 +51,8 @@ def _directory(model: str) -> Path:
     path = Path(model).expanduser()
     if path.is_dir():
         return path
-    looks_like_path = model.startswith((".", "/", "~")) or path.exists() or model.count("/") != 1
-    if looks_like_path:
+    is_hub_id = model.count("/") == 1 and model[0] not in "./~" and model[-1] != "/"
+    if path.exists() or not is_hub_id:
         what = "is a file" if path.is_file() else "does not exist"
         raise InputError(
             f"model {model!r} {what}; expected a checkpoint directory with config.json, a hub id "

