@@ -161,6 +161,9 @@ class DeviceSlot:
             if warm_key == key:
                 return session, reply
             self._drop(role)
+        absent = [name for name in spec.recipe if name not in self._plugins]
+        if absent:
+            raise Unsupported(f"plugins not installed here: {', '.join(absent)}")
         session = BenchSession(
             _log(spec, role),
             merge(spec.recipe, self._plugins, _env_of, "environment variable"),

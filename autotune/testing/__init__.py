@@ -1,0 +1,20 @@
+"""Contract tests and fakes for authors of plugins and executors; needs no pytest, no torch.
+
+Subclass a contract in a test module, under a name that begins with ``Test``::
+
+    class TestQuantize(PluginContract):
+        plugin = Quantize
+"""
+
+from autotune.testing.executors import ExecutorContract
+from autotune.testing.fakes import LLAMA, fake_device, fake_result, fake_spec
+from autotune.testing.plugins import PluginContract
+
+__all__ = [
+    "LLAMA",
+    "ExecutorContract",
+    "PluginContract",
+    "fake_device",
+    "fake_result",
+    "fake_spec",
+]

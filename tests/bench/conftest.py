@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+VOCABULARY = 97
+
+
+@pytest.fixture
+def llama() -> Any:
+    """A random Llama with tied embeddings."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def windows() -> dict[str, torch.Tensor]:
+    """Evaluation windows, ``[6, 16]``."""
+    torch.manual_seed(1)
+    ids = torch.randint(3, VOCABULARY, (6, 16))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / "reference" / "a.logits.npy", tmp_path / "reference" / "a.paired.npy"

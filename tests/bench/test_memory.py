@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.bench.meters.memory import MemoryMeter, status_bytes, weights_bytes
+from autotune.testing import fake_device
+
+
+def test_spike_is_seen_in_the_peak_after_it_is_gone() -> None:
+    meter = MemoryMeter(fake_device("cpu"))
+    meter.before_loading()
+    meter.start()
+    before = status_bytes("VmHWM")
+    spike = torch.ones(64 << 18)  # 64 MiB
+    assert spike.sum() > 0
+    del spike
+    peak = meter.read()["host_peak_rss_bytes"].value
+    assert peak is not None
+    assert abs(peak - before - (64 << 20)) < 2 << 20
+
+
+def test_new_start_forgets_the_peak() -> None:
+    meter = MemoryMeter(fake_device("cpu"))
+    meter.before_loading()
+    spike = torch.ones(64 << 18)
+    del spike
+    meter.start()
+    found = meter.read()["host_model_peak_bytes"].value
+    assert found is not None
+    assert found < 32 << 20
+
+
+def test_tied_weights_count_once(llama: Any) -> None:
+    assert llama.lm_head.weight is llama.model.embed_tokens.weight
+    parameters = sum(p.numel() * 4 for p in llama.parameters())
+    buffers = sum(b.untyped_storage().nbytes() for b in llama.buffers())
+    # Some buffers are two names for one storage.
+    assert parameters < weights_bytes(llama) <= parameters + buffers
+
+
+def test_quantized_weights_are_taken_apart(llama: Any) -> None:
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    head = llama.lm_head
+    linears = [m for m in llama.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    before, count = weights_bytes(llama), sum(m.weight.numel() for m in linears)
+    quantize_(llama, Int8WeightOnlyConfig(), lambda module, _: module in linears)
+
+    # Four bytes become one, and each row gets a scale.
+    rows = sum(m.out_features for m in linears)
+    assert before - weights_bytes(llama) == pytest.approx(3 * count, abs=8 * rows)

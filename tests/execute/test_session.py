@@ -1,0 +1,158 @@
+"""Real bench processes, in one thread, as the executor drives them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune import registry
+from autotune.bench.protocol import Operation
+from autotune.config import WorkloadFile
+from autotune.device import detect
+from autotune.errors import BenchError
+from autotune.execute.local import LocalExecutor
+from autotune.execute.session import BenchSession
+from autotune.execute.slot import DeviceSlot
+from autotune.messages import MeasureSettings, Progress, TrialSpec
+from autotune.outcome import Outcome
+from autotune.recipe import Recipe, keys
+from autotune.testing import ExecutorContract
+from autotune.workload.model import resolve
+from autotune.workload.text import build_workload
+
+MakeSpec = Callable[..., TrialSpec]
+
+
+@pytest.fixture(scope="module")
+def make_spec(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeSpec:
+    folder = tmp_path_factory.mktemp("slot")
+    model = resolve(str(tiny_model))
+    workload = build_workload(
+        WorkloadFile(
+            prompt_tokens=16,
+            new_tokens=4,
+            evaluation_positions=256,
+            evaluation_window_tokens=64,
+            calibration_sequences=4,
+        ),
+        model,
+        0,
+    )
+    installed = registry.installed()
+
+    def make(number: int = 0, chosen: Any = None, **fields: Any) -> TrialSpec:
+        recipe = Recipe.of(chosen or {}, installed.plugins)
+        identity = keys(recipe, installed.plugins, installed.distributions)
+        return TrialSpec(
+            study="s",
+            number=number,
+            recipe=recipe.to_dict(),
+            recipe_key=identity.recipe_key,
+            setup_key=identity.setup_key,
+            output_key=identity.output_key,
+            model=model,
+            workload=workload,
+            device=detect("cpu"),
+            settings=MeasureSettings(block_seconds=0.02, max_pairs=6, warmup_blocks=3),
+            directory=str(folder),
+            cache_directory=str(folder / "cache"),
+            **fields,
+        )
+
+    return make
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[BenchSession]:
+    with BenchSession(tmp_path / "log", {}) as started:
+        yield started
+
+
+def test_death_is_explained_and_the_session_is_over(
+    session: BenchSession, make_spec: MakeSpec
+) -> None:
+    session.ask(Operation.PREPARE, 120, make_spec())
+    os.kill(session.pid, signal.SIGABRT)
+    with pytest.raises(BenchError, match="was killed by SIGABRT during block") as died:
+        session.ask(Operation.BLOCK, 60, None)
+    assert died.value.outcome is Outcome.CRASHED
+    with pytest.raises(BenchError):
+        session.ask(Operation.BLOCK, 60, None)
+
+
+def test_timeout_ends_the_process(session: BenchSession, make_spec: MakeSpec) -> None:
+    with pytest.raises(BenchError, match=r"prepare took longer than 0\.2 s") as late:
+        session.ask(Operation.PREPARE, 0.2, make_spec())
+    assert late.value.outcome is Outcome.TIMEOUT
+    with pytest.raises(ProcessLookupError):
+        os.kill(session.pid, 0)
+
+
+def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
+    seen: list[Progress] = []
+    slot = DeviceSlot(registry.installed(), seen.append)
+    try:
+        baseline = slot.run(make_spec(0))
+        assert baseline.outcome is Outcome.OK, baseline.explanation
+        metrics = baseline.metrics
+        assert metrics["kld_mean_nats"].value == pytest.approx(0.0, abs=1e-4)
+        ratio = metrics["output_tokens_per_second"]
+        assert ratio.stat == "median"
+        assert len(baseline.blocks) == 6
+        assert {"prepare", "reference", "score", "warmup", "measure"} <= set(
+            baseline.phase_seconds
+        )
+
+        known = {"kld_mean_nats": metrics["kld_mean_nats"]}
+        batch = slot.run(
+            make_spec(1, {"batch": {"size": 4}}, baseline=metrics, known_accuracy=known)
+        )
+        assert batch.warm
+        assert batch.accuracy_reused
+        assert "score" not in batch.phase_seconds
+        speed = batch.metrics["output_tokens_per_second"]
+        own = metrics["output_tokens_per_second"].value
+        assert own is not None
+        assert speed.value == pytest.approx(own * (speed.ratio or 0))
+
+        gate = ("kld_mean_nats<=1e-9",)
+        pruned = slot.run(
+            make_spec(
+                2,
+                {"prune": {"method": "depth", "ratio": 0.5}},
+                baseline=metrics,
+                constraints=gate,
+            )
+        )
+        assert pruned.outcome is Outcome.INFEASIBLE
+        assert "kld_mean_nats is" in pruned.explanation
+        assert "measure" not in pruned.phase_seconds, "the gate saves the timing"
+        assert not pruned.warm
+        smaller, whole = (r.metrics["weights_bytes"].value for r in (pruned, baseline))
+        assert smaller is not None
+        assert whole is not None
+        assert smaller < whole
+        assert {p.phase for p in seen} >= {"prepare", "score", "warmup", "measure"}
+    finally:
+        slot.close()
+
+
+class TestLocalExecutor(ExecutorContract):
+    @pytest.fixture(autouse=True)
+    def _specs(self, make_spec: MakeSpec) -> None:
+        self._make_spec = make_spec
+
+    def make(self) -> LocalExecutor:
+        return LocalExecutor(registry.installed(), lambda progress: None)
+
+    def specs(self, count: int) -> list[TrialSpec]:
+        # Over as soon as the model is loaded: what is tested is the carrying.
+        return [self._make_spec(i, constraints=("weights_bytes<=1",)) for i in range(count)]
+
+    def failing_spec(self, number: int) -> TrialSpec:
+        return self._make_spec(number).model_copy(update={"recipe": {"not_here": {"level": 1}}})

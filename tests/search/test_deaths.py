@@ -1,0 +1,120 @@
+"""The coordinator is killed at each point of a trial; the next run loses and repeats nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+from optuna.trial import Trial
+
+from autotune.messages import TrialResult, TrialSpec
+from autotune.outcome import Outcome
+from autotune.search.ledger import Ledger
+from autotune.search.loop import MAX_ATTEMPTS
+from autotune.search.sampler import PoolSampler
+from autotune.store.records import StudyState
+from autotune.store.store import Store
+
+TRIALS = 3
+PLUGINS = ("compile", "batch")
+
+
+def die() -> NoReturn:
+    """As a SIGKILL: nothing is cleaned up."""
+    os._exit(9)
+
+
+def die_at(owner: type, name: str, call: int, *, before: bool = False) -> Callable[[], None]:
+    """Kills the process at a call of a method. Only ever used in a child."""
+
+    def prepare() -> None:
+        original, calls = getattr(owner, name), Counter[str]()
+
+        def dying(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            if before and calls[name] == call:
+                die()
+            found = original(*args, **kwargs)
+            if calls[name] == call:
+                die()
+            return found
+
+        setattr(owner, name, dying)
+
+    return prepare
+
+
+POINTS: dict[str, tuple[Callable[[], None], int]] = {
+    "in ask, before the params are stored": (
+        die_at(PoolSampler, "sample_relative", 2, before=True),
+        0,
+    ),
+    "after ask": (die_at(Ledger, "ask", 2), 0),
+    "after ask of the baseline": (die_at(Ledger, "ask", 1), 0),
+    "after start_trial": (die_at(Store, "start_trial", 2), 0),
+    "before finish_trial": (die_at(Store, "finish_trial", 2, before=True), 1),
+    "after finish_trial": (die_at(Store, "finish_trial", 2), 0),
+    "after finish_trial of the baseline": (die_at(Store, "finish_trial", 1), 0),
+    "between two constraints": (die_at(Trial, "set_constraint", 3), 0),
+    "at the end": (die_at(Store, "finish_trial", TRIALS), 0),
+}
+"""Point → how to die there, and how many measurements are lost."""
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_resume_after_a_death_loses_and_repeats_nothing(lab: Any, point: str) -> None:
+    prepare, lost = POINTS[point]
+    plan = lab.plan(
+        "compile", "batch", budget={"trials": TRIALS}, constraints=["kld_mean_nats<=0.5"]
+    )
+    lab.die(plan, prepare)
+    finished = [t for t in lab.trials() if t.result]
+    assert lab.study().state is StudyState.RUNNING
+
+    study = lab.search(plan, resume=True)
+    after = lab.trials()
+    assert (study.state, len(after)) == (StudyState.FINISHED, TRIALS)
+    assert [t for t in after if t.number in {f.number for f in finished}] == finished
+    assert all(t.result for t in after)
+    assert len({t.recipe_key for t in after}) == TRIALS
+    assert len(lab.calls()) == TRIALS + lost
+    assert lab.agreed()
+
+
+def test_deaths_in_a_row(lab: Any) -> None:
+    plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
+    lab.die(plan, die_at(Store, "start_trial", 2))
+    lab.die(plan, die_at(Ledger, "tell", 1, before=True), resume=True)
+    lab.die(plan, die_at(Ledger, "ask", 1), resume=True)
+    lab.search(plan, resume=True)
+    assert [t.number for t in lab.trials()] == list(range(TRIALS))
+    assert len(lab.calls()) == len(set(lab.calls())) == TRIALS
+    assert lab.agreed()
+
+
+def kill_at_trial(lab: Any, number: int) -> Callable[[], Callable[[TrialSpec], TrialResult]]:
+    """The recipe of one trial takes the machine down."""
+
+    def run(spec: TrialSpec) -> TrialResult:
+        if spec.number == number:
+            die()
+        result: TrialResult = lab.measure(spec)
+        return result
+
+    return lambda: run
+
+
+def test_trial_that_kills_its_coordinator_is_given_up_as_lost(lab: Any) -> None:
+    plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
+    for attempt in range(MAX_ATTEMPTS):
+        lab.die(plan, kill_at_trial(lab, 1), resume=attempt > 0)
+        assert lab.trials()[1].attempts == attempt + 1
+    lab.search(plan, kill_at_trial(lab, 1)(), resume=True)
+    results = [t.result for t in lab.trials()]
+    assert results[1].outcome is Outcome.LOST
+    assert "the search died 3 times" in results[1].explanation
+    assert [r.outcome for r in results if r.number != 1] == [Outcome.OK] * (TRIALS - 1)
+    assert lab.agreed()

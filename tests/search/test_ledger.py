@@ -1,0 +1,158 @@
+"""Optuna's side of a study."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from autotune.errors import StoreError
+from autotune.messages import TrialResult
+from autotune.outcome import Lesson, Outcome, lesson
+from autotune.recipe import Recipe
+from autotune.search.ledger import Ledger
+from autotune.search.pool_code import PoolCode
+from autotune.search.sampler import PoolSampler, make_inner
+from autotune.testing import fake_result, fake_spec
+
+CONSTRAINTS = ("kld_mean_nats<=0.1", "weights_bytes<=1e9")
+
+
+def open_ledger(lab: Any, **study: Any) -> Ledger:
+    plan = lab.plan(**study)
+    code = PoolCode(plan.pool.recipes, plan.registry.plugins)
+    return Ledger(plan, lab.url, code, PoolSampler(code, make_inner("random", 0), 0))
+
+
+@pytest.fixture
+def ledger(lab: Any) -> Iterator[Ledger]:
+    opened = open_ledger(lab, constraints=CONSTRAINTS)
+    yield opened
+    opened.close()
+
+
+def measured(number: int, speed: float = 100.0, kld: float = 0.05) -> TrialResult:
+    return fake_result(
+        fake_spec(number),
+        output_tokens_per_second=speed,
+        weights_bytes=1e6,
+        kld_mean_nats=kld,
+    )
+
+
+def violations(trial: optuna.trial.FrozenTrial) -> dict[str, float]:
+    return dict(trial.constraints)
+
+
+def test_ask_gives_number_and_recipe(ledger: Ledger, lab: Any) -> None:
+    assert ledger.ask() == (0, Recipe())
+    number, recipe = ledger.ask()
+    assert number == 1
+    assert lab.told()[1].user_attrs["recipe"] == str(recipe)
+
+
+def test_tell_keeps_values_and_constraints(ledger: Ledger, lab: Any) -> None:
+    ledger.ask()
+    ledger.tell(measured(0))
+    told = lab.told()[0]
+    assert told.state is TrialState.COMPLETE
+    assert told.values == [100.0, 1e6, 0.05]
+    assert told.user_attrs["outcome"] == "ok"
+    assert violations(told) == pytest.approx(
+        {"measured": -1.0, "kld_mean_nats<=0.1": -0.5, "weights_bytes<=1e+09": -0.999}
+    )
+
+
+def test_tell_again_changes_nothing(ledger: Ledger, lab: Any) -> None:
+    ledger.ask()
+    ledger.tell(measured(0))
+    first = lab.told()
+    ledger.tell(measured(0, speed=5.0))
+    ledger.tell(fake_result(fake_spec(0), Outcome.CRASHED))
+    assert lab.told() == first
+
+
+def test_failure_is_told_as_complete_with_the_worst_values(ledger: Ledger, lab: Any) -> None:
+    for number, (speed, kld) in enumerate([(100.0, 0.0), (50.0, 0.3), (200.0, 0.1)]):
+        ledger.ask()
+        ledger.tell(measured(number, speed, kld))
+    failures = [o for o in Outcome if lesson(o) is Lesson.REJECT]
+    for outcome in failures:
+        number, _ = ledger.ask()
+        ledger.tell(fake_result(fake_spec(number), outcome))
+    told = lab.told()[3:]
+    assert [t.state for t in told] == [TrialState.COMPLETE] * len(failures)
+    assert all(t.values == [50.0, 1e6, 0.3] for t in told)
+    assert all(violations(t)["measured"] > 0 for t in told)
+    assert [t.user_attrs["outcome"] for t in told] == failures
+
+
+def test_failure_before_any_success_is_told_too(ledger: Ledger, lab: Any) -> None:
+    ledger.ask()
+    ledger.tell(fake_result(fake_spec(0), Outcome.TIMEOUT))
+    assert lab.told()[0].state is TrialState.COMPLETE
+    assert violations(lab.told()[0])["measured"] > 0
+
+
+def test_infeasible_stopped_early_keeps_what_it_measured(ledger: Ledger, lab: Any) -> None:
+    ledger.ask()
+    ledger.tell(measured(0, speed=70.0))
+    ledger.ask()
+    ledger.tell(fake_result(fake_spec(1), Outcome.INFEASIBLE, kld_mean_nats=0.4))
+    told = lab.told()[1]
+    assert told.values == [70.0, 1e6, 0.4]
+    assert violations(told)["measured"] > 0
+    assert violations(told)["kld_mean_nats<=0.1"] == pytest.approx(3.0)
+
+
+def test_tell_after_a_death_between_two_constraints(ledger: Ledger, lab: Any) -> None:
+    ledger.ask()
+    frozen = ledger._study.get_trials(deepcopy=False)[0]
+    optuna.trial.Trial(ledger._study, frozen._trial_id).set_constraint("measured", -1.0)
+    ledger.tell(measured(0))
+    assert len(violations(lab.told()[0])) == 3
+
+
+def test_open_trials_are_those_asked_for_and_not_told(ledger: Ledger, lab: Any) -> None:
+    asked = [ledger.ask() for _ in range(3)]
+    ledger.tell(measured(1))
+    ledger.close()
+    again = open_ledger(lab, constraints=CONSTRAINTS)
+    assert again.open_trials() == [asked[0], asked[2]]
+    again.close()
+
+
+def test_trial_that_died_inside_ask_is_closed(ledger: Ledger, lab: Any) -> None:
+    ledger.ask()
+    ledger._study.ask()  # as if killed before its params were stored
+    assert [number for number, _ in ledger.open_trials()] == [0]
+    assert [t.state for t in lab.told()] == [TrialState.RUNNING, TrialState.FAIL]
+    assert [number for number, _ in ledger.open_trials()] == [0]
+
+
+def test_studies_of_one_database_do_not_mix(ledger: Ledger, lab: Any) -> None:
+    ledger.ask()
+    other = open_ledger(lab, name="second")
+    assert other.open_trials() == []
+    assert other.ask() == (0, Recipe())
+    other.close()
+
+
+def test_database_that_is_none(lab: Any) -> None:
+    lab.file.write_bytes(b"this is no database, though it is long enough to look at" * 20)
+    with pytest.raises(StoreError, match=r"Optuna cannot use the database .*is not a database"):
+        open_ledger(lab)
+
+
+def test_database_of_another_version_of_optuna(lab: Any) -> None:
+    connection = sqlite3.connect(lab.file)
+    with connection:
+        changed = connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+        assert changed.rowcount == 1
+    connection.close()
+    with pytest.raises(StoreError, match="upgrade autotune and optuna"):
+        open_ledger(lab)
