@@ -25,7 +25,7 @@ TASKS = ("causal-lm", "sequence-classification", "feature-extraction")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Budget(_Section):
@@ -72,14 +72,18 @@ class StudyFile(_Section):
     sampler: Literal["tpe", "random"] = "tpe"
     trust_remote_code: bool = False
     """Lets the model's repository run its own Python code."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     @field_validator("plugins", mode="before")
     @classmethod
     def _read_plugins(cls, given: Any) -> Any:
         """Also takes a list of names, and a single value where a list is expected."""
-        if isinstance(given, list | tuple):
+        if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
             return {name: {} for name in given}
+        if isinstance(given, list | tuple):
+            raise InputError(
+                "plugins is a list of names, or maps names to params: {batch: {size: [1, 8]}}"
+            )
         if not isinstance(given, dict):
             return given
         return {name: _lists(values) for name, values in given.items()}

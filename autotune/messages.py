@@ -108,6 +108,8 @@ class Workload(Message):
 class MeasureSettings(Message):
     """How carefully each trial is measured."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     block_seconds: float = Field(default=0.5, gt=0)
     """A block lasts at least this long; it is the statistical unit."""
     min_pairs: int = Field(default=6, ge=6)

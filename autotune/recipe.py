@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune.errors import InputError, unknown_name
 from autotune.messages import RecipeDict
-from autotune.params import Param, Params, Scalar, Stage
+from autotune.params import Float, Param, Params, Scalar, Stage
 from autotune.plugin import Plugin
 
 
@@ -127,9 +127,7 @@ def checked_value(plugin: Plugin, name: str, value: Scalar) -> Scalar:
         if isinstance(value, str):
             raise InputError(unknown_name(where, value, allowed))
         raise InputError(f"no {where} {value!r}; allowed: {param.describe()}")
-    return (
-        float(value) if isinstance(param.default, float) and not isinstance(value, str) else value
-    )
+    return float(value) if isinstance(param, Float) else value
 
 
 def is_off(plugin: Plugin, values: Params) -> bool:

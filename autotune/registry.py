@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from autotune.errors import InputError, PluginError, unknown_name
-from autotune.params import Choice, Float, Int, Param, Scalar
-from autotune.plugin import Phase, Plugin
+from autotune.params import Choice, Float, Int, Param, Scalar, Stage
+from autotune.plugin import Phase, Plugin, Requires
 
 GROUP = "autotune.plugins"
 """The entry point group; each value is a module with a ``PLUGINS`` tuple of Plugin classes."""
+
+
+_NAME = r"[a-z][a-z0-9_]*"
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,29 @@ def checked(offered: object, source: str) -> Plugin:
     if problems:
         name = getattr(offered, "name", offered.__name__)
         raise PluginError(f"plugin {name!r} of {source} was refused: {'; '.join(problems)}")
-    return offered()
+    try:
+        return offered()
+    except Exception as error:
+        raise PluginError(
+            f"plugin {offered.name!r} of {source} cannot be built without arguments: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _problems(cls: type[Plugin]) -> Iterable[str]:
     name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         yield f"its name is {name!r}; expected lower case letters, digits and underscores"
     if not (cls.__doc__ or "").strip() or cls.__doc__ == Plugin.__doc__:
         yield "it has no docstring; its first line is what `autotune plugins list` shows"
     if not isinstance(getattr(cls, "phase", None), Phase):
         yield f"its phase is {cls.phase!r}; expected one of {', '.join(Phase)}"
+    requires: object = cls.requires
+    if not isinstance(requires, Requires):
+        yield f"its requires is {requires!r}; expected Requires(...)"
+    conflicts: object = cls.conflicts
+    if not isinstance(conflicts, tuple):
+        yield f"its conflicts is {conflicts!r}; expected a tuple of plugin names"
     params = getattr(cls, "params", None)
     if not isinstance(params, Mapping) or not params:
         yield "it declares no params"
@@ -115,11 +130,20 @@ def _problems(cls: type[Plugin]) -> Iterable[str]:
         earlier.append(key)
 
 
-def _param_problems(key: str, param: object, earlier: Mapping[str, Param]) -> Iterable[str]:
+def _param_problems(key: object, param: object, earlier: Mapping[str, Param]) -> Iterable[str]:
     if not isinstance(param, Choice | Int | Float):
         yield f"param {key!r} is {param!r}; expected Choice, Int or Float"
         return
-    values = param.values()
+    if not isinstance(key, str) or not re.fullmatch(_NAME, key):
+        yield f"param {key!r} is no name; expected lower case letters, digits and underscores"
+    stage: object = param.stage
+    if not isinstance(stage, Stage):
+        yield f"the stage of {key!r} is {stage!r}; expected Stage.MODEL, SETUP or RUN"
+    try:
+        values = param.values()
+    except (ArithmeticError, ValueError) as error:
+        yield f"param {key!r} has no values ({error})"
+        return
     if not values:
         yield f"param {key!r} has no values ({param.describe()})"
     if not all(_serialisable(v) for v in (*values, param.default)):
@@ -129,6 +153,11 @@ def _param_problems(key: str, param: object, earlier: Mapping[str, Param]) -> It
     for name in param.when:
         if name not in earlier:
             yield f"{key!r} depends on {name!r}, which is no earlier param of this plugin"
+            continue
+        wanted = param.when[name]
+        for value in wanted if isinstance(wanted, tuple) else (wanted,):
+            if not earlier[name].contains(value):
+                yield f"{key!r} depends on {name!r} being {value!r}, which it can never be"
 
 
 def _serialisable(value: Scalar) -> bool:

@@ -55,9 +55,16 @@ def missing(plugin: Plugin, task: str, device: Device) -> str:
     if needs.tasks and task not in needs.tasks:
         return f"knows the tasks {', '.join(needs.tasks)}, not {task}"
     for package in needs.packages:
-        if importlib.util.find_spec(package) is None:
+        if not _importable(package):
             return f"needs the package {package!r}: pip install {package}"
     return ""
+
+
+def _importable(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False
 
 
 def build_pool(
@@ -98,7 +105,7 @@ def build_pool(
     chosen = _combine(options, combinations, seed)
     conflicts = _conflicts(registry.plugins)
     recipes = dict.fromkeys(r for r in chosen if _compatible(r, conflicts))
-    return Pool(tuple(recipes), tuple(refusals), combinations)
+    return Pool(tuple(recipes)[:POOL_LIMIT], tuple(refusals), combinations)
 
 
 def variants(
@@ -172,8 +179,10 @@ def _combine(
             yield Recipe(tuple(part for part in combination if part[1]))
         return
     yield Recipe()
+    for plugin in parts:  # what each does by itself is always worth knowing
+        yield from (Recipe((part,)) for part in plugin if part[1])
     draw = random.Random(seed)
-    for _ in range(POOL_LIMIT - 1):
+    for _ in range(POOL_LIMIT):
         drawn = [draw.choice(choices) for choices in parts]
         yield Recipe(tuple(part for part in drawn if part[1]))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from autotune import registry
+from autotune import energy, registry
 from autotune.bench.engines.base import Timing
-from autotune.bench.meters import energy, speed
+from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
 from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.prepare import Prepared, prepare, transform

@@ -99,12 +99,14 @@ def search(
 
 def _stored(url: str, name: str | None) -> dict[str, Any]:
     """The definition of a study that is to go on, when nothing but its name is given."""
+    from autotune.search.plan import SPACE
     from autotune.store.store import Store
 
     if name is None:
         raise InputError("--resume needs --name, --model or --study to know which study goes on")
     with Store.open_existing(url) as store:
-        return dict(store.study(name).definition)
+        definition = store.study(name).definition
+    return {key: value for key, value in definition.items() if key != SPACE}
 
 
 def _run(plan: Plan, url: str, resume: bool, console: Console) -> StudySummary:

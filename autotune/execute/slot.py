@@ -13,9 +13,9 @@ from typing import Literal
 from filelock import FileLock
 
 from autotune import constraints
-from autotune.bench.meters.energy import find_counter
 from autotune.bench.protocol import Operation, Reply, reference_files
 from autotune.device import Device
+from autotune.energy import find_counter
 from autotune.errors import BenchError
 from autotune.execute.base import OnProgress
 from autotune.execute.paired import alternate, speed_metrics
@@ -23,6 +23,7 @@ from autotune.execute.session import BenchSession
 from autotune.messages import BlockPair, Metrics, Progress, TrialResult, TrialSpec
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
+from autotune.params import Params
 from autotune.plugin import Plugin, Unsupported
 from autotune.recipe import sha256_json
 from autotune.registry import Registry
@@ -93,7 +94,7 @@ class DeviceSlot:
             self._measure(trial, candidate)
         except _ReferenceLost:
             trial.notes.append("the baseline's session died and was started again")
-            self._measure(trial, candidate)
+            self._measure_again(trial, candidate)
         trial.metrics |= self._ask(candidate, Operation.MEMORY, spec).metrics
         self._measure_energy(trial, candidate)
 
@@ -131,6 +132,14 @@ class DeviceSlot:
             )
         trial.metrics |= speed_metrics(trial.pairs, spec.baseline, spec.settings)
 
+    def _measure_again(self, trial: _Trial, candidate: BenchSession) -> None:
+        try:
+            self._measure(trial, candidate)
+        except _ReferenceLost as lost:
+            raise BenchError(
+                Outcome.CRASHED, f"the baseline's session died twice: {lost.__cause__}"
+            ) from lost
+
     def _measure_energy(self, trial: _Trial, candidate: BenchSession) -> None:
         wanted = any(METRICS[name].family is Family.ENERGY for name in trial.spec.objectives)
         # Without a counter the answer comes at once, and says why.
@@ -140,10 +149,17 @@ class DeviceSlot:
 
     def _reference(self, spec: TrialSpec) -> BenchSession:
         baseline = spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": ""})
-        fresh = "reference" not in self._sessions
-        session, _ = self._session("reference", baseline)
-        if fresh:
+        warm = self._sessions.get("reference")
+        if warm is not None and warm[0] == session_key(baseline):
+            return warm[1]
+        try:
+            session, _ = self._session("reference", baseline)
             self._ask(session, Operation.WARMUP, baseline)
+        except BenchError as error:
+            self._drop("reference")
+            raise BenchError(
+                error.outcome, f"the baseline's session failed: {error.explanation}"
+            ) from error
         return session
 
     def _reference_block(self, reference: BenchSession, spec: TrialSpec) -> dict[str, float]:
@@ -164,13 +180,15 @@ class DeviceSlot:
         absent = [name for name in spec.recipe if name not in self._plugins]
         if absent:
             raise Unsupported(f"plugins not installed here: {', '.join(absent)}")
-        session = BenchSession(
-            _log(spec, role),
-            merge(spec.recipe, self._plugins, _env_of, "environment variable"),
-            spec.settings.memory_limit_bytes,
-        )
+        environment = merge(spec.recipe, self._plugins, _env_of, "environment variable")
+        limit = spec.settings.memory_limit_bytes
+        session = BenchSession(_log(spec, role), environment, limit)
         self._sessions[role] = (key, session, Reply())
-        reply = session.ask(Operation.PREPARE, spec.settings.prepare_timeout_seconds, spec)
+        try:
+            reply = session.ask(Operation.PREPARE, spec.settings.prepare_timeout_seconds, spec)
+        except BenchError:
+            self._drop(role)
+            raise
         self._sessions[role] = (key, session, reply)
         return session, reply
 
@@ -216,8 +234,15 @@ def speed_headline(objectives: tuple[str, ...], task: str) -> str:
     return "output_tokens_per_second" if task == "causal-lm" else "samples_per_second"
 
 
-def _env_of(plugin: Plugin, params: object) -> dict[str, str]:
-    return plugin.env(params)  # type: ignore[arg-type]
+def _env_of(plugin: Plugin, params: Params) -> dict[str, str]:
+    try:
+        return {str(name): str(value) for name, value in plugin.env(params).items()}
+    except Exception as error:
+        raise BenchError(
+            Outcome.CRASHED,
+            f"plugin {plugin.name!r} raised in env({dict(params)}): "
+            f"{type(error).__name__}: {error}",
+        ) from error
 
 
 class _Trial:
@@ -253,7 +278,7 @@ class _Trial:
     def stop_if_violated(self) -> None:
         """Ends the trial if a constraint is violated beyond its interval."""
         broken = [c for c in self._constraints if c.surely_violated(self.metrics)]
-        if broken:
+        if broken and self.spec.recipe:  # the baseline is always measured whole
             self.fail(Outcome.INFEASIBLE, constraints.explain(broken, self.metrics))
             raise _Stop
 

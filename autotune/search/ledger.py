@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -91,7 +92,8 @@ class Ledger:
     @staticmethod
     def _value(objective: str, result: TrialResult) -> float | None:
         measured = result.metrics.get(objective)
-        return measured.value if measured else None
+        value = measured.value if measured else None
+        return value if value is not None and math.isfinite(value) else None
 
     def _completed(self, values: Sequence[float | None]) -> list[float]:
         """Missing values become the worst ones seen so far."""

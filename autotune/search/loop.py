@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -11,20 +15,22 @@ from autotune.execute.base import Executor, OnProgress
 from autotune.messages import Metrics, TrialResult
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
-from autotune.recipe import Recipe
+from autotune.recipe import Recipe, sha256_json
 from autotune.search.budget import Clock
 from autotune.search.environment import accuracy_key, describe_environment
 from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
-from autotune.search.plan import Plan
+from autotune.search.plan import SPACE, Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
-from autotune.store.records import StudyRecord, StudyState, TrialRecord, TrialState
+from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.store import Store
 
 MAX_ATTEMPTS = 3
 """A trial whose coordinator dies more often than this is given up as lost."""
+
+_PLUGINS_CHANGED = f" ({SPACE}: the installed plugins or their params changed since it began)"
 
 MakeExecutor = Callable[[OnProgress], Executor]
 
@@ -39,16 +45,17 @@ def register(plan: Plan, store: Store, *, resume: bool) -> StudyRecord:
     if existing is None:
         return store.create_study(
             plan.name,
-            plan.study.definition(),
+            plan.definition(),
             plan.objectives,
             plan.study.constraints,
             describe_environment(plan.device),
         )
-    differing = changed_keys(existing.definition, plan.study.definition())
+    differing = changed_keys(existing.definition, plan.definition())
     if differing:
         raise InputError(
-            f"study {plan.name!r} exists with another definition: {', '.join(differing)} differ; "
-            "choose another --name, or give the same definition"
+            f"study {plan.name!r} exists with another definition: {', '.join(differing)} differ"
+            f"{_PLUGINS_CHANGED if SPACE in differing else ''}; choose another --name, or give "
+            "the same definition"
         )
     if not resume:
         raise InputError(
@@ -68,6 +75,14 @@ def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
+def coordinator_lock(url: str, name: str) -> FileLock:
+    """Held by the one process that runs a study, whatever folder it writes to."""
+    prefix = "sqlite:///"
+    where = os.path.abspath(url.removeprefix(prefix)) if url.startswith(prefix) else url
+    file = f"autotune-{os.getuid()}-study-{sha256_json([where, name])[:16]}.lock"
+    return FileLock(Path(tempfile.gettempdir()) / file)
+
+
 class Search:
     """One run of a study, from its first or next trial until a reason to stop."""
 
@@ -81,6 +96,7 @@ class Search:
     ) -> None:
         self._plan = plan
         self._store = store
+        self._url = url
         self._observer = observer
         self._make_executor = make_executor
         self._accuracy_key = accuracy_key(plan.device)
@@ -88,7 +104,7 @@ class Search:
         plan.directory.mkdir(parents=True, exist_ok=True)
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         # After a resume the draws must not repeat those of the first run.
-        seed = plan.study.seed + 1000 * len(store.trials(plan.name))
+        seed = (plan.study.seed + 1000 * len(store.trials(plan.name))) % 2**32
         self._sampler = PoolSampler(code, make_inner(plan.study.sampler, seed), seed)
         self._ledger = Ledger(plan, url, code, self._sampler)
         self._prepared: Recipe | None = None
@@ -102,7 +118,7 @@ class Search:
             Interrupted: Ctrl-C or SIGTERM; running trials are repeated by the next run.
             AutotuneError: The baseline itself cannot be measured.
         """
-        lock = FileLock(self._plan.directory / ".coordinator.lock")
+        lock = coordinator_lock(self._url, self._plan.name)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
@@ -118,10 +134,8 @@ class Search:
     def _run_locked(self) -> StudyRecord:
         name = self._plan.name
         self._store.update_study(name, state=StudyState.RUNNING, notes=self._plan.notes)
-        waiting = self._reconcile()
-        executor = self._make_executor(self._observer.on_progress)
         try:
-            reason = self._loop(executor, waiting)
+            reason = self._run_trials()
         except KeyboardInterrupt as interrupt:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             raise Interrupted(
@@ -131,10 +145,16 @@ class Search:
         except BaseException:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             raise
-        finally:
-            executor.close()
         self._store.update_study(name, state=StudyState.FINISHED, convergence_reason=reason)
         return self._store.study(name)
+
+    def _run_trials(self) -> str:
+        """Runs until there is a reason to stop, and returns it."""
+        trials = self._store.trials(self._plan.name)
+        self._observer.on_started(self._plan, trials, self._clock.describe())
+        waiting = self._reconcile()
+        with closing(self._make_executor(self._observer.on_progress)) as executor:
+            return self._loop(executor, waiting)
 
     def _reconcile(self) -> list[tuple[int, Recipe]]:
         """Brings Optuna's record and ours to the same state after a death at any moment.
@@ -152,7 +172,7 @@ class Search:
             trial = stored.get(number)
             if trial is not None and trial.result is not None:
                 self._ledger.tell(trial.result)
-            elif trial is not None and trial.attempts >= MAX_ATTEMPTS:
+            elif trial is not None and trial.recipe and trial.attempts >= MAX_ATTEMPTS:
                 self._finish(_lost(trial))
             else:
                 again.append((number, recipe))
@@ -161,7 +181,6 @@ class Search:
     def _loop(self, executor: Executor, waiting: list[tuple[int, Recipe]]) -> str:
         trials = self._store.trials(self._plan.name)
         begun = len({t.number for t in trials} | {number for number, _ in waiting})
-        self._observer.on_started(self._plan, trials, self._clock.describe())
         running = 0
         while True:
             reason = self._clock.stop_reason(begun, self._sampler.left)
@@ -217,8 +236,8 @@ class Search:
         trial = self._store.trial(name, result.number)
         if not trial.recipe:
             self._accept_baseline(result)
-        self._store.finish_trial(name, result)
         self._save_accuracy(trial, result)
+        self._store.finish_trial(name, result)
         self._ledger.tell(result)
         cold = result.outcome is Outcome.OK and not result.warm
         self._prepared = Recipe.from_dict(trial.recipe) if cold else None
@@ -240,9 +259,9 @@ class Search:
         accuracy = {
             name: found
             for name, found in result.metrics.items()
-            if METRICS[name].family is Family.ACCURACY
+            if name in METRICS and METRICS[name].family is Family.ACCURACY
         }
-        if accuracy and trial.state is not TrialState.FINISHED:
+        if accuracy:
             self._store.save_accuracy(
                 self._plan.model.fingerprint,
                 trial.output_key,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autotune import constraints, registry
-from autotune.bench.meters.energy import find_counter
 from autotune.config import StudyFile
 from autotune.demo.cache import demo_model
 from autotune.device import Device, detect
+from autotune.energy import find_counter
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
 from autotune.metrics import METRICS, Direction, Family, default_objectives
@@ -23,6 +24,9 @@ from autotune.workload.text import build_workload
 
 DEMO_MODELS = {"demo": "small", "demo-tiny": "tiny"}
 """Names that stand for a model which autotune trains itself."""
+
+SPACE = "space"
+"""Key of a stored definition: what the plugins offered when the study began."""
 
 OnDemoProgress = Callable[[float, str], None]
 
@@ -45,6 +49,14 @@ class Plan:
     directory: Path
     """The study's folder: logs, front.json, report."""
     cache: Path
+
+    def definition(self) -> dict[str, Any]:
+        """What makes the study what it is: the study file's part, and what its plugins offer."""
+        offered = {
+            name: {param: f"{p.describe()} ({p.stage})" for param, p in plugin.params.items()}
+            for name, plugin in self.registry.plugins.items()
+        }
+        return {**self.study.definition(), SPACE: offered}
 
     @property
     def directions(self) -> list[Direction]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ _TASK_OF_SUFFIX = {
 }
 _WEIGHTS = ("*.safetensors",)
 _PICKLES = ("pytorch_model*.bin",)
-_SMALL_FILES = ("config.json", "generation_config.json", "tokenizer*", "*.model", "vocab*")
-_HASHED_BYTES = 1 << 20
+_HASHED = (".json", ".txt", ".model", ".jinja", ".py", ".safetensors")
+_PIECES, _PIECE_BYTES = 64, 1 << 20
 
 
 def resolve(model: str, *, task: str = "auto", trust_remote_code: bool = False) -> ModelRef:
@@ -48,7 +47,7 @@ def resolve(model: str, *, task: str = "auto", trust_remote_code: bool = False) 
 
 
 def _directory(model: str) -> Path:
-    path = Path(model).expanduser()
+    path = _path(model)
     if path.is_dir():
         return path
     is_hub_id = model.count("/") == 1 and model[0] not in "./~" and model[-1] != "/"
@@ -59,6 +58,15 @@ def _directory(model: str) -> Path:
             "such as org/name, or 'demo'"
         )
     return _download(model)
+
+
+def _path(model: str) -> Path:
+    try:
+        path = Path(model).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long; a user that does not exist
+        raise InputError(f"model {model[:80]!r} is no path: {error}") from error
+    return path
 
 
 def _download(model: str) -> Path:
@@ -104,12 +112,13 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def _task(config: dict[str, Any], directory: Path) -> str:
-    architectures = config.get("architectures") or ["Model"]
+    given = config.get("architectures") or ["Model"]
+    architecture = str(given[0]) if isinstance(given, list) else str(given)
     for suffix, task in _TASK_OF_SUFFIX.items():
-        if str(architectures[0]).endswith(suffix):
+        if architecture.endswith(suffix):
             return task
     raise InputError(
-        f"cannot tell from {directory / 'config.json'} what {architectures[0]} does; name it with "
+        f"cannot tell from {directory / 'config.json'} what {architecture} does; name it with "
         f"--task; allowed: {', '.join(TASKS)}"
     )
 
@@ -150,25 +159,37 @@ def _check_index(directory: Path) -> None:
         return
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+        absent = sorted(s for s in shards if not (directory / s).is_file())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{index} is broken: {error}") from error
-    absent = sorted(s for s in shards if not (directory / s).is_file())
     if absent:
         raise InputError(f"{directory} lacks the weight files {', '.join(absent)}")
 
 
 def fingerprint(directory: Path) -> str:
-    """SHA-256 over names and contents of the small files, and over name, size, first and last
-    MiB of each weight file (a whole read of large weights would take minutes)."""
+    """SHA-256 over everything that the model's outputs depend on.
+
+    Small files (configuration, tokenizer, code) are read whole, weight files up to 64 MiB too; of
+    larger ones 64 pieces of 1 MiB, evenly spread, with name and size: reading hundreds of
+    gigabytes would take minutes.
+    """
     digest = hashlib.sha256()
-    for file in sorted({f for p in (*_SMALL_FILES, *_WEIGHTS) for f in directory.glob(p)}):
+    for file in sorted(f for f in directory.iterdir() if f.suffix in _HASHED and f.is_file()):
         digest.update(f"{file.name}:{file.stat().st_size}".encode())
-        digest.update(_ends(file) if file.suffix == ".safetensors" else file.read_bytes())
+        if file.suffix == ".safetensors":
+            _add_pieces(digest, file)
+        else:
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def _ends(file: Path) -> bytes:
+def _add_pieces(digest: hashlib._Hash, file: Path) -> None:
+    size = file.stat().st_size
+    last = max(0, size - _PIECE_BYTES)
     with file.open("rb") as stream:
-        head = stream.read(_HASHED_BYTES)
-        stream.seek(max(0, os.path.getsize(file) - _HASHED_BYTES))
-        return head + stream.read(_HASHED_BYTES)
+        if size <= _PIECES * _PIECE_BYTES:
+            digest.update(stream.read())
+            return
+        for i in range(_PIECES):
+            stream.seek(last * i // (_PIECES - 1))
+            digest.update(stream.read(_PIECE_BYTES))

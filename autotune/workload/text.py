@@ -10,6 +10,9 @@ from autotune.config import WorkloadFile
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
 
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
+"""What model configurations call the number of positions."""
+
 
 def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
     """Finds the texts, checks that there is enough of them, and hashes them.
@@ -22,7 +25,9 @@ def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
     texts = {path: _read(path) for path in (evaluation, calibration)}
     _check_disjoint(evaluation, calibration, texts)
     limit = _check_lengths(given, model)
-    _check_size(evaluation, texts[evaluation], needed_tokens(given), model)
+    window = min(given.evaluation_window_tokens, limit)
+    needed = needed_tokens(given, window)
+    _check_size(evaluation, texts[evaluation], needed, model)
     _check_size(calibration, texts[calibration], given.prompt_tokens, model)
     return Workload(
         prompt_tokens=given.prompt_tokens,
@@ -32,15 +37,14 @@ def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
         calibration_text=str(calibration),
         calibration_sha256=_sha256(texts[calibration]),
         evaluation_positions=given.evaluation_positions,
-        evaluation_window_tokens=min(given.evaluation_window_tokens, limit),
+        evaluation_window_tokens=window,
         calibration_sequences=given.calibration_sequences,
         seed=seed,
     )
 
 
-def needed_tokens(given: WorkloadFile) -> int:
+def needed_tokens(given: WorkloadFile, window: int) -> int:
     """Tokens of evaluation text that a study needs: each window scores all but its first."""
-    window = given.evaluation_window_tokens
     windows = -(-given.evaluation_positions // (window - 1))
     return max(windows * window, given.prompt_tokens)
 
@@ -82,7 +86,7 @@ def _check_lengths(given: WorkloadFile, model: ModelRef) -> int:
     from autotune.workload.model import read_config
 
     config = read_config(Path(model.path))
-    limit = int(config.get("max_position_embeddings") or 1 << 30)
+    limit = next((v for k in _POSITIONS if isinstance(v := config.get(k), int)), 1 << 30)
     generates = model.task == "causal-lm"
     wanted = given.prompt_tokens + (given.new_tokens if generates else 0)
     if wanted > limit:

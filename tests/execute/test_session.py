@@ -152,7 +152,8 @@ class TestLocalExecutor(ExecutorContract):
 
     def specs(self, count: int) -> list[TrialSpec]:
         # Over as soon as the model is loaded: what is tested is the carrying.
-        return [self._make_spec(i, constraints=("weights_bytes<=1",)) for i in range(count)]
+        two, gate = {"batch": {"size": 2}}, ("weights_bytes<=1",)
+        return [self._make_spec(i, two, constraints=gate) for i in range(count)]
 
     def failing_spec(self, number: int) -> TrialSpec:
         return self._make_spec(number).model_copy(update={"recipe": {"not_here": {"level": 1}}})

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from optuna.trial import TrialState as Told
 
-from autotune.errors import AutotuneError, InputError
+from autotune.errors import AutotuneError, InputError, Interrupted
 from autotune.execute.inline import InlineExecutor
 from autotune.messages import TrialResult, TrialSpec
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.search.budget import Clock
-from autotune.search.loop import Interrupted, Search, changed_keys, register
+from autotune.search.loop import Search, changed_keys, coordinator_lock, register
 from autotune.search.observer import Observer
 from autotune.store.records import StudyState
 from autotune.store.store import Store
@@ -319,9 +318,8 @@ def test_changed_keys() -> None:
 
 def test_second_coordinator_is_refused(lab: Any) -> None:
     plan = lab.plan(*SMALL, budget={"trials": 3})
-    plan.directory.mkdir(parents=True)
     with (
-        FileLock(plan.directory / ".coordinator.lock"),
+        coordinator_lock(lab.url, plan.name),
         pytest.raises(InputError, match="another process is running the study 'first'"),
     ):
         lab.search(plan)

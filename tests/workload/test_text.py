@@ -92,7 +92,7 @@ def test_missing_text(model: ModelRef, tmp_path: Path) -> None:
 
 def test_evaluation_text_too_short(model: ModelRef, tmp_path: Path) -> None:
     given = small(evaluation_text=write(tmp_path / "short.txt", "x" * 95))
-    assert needed_tokens(given) == 96
+    assert needed_tokens(given, given.evaluation_window_tokens) == 96
     assert "is too short: 95 tokens, 96 needed" in refusal(given, model)
     write(tmp_path / "short.txt", "x" * 96)
     assert build_workload(given, model, 0).evaluation_positions == 64
@@ -116,7 +116,7 @@ def test_needed_tokens_score_all_but_the_first_of_each_window(
     positions: int, window: int, needed: int
 ) -> None:
     given = small(evaluation_positions=positions, evaluation_window_tokens=window)
-    assert needed_tokens(given) == needed
+    assert needed_tokens(given, window) == needed
 
 
 def test_shared_paragraphs_are_refused(model: ModelRef, tmp_path: Path) -> None:

@@ -17,6 +17,10 @@ from autotune.statistics import median_interval
 POWERCAP = Path("/sys/class/powercap")
 
 
+Reading = tuple[float, ...]
+"""What a counter stands at, in joules, one number for each of its parts."""
+
+
 class EnergyCounter(Protocol):
     """A counter that only grows."""
 
@@ -24,11 +28,11 @@ class EnergyCounter(Protocol):
     def source(self) -> str:
         """Where the number comes from, as stored with it."""
 
-    def joules_since(self, start: float) -> float:
-        """Energy since an earlier ``now()``, wrap-around corrected."""
+    def now(self) -> Reading:
+        """The counter."""
 
-    def now(self) -> float:
-        """The counter, in joules."""
+    def joules_since(self, start: Reading) -> float:
+        """Energy since an earlier ``now()``, wrap-around corrected."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,17 @@ class RaplCounter:
     zones: tuple[Path, ...]
     source: str = "measured:counter:rapl"
 
-    def now(self) -> float:
-        """The sum over packages, in joules."""
-        return sum(_microjoules(zone / "energy_uj") for zone in self.zones) / 1e6
+    def now(self) -> Reading:
+        """Each package's counter."""
+        return tuple(_joules(zone / "energy_uj") for zone in self.zones)
 
-    def joules_since(self, start: float) -> float:
-        """Energy since ``start``; at most one counter may have wrapped around once."""
-        used = self.now() - start
-        span = _microjoules(self.zones[0] / "max_energy_range_uj") / 1e6
-        return used if used >= 0 else used + span
+    def joules_since(self, start: Reading) -> float:
+        """Energy of all packages; each counter may have started over once."""
+        used = 0.0
+        for zone, before, after in zip(self.zones, start, self.now(), strict=True):
+            wrapped = _joules(zone / "max_energy_range_uj") if after < before else 0.0
+            used += after - before + wrapped
+        return used
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,19 @@ class NvmlCounter:
     index: int
     source: str = "measured:counter:nvml"
 
-    def now(self) -> float:
-        """The counter, in joules."""
+    def now(self) -> Reading:
+        """The counter."""
         with nvml() as library:
             handle = library.nvmlDeviceGetHandleByIndex(self.index)
-            return float(library.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+            return (float(library.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3,)
 
-    def joules_since(self, start: float) -> float:
+    def joules_since(self, start: Reading) -> float:
         """Energy since ``start``."""
-        return self.now() - start
+        return self.now()[0] - start[0]
 
 
-def _microjoules(file: Path) -> int:
-    return int(file.read_text(encoding="ascii"))
+def _joules(file: Path) -> float:
+    return int(file.read_text(encoding="ascii")) / 1e6
 
 
 def find_counter(device: Device, powercap: Path = POWERCAP) -> EnergyCounter | str:
@@ -102,19 +108,28 @@ def _find_nvml(device: Device) -> EnergyCounter | str:
 
 
 def _find_rapl(powercap: Path) -> EnergyCounter | str:
-    packages = tuple(
-        zone
-        for zone in sorted(powercap.glob("intel-rapl:*"))
-        if zone.name.count(":") == 1 and (zone / "energy_uj").exists()
-    )
+    packages = tuple(zone for zone in sorted(powercap.glob("intel-rapl:*")) if _is_package(zone))
     if not packages:
         return f"no RAPL counter in {powercap} (a virtual machine, or a CPU without RAPL)"
+    counter = RaplCounter(packages)
     try:
-        counter = RaplCounter(packages)
-        counter.now()
+        counter.joules_since(counter.now())
     except PermissionError:
         return f"{packages[0]}/energy_uj is not readable by this user; as root: chmod a+r it"
+    except (OSError, ValueError) as error:
+        return f"the RAPL counter in {packages[0]} gives no number: {error}"
     return counter
+
+
+def _is_package(zone: Path) -> bool:
+    """Whether a zone is a CPU package; others are parts of one, or (psys) hold them all."""
+    name = zone / "name"
+    return (
+        zone.name.count(":") == 1
+        and (zone / "energy_uj").exists()
+        and name.is_file()
+        and name.read_text(encoding="ascii").startswith("package")
+    )
 
 
 @dataclass(frozen=True)
