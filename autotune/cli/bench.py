@@ -49,9 +49,8 @@ def measure_and_print(
     study: Path | None, given: dict[str, Any], settings: list[str], output: Path, json: bool
 ) -> None:
     """Measures the baseline, then the recipe if it is another, and prints them."""
-    from rich.console import Console
-
     from autotune.cli.demo_progress import training_bar
+    from autotune.cli.show import make_console
     from autotune.search.plan import make_plan
     from autotune.search.single import measure_recipe, recipe_of
 
@@ -60,7 +59,7 @@ def measure_and_print(
     recipe = recipe_of(chosen)  # before the demo model is trained for minutes
     with training_bar() as bar:
         plan = make_plan(wanted.model_copy(update={"plugins": None}), output, bar)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with console.status("starting") as status:
         baseline, result = measure_recipe(
             plan, recipe, lambda p: status.update(f"{p.phase} {p.detail}")
@@ -74,9 +73,9 @@ def measure_and_print(
 
 
 def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from autotune.cli.show import make_console
     from autotune.metrics import METRICS
     from autotune.report.format import measured, ratio
 
@@ -89,7 +88,7 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
             )
         elif found is not None:
             table.add_row(name, f"not measured: {found.reason}", "", "")
-    console = Console()
+    console = make_console()
     console.print(table)
     for line in filter(None, (result.explanation, *result.notes, f"log: {result.log}")):
         console.print(line, markup=False)

@@ -19,9 +19,7 @@ def pareto(
 
     Example: autotune pareto demo-cpu
     """
-    from rich.console import Console
-
-    from autotune.cli.show import show_summary
+    from autotune.cli.show import make_console, show_summary
     from autotune.report.front_file import front_file
     from autotune.report.summary import StudySummary
     from autotune.store.store import Store
@@ -31,4 +29,4 @@ def pareto(
     if json:
         typer.echo(front_file(summary).model_dump_json(indent=2))
     else:
-        show_summary(Console(), summary)
+        show_summary(make_console(), summary)

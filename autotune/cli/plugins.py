@@ -21,10 +21,10 @@ def list_plugins(json: options.AsJson = False) -> None:
 
     Example: autotune plugins list
     """
-    from rich.console import Console
     from rich.table import Table
 
     from autotune import registry
+    from autotune.cli.show import make_console
 
     installed = registry.installed()
     if json:
@@ -40,7 +40,7 @@ def list_plugins(json: options.AsJson = False) -> None:
             facts["distribution"],
             facts["missing"] or "yes",
         )
-    Console().print(table)
+    make_console().print(table)
 
 
 @app.command("show")
@@ -51,10 +51,10 @@ def show(
 
     Example: autotune plugins show quantize
     """
-    from rich.console import Console
     from rich.table import Table
 
     from autotune import registry
+    from autotune.cli.show import make_console
 
     installed = registry.installed()
     plugin = installed.get(name)
@@ -62,7 +62,7 @@ def show(
     if json:
         _print_json(facts)
         return
-    console = Console(highlight=False)
+    console = make_console()
     console.print(f"[bold]{plugin.name}[/] (from {facts['distribution']})")
     console.print(_docstring(plugin), markup=False)
     table = Table("param", "values", "default", "stage", "active when", "")

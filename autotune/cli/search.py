@@ -57,10 +57,8 @@ def search(
 
     Example: autotune search --model demo --trials 12 --constraint "kld_mean_nats<=0.05"
     """
-    from rich.console import Console
-
     from autotune.cli.demo_progress import training_bar
-    from autotune.cli.show import show_summary
+    from autotune.cli.show import make_console, show_summary
     from autotune.report.front_file import front_file
     from autotune.search.plan import make_plan
 
@@ -86,7 +84,7 @@ def search(
     wanted = options.study_of(study, {**stored, **given})
     with training_bar() as bar:
         plan = make_plan(wanted, output, bar)
-    console = Console(stderr=json)
+    console = make_console(stderr=json)
     if database is None:
         output.mkdir(parents=True, exist_ok=True)
     summary = _run(plan, url, resume, console)

@@ -10,6 +10,18 @@ if TYPE_CHECKING:
     from autotune.report.summary import StudySummary
 
 
+_FILE_WIDTH = 140
+"""Columns where the output is no terminal: tables in a log should not be folded."""
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """The console that a command prints on."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr)
+    return found if found.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+
+
 def show_summary(console: Console, summary: StudySummary) -> None:
     """Prints the failures, the front and, last, the picks: the answer."""
     from autotune.report import console as tables

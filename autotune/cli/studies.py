@@ -16,8 +16,7 @@ def studies(
 
     Example: autotune studies --json
     """
-    from rich.console import Console
-
+    from autotune.cli.show import make_console
     from autotune.report.console import studies_table
     from autotune.store.store import Store
 
@@ -29,4 +28,4 @@ def studies(
         rows = [r.model_dump(mode="json") | {"outcomes": counts.get(r.name, {})} for r in records]
         typer.echo(codec.dumps(rows, indent=2))
     else:
-        Console().print(studies_table(records, counts))
+        make_console().print(studies_table(records, counts))

@@ -63,6 +63,9 @@ def measured(name: str, given: Measurement | None) -> str:
     """A value with its 95 % interval: ``812 ±1.8 %``, ``0.0031 ±0.0004``."""
     if given is None or given.value is None:
         return NOT_MEASURED
+    floor = metric(name).resolution
+    if floor and abs(given.value) < floor and max(given.low or 0, given.high or 0) < floor:
+        return f"<{floor:g}"
     return f"{quantity(name, given.value)} {interval(name, given)}".strip()
 
 

@@ -24,8 +24,8 @@ def default_commands(study: StudyRecord) -> tuple[str, ...]:
     name = shlex.quote(study.name)
     return (
         f"autotune pareto {name}",
-        f"autotune reproduce {name}",
-        f"autotune export {name}",
+        f"autotune report {name}",
+        f"autotune search --resume --name {name} --trials N",
     )
 
 
