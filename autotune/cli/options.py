@@ -66,6 +66,8 @@ def study_of(file: Path | None, given: dict[str, Any]) -> StudyFile:
     for key, value in given.items():
         if value is None or value == () or value is False:
             continue
+        if key == "plugins":  # the file's values stay those of the plugins that are named
+            value = {name: (data.get("plugins") or {}).get(name, {}) for name in value}
         section, _, name = key.rpartition(".")
         target = data.setdefault(section, {}) if section else data
         target[name] = value
