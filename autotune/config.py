@@ -48,7 +48,7 @@ class WorkloadFile(_Section):
     """A UTF-8 text file; none takes the shipped calibration text."""
     evaluation_positions: int = Field(default=4096, ge=64)
     evaluation_window_tokens: int = Field(default=256, ge=2)
-    calibration_sequences: int = Field(default=32, ge=1)
+    calibration_sequences: int = Field(default=16, ge=1)
 
 
 class StudyFile(_Section):
@@ -117,6 +117,15 @@ def read_study(path: Path) -> StudyFile:
     Raises:
         InputError: It does not exist, is not YAML, or holds an unknown key or a bad value.
     """
+    return build_study(read_keys(path), str(path))
+
+
+def read_keys(path: Path) -> dict[str, Any]:
+    """The keys and values of a study file, not checked yet.
+
+    Raises:
+        InputError: It does not exist or is not YAML.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -125,7 +134,7 @@ def read_study(path: Path) -> StudyFile:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path} must hold keys and values, such as 'model: demo'")
-    return build_study(data, str(path))
+    return data
 
 
 def build_study(data: dict[str, Any], source: str) -> StudyFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import platform
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ class Device(BaseModel):
 
     kind: str
     """``cpu`` or ``cuda``."""
-    index: int = 0
-    """The number of the GPU; 0 for the CPU."""
+    uuid: str = ""
+    """Names one GPU for good, e.g. ``GPU-4f…``; numbers depend on who counts."""
     name: str
     """The vendor's name, e.g. ``NVIDIA H200``."""
     memory_bytes: int
@@ -38,8 +39,15 @@ class Device(BaseModel):
 
     @property
     def torch_name(self) -> str:
-        """The device as torch names it: ``cpu``, ``cuda:1``."""
-        return "cpu" if self.kind == "cpu" else f"{self.kind}:{self.index}"
+        """The device as torch names it in a bench process, which sees no other GPU."""
+        return "cpu" if self.kind == "cpu" else "cuda:0"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a process see this GPU and no other."""
+        if self.kind == "cpu":
+            return {}
+        return {"CUDA_VISIBLE_DEVICES": self.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 @contextlib.contextmanager
@@ -80,17 +88,34 @@ def _cpuinfo(key: str) -> str:
     return ""
 
 
-def _gpu(library: Any, index: int) -> Device:
-    handle = library.nvmlDeviceGetHandleByIndex(index)
-    name = library.nvmlDeviceGetName(handle)
+def _text(given: str | bytes) -> str:
+    return given if isinstance(given, str) else given.decode()
+
+
+def _visible(library: Any) -> list[Any]:
+    """NVML handles of the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves, in its order.
+
+    NVML ignores that variable; numbers in it are taken in PCI order, as NVML counts.
+    """
+    every = [library.nvmlDeviceGetHandleByIndex(i) for i in range(library.nvmlDeviceGetCount())]
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return every
+    by_name = {str(i): handle for i, handle in enumerate(every)}
+    by_name |= {_text(library.nvmlDeviceGetUUID(handle)): handle for handle in every}
+    names = [name.strip() for name in wanted.split(",")]
+    return [by_name[name] for name in names if name in by_name]
+
+
+def _gpu(library: Any, handle: Any, count: int) -> Device:
     major, minor = library.nvmlDeviceGetCudaComputeCapability(handle)
     return Device(
         kind="cuda",
-        index=index,
-        name=name if isinstance(name, str) else name.decode(),
+        uuid=_text(library.nvmlDeviceGetUUID(handle)),
+        name=_text(library.nvmlDeviceGetName(handle)),
         memory_bytes=library.nvmlDeviceGetMemoryInfo(handle).total,
         cores=len(os.sched_getaffinity(0)),
-        count=library.nvmlDeviceGetCount(),
+        count=count,
         compute_capability=(major, minor),
         cpu_flags=_cpu().cpu_flags,
     )
@@ -111,13 +136,27 @@ def detect(wanted: str = "auto") -> Device:
     if wanted != "auto" and (kind != "cuda" or (number and not number.isdigit())):
         raise InputError(f"unknown device {wanted!r}; allowed: auto, cpu, cuda, cuda:N")
     with nvml() as library:
-        count = library.nvmlDeviceGetCount() if library else 0
-        if wanted == "auto" and count == 0:
+        visible = _visible(library) if library and not _torch_is_for_cpus() else []
+        if wanted == "auto" and not visible:
             return _cpu()
         index = int(number or 0)
-        if index >= count:
+        if index >= len(visible):
             raise InputError(
-                f"device {wanted!r} is not here: NVML finds {count} NVIDIA GPUs; "
-                "use --device cpu, or install the NVIDIA driver"
+                f"device {wanted!r} is not here: {_gpus_in_words(len(visible))} use --device cpu"
             )
-        return _gpu(library, index)
+        return _gpu(library, visible[index], len(visible))
+
+
+def _torch_is_for_cpus() -> bool:
+    try:
+        return importlib.metadata.version("torch").endswith("+cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _gpus_in_words(count: int) -> str:
+    if _torch_is_for_cpus():
+        return "the torch that is installed is built for CPUs only; install one for CUDA, or"
+    return (
+        f"NVML finds {count} NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves; install the driver, or"
+    )

@@ -5,6 +5,7 @@ Imports no torch: the coordinator asks here whether a study can have an energy o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +60,13 @@ class RaplCounter:
 class NvmlCounter:
     """NVML's total energy of one GPU since the driver was loaded."""
 
-    index: int
+    uuid: str
     source: str = "measured:counter:nvml"
 
     def now(self) -> Reading:
         """The counter."""
         with nvml() as library:
-            handle = library.nvmlDeviceGetHandleByIndex(self.index)
+            handle = library.nvmlDeviceGetHandleByUUID(self.uuid)
             return (float(library.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3,)
 
     def joules_since(self, start: Reading) -> float:
@@ -94,7 +95,7 @@ def _find_nvml(device: Device) -> EnergyCounter | str:
     with nvml() as library:
         if library is None:
             return "the NVIDIA driver's library (NVML) cannot be opened"
-        handle = library.nvmlDeviceGetHandleByIndex(device.index)
+        handle = library.nvmlDeviceGetHandleByUUID(device.uuid)
         try:
             if library.nvmlDeviceGetMigMode(handle)[0]:
                 return "the GPU is partitioned (MIG): its counter covers all partitions"
@@ -104,7 +105,7 @@ def _find_nvml(device: Device) -> EnergyCounter | str:
             library.nvmlDeviceGetTotalEnergyConsumption(handle)
         except library.NVMLError as error:
             return f"{device.name} has no readable energy counter: {error}"
-    return NvmlCounter(device.index)
+    return NvmlCounter(device.uuid)
 
 
 def _find_rapl(powercap: Path) -> EnergyCounter | str:
@@ -113,7 +114,7 @@ def _find_rapl(powercap: Path) -> EnergyCounter | str:
         return f"no RAPL counter in {powercap} (a virtual machine, or a CPU without RAPL)"
     counter = RaplCounter(packages)
     try:
-        counter.joules_since(counter.now())
+        counter.joules_since(tuple(math.inf for _ in packages))  # reads the ranges too
     except PermissionError:
         return f"{packages[0]}/energy_uj is not readable by this user; as root: chmod a+r it"
     except (OSError, ValueError) as error:
@@ -166,13 +167,4 @@ def energy_metrics(task: str, windows: Sequence[Window], source: str) -> Metrics
 
 
 def _median(series: Sequence[float], unit: str, source: str) -> Measurement:
-    found = median_interval(series)
-    return Measurement(
-        value=found.value,
-        unit=unit,
-        stat="median",
-        ci_low=found.low,
-        ci_high=found.high,
-        n=found.n,
-        source=source,
-    )
+    return Measurement.of(median_interval(series), unit, "median", source)

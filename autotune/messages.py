@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotune.device import Device
 from autotune.outcome import Outcome
 from autotune.params import Scalar
+from autotune.statistics import Interval
 
 RecipeDict = dict[str, dict[str, Scalar]]
 """A recipe as plain data: plugin name → its active params."""
@@ -45,6 +46,19 @@ class Measurement(Message):
     """Median paired ratio to the baseline, where blocks alternated with it."""
     ratio_ci_low: float | None = None
     ratio_ci_high: float | None = None
+
+    @classmethod
+    def of(cls, found: Interval, unit: str, stat: str, source: str, **more: Any) -> Self:
+        """A measurement from an interval; ``n`` is the interval's unless given."""
+        return cls(
+            value=found.value,
+            ci_low=found.low,
+            ci_high=found.high,
+            unit=unit,
+            stat=stat,
+            source=source,
+            **({"n": found.n} | more),
+        )
 
     @property
     def low(self) -> float | None:
@@ -92,7 +106,7 @@ class Workload(Message):
     """Scored token positions (texts x tokens for encoders)."""
     evaluation_window_tokens: int = Field(default=256, ge=2)
     """Tokens of one evaluation chunk."""
-    calibration_sequences: int = Field(default=32, ge=1)
+    calibration_sequences: int = Field(default=16, ge=1)
     seed: int = 0
 
     @property

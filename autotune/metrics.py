@@ -110,7 +110,8 @@ _CATALOGUE = (
         "s",
         _DOWN,
         Family.COLD,
-        "tn - t0 of the very first request; compilation and graph capture are in it",
+        "tn - t0 of the process's first request; compilation and graph capture are in it; null "
+        "in a process that is warm",
         "first request",
     ),
     Metric(
@@ -146,8 +147,17 @@ _CATALOGUE = (
         "B",
         _DOWN,
         Family.MEMORY,
-        "VmHWM of the bench process",
+        "VmHWM of the bench process while it serves, reset after the first request",
         "host peak",
+        resolution_ratio=0.01,
+    ),
+    Metric(
+        "host_prepare_peak_rss_bytes",
+        "B",
+        _DOWN,
+        Family.MEMORY,
+        "VmHWM of the bench process until the model was loaded and transformed",
+        "host peak (prepare)",
         resolution_ratio=0.01,
     ),
     Metric(
@@ -155,7 +165,8 @@ _CATALOGUE = (
         "B",
         _DOWN,
         Family.MEMORY,
-        "VmHWM - resident size after imports and before loading",
+        "VmHWM while it serves (reset after the first request) - resident size after imports "
+        "and before loading",
         "model peak (host)",
         resolution_ratio=0.02,
     ),

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from autotune.errors import InputError, unknown_name
+from autotune.hashing import sha256_json
 from autotune.messages import RecipeDict
 from autotune.params import Float, Param, Params, Scalar, Stage
 from autotune.plugin import Plugin
-
-
-def canonical_json(data: Any) -> str:
-    """The one JSON text of plain data: sorted keys, no spaces, no NaN."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def sha256_json(data: Any) -> str:
-    """SHA-256 of the canonical JSON of plain data, in hexadecimal."""
-    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

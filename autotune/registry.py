@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
+import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autotune.errors import InputError, PluginError, unknown_name
 from autotune.params import Choice, Float, Int, Param, Scalar, Stage
@@ -27,6 +30,8 @@ class Registry:
     plugins: Mapping[str, Plugin] = field(default_factory=dict)
     distributions: Mapping[str, str] = field(default_factory=dict)
     """Plugin name → ``distribution version`` that it came from."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Plugin name → hash of the source files beside it: new code is a new output."""
 
     def get(self, name: str) -> Plugin:
         """Looks a plugin up.
@@ -43,7 +48,11 @@ class Registry:
         if names is None:
             return self
         chosen = {name: self.get(name) for name in names}
-        return Registry(chosen, {name: self.distributions[name] for name in chosen})
+        return Registry(
+            chosen,
+            {name: self.distributions[name] for name in chosen},
+            {name: self.sources.get(name, "") for name in chosen},
+        )
 
 
 @functools.cache
@@ -55,6 +64,7 @@ def installed() -> Registry:
     """
     plugins: dict[str, Plugin] = {}
     distributions: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.value):
         source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
         for plugin in _offered(entry, source):
@@ -65,7 +75,24 @@ def installed() -> Registry:
                 )
             plugins[plugin.name] = plugin
             distributions[plugin.name] = source
-    return Registry(dict(sorted(plugins.items())), distributions)
+            sources[plugin.name] = _source_hash(plugin)
+    return Registry(dict(sorted(plugins.items())), distributions, sources)
+
+
+@functools.cache
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.py")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _source_hash(plugin: Plugin) -> str:
+    """Of the module's whole folder if it is a package's, else of the one file."""
+    file = Path(inspect.getfile(type(plugin)))
+    if (file.parent / "__init__.py").is_file():
+        return _folder_hash(file.parent)
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _offered(entry: importlib.metadata.EntryPoint, source: str) -> list[Plugin]:
@@ -150,6 +177,11 @@ def _param_problems(key: object, param: object, earlier: Mapping[str, Param]) ->
         yield f"param {key!r} has values that are not JSON scalars: {param.describe()}"
     elif not param.contains(param.default):
         yield f"the default {param.default!r} of {key!r} is not allowed ({param.describe()})"
+    if param.affects_accuracy and stage is Stage.RUN:
+        yield (
+            f"{key!r} is a run param that affects accuracy; accuracy is scored without run "
+            "arguments, so that cannot be measured yet"
+        )
     for name in param.when:
         if name not in earlier:
             yield f"{key!r} depends on {name!r}, which is no earlier param of this plugin"

@@ -21,6 +21,9 @@ from autotune.registry import Registry
 POOL_LIMIT = 100_000
 """A larger pool is replaced by a random sample of this size."""
 
+_NO_RECIPE_GROWS_SO_MUCH = 8.0
+"""Weights grow at most from 8 bits to 32."""
+
 Restrictions = Mapping[str, Mapping[str, tuple[Scalar, ...]]]
 """Values that a study allows: plugin → param → values; a param not named keeps all of its own."""
 
@@ -74,6 +77,7 @@ def build_pool(
     task: str,
     model_config: Mapping[str, Any],
     device: Device,
+    weights_bytes: int = 0,
     seed: int,
 ) -> Pool:
     """Enumerates the recipes that can work.
@@ -84,6 +88,8 @@ def build_pool(
         task: The model's task.
         model_config: The model's ``config.json``.
         device: Where the study runs.
+        weights_bytes: Size of the model's weight files; recipes whose weights alone would not fit
+            into the device's memory are left out.
         seed: Draws the sample if there are more than ``POOL_LIMIT`` recipes.
 
     Raises:
@@ -105,7 +111,35 @@ def build_pool(
     chosen = _combine(options, combinations, seed)
     conflicts = _conflicts(registry.plugins)
     recipes = dict.fromkeys(r for r in chosen if _compatible(r, conflicts))
+    if weights_bytes:
+        largest = device.memory_bytes / weights_bytes
+        recipes = _those_that_fit(recipes, registry.plugins, model_config, largest)
     return Pool(tuple(recipes)[:POOL_LIMIT], tuple(refusals), combinations)
+
+
+def _those_that_fit(
+    recipes: Mapping[Recipe, None],
+    plugins: Mapping[str, Plugin],
+    model_config: Mapping[str, Any],
+    largest: float,
+) -> dict[Recipe, None]:
+    """Leaves out recipes whose weights are estimated at more than ``largest`` times the files'.
+
+    The baseline stays: whether it fits is found by measuring.
+    """
+    if largest >= _NO_RECIPE_GROWS_SO_MUCH:
+        return dict(recipes)
+    factors: dict[_Part, float] = {}
+    for recipe in recipes:
+        for part in recipe.choices:
+            if part not in factors:
+                estimate = plugins[part[0]].estimate(dict(part[1]), model_config)
+                factors[part] = estimate.weights_bytes
+    return {
+        recipe: None
+        for recipe in recipes
+        if recipe.is_baseline or math.prod(factors[p] for p in recipe.choices) <= largest
+    }
 
 
 def variants(

@@ -50,6 +50,14 @@ def paired_ratio(candidate: Sequence[float], reference: Sequence[float]) -> Inte
     return Interval(math.exp(middle.value), math.exp(middle.low), math.exp(middle.high), middle.n)
 
 
+def share_interval(successes: int, n: int) -> Interval:
+    """A share with its Wilson score 95 % interval (``scipy.stats.binomtest``)."""
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, n).proportion_ci(method="wilson")
+    return Interval(successes / n, float(found.low), float(found.high), n)
+
+
 def clustered_mean(cluster_means: Sequence[float]) -> Interval:
     """The mean over clusters of equal size with its Student-t 95 % interval.
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from autotune.config import Budget, StudyFile, build_study, read_study
 from autotune.errors import InputError
-from autotune.recipe import sha256_json
+from autotune.hashing import sha256_json
 
 
 def build(**given: Any) -> StudyFile:
@@ -67,11 +67,42 @@ def test_unknown_key_is_refused_with_a_suggestion(given: dict[str, Any], words: 
         ({"plugins": {"batch": {"size": {"low": 1}}}}, "plugins.batch.size.0"),
         ({"constraints": "kld_mean_nats<=1"}, "constraints: "),
         ({"seed": "many"}, "seed: "),
+        ({"seed": -1}, "seed: "),
+        ({"seed": 2**31}, "seed: "),
+        ({"plugins": ["batch", {"prune": {}}]}, "plugins is a list of names, or maps names to"),
+        ({"plugins": [["batch"]]}, "plugins is a list of names, or maps names to"),
         ({"trust_remote_code": "perhaps"}, "trust_remote_code: "),
     ],
 )
 def test_bad_value_is_refused_saying_where(given: dict[str, Any], where: str) -> None:
     assert where in refusal(**given)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "seed",
+        "budget.trials",
+        "budget.minutes",
+        "workload.prompt_tokens",
+        "workload.evaluation_positions",
+        "measure.block_seconds",
+        "measure.target_half_width_ratio",
+        "measure.prepare_timeout_seconds",
+        "measure.memory_limit_bytes",
+        "plugins.batch.size",
+    ],
+)
+def test_number_that_is_not_finite_is_refused(where: str, number: float) -> None:
+    given: Any = number
+    for part in reversed(where.split(".")):
+        given = {part: given}
+    assert where in refusal(**given)
+
+
+def test_seed_may_be_the_largest() -> None:
+    assert build(seed=2**31 - 1).seed == 2**31 - 1
 
 
 def test_missing_model_is_refused() -> None:

@@ -20,6 +20,7 @@ def library(count: int, name: object = "NVIDIA H200") -> Any:
         nvmlDeviceGetCount=lambda: count,
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetName=lambda handle: name,
+        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}",
         nvmlDeviceGetCudaComputeCapability=lambda handle: (9, 0),
         nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(total=150_000_000_000 + handle),
     )
@@ -31,11 +32,14 @@ def use(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
         yield found
 
     monkeypatch.setattr(device, "nvml", nvml)
+    monkeypatch.setattr(device, "_torch_is_for_cpus", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def test_detect_cpu_says_what_it_has() -> None:
     found = detect("cpu")
-    assert (found.kind, found.index, found.torch_name) == ("cpu", 0, "cpu")
+    assert (found.kind, found.uuid, found.torch_name) == ("cpu", "", "cpu")
+    assert found.environment == {}
     assert found.memory_bytes > 1 << 20
     assert found.cores >= 1
     assert found.name
@@ -52,9 +56,38 @@ def test_detect_auto_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch, foun
 def test_detect_gpu(monkeypatch: pytest.MonkeyPatch, wanted: str, index: int) -> None:
     use(monkeypatch, library(2))
     found = detect(wanted)
-    assert (found.kind, found.index, found.torch_name) == ("cuda", index, f"cuda:{index}")
+    assert (found.kind, found.uuid, found.torch_name) == ("cuda", f"GPU-{index}", "cuda:0")
+    assert found.environment["CUDA_VISIBLE_DEVICES"] == f"GPU-{index}"
     assert (found.count, found.compute_capability) == (2, (9, 0))
     assert found.memory_bytes == 150_000_000_000 + index
+
+
+@pytest.mark.parametrize(
+    ("visible", "wanted", "uuid"),
+    [("2", "cuda", "GPU-2"), ("GPU-1,0", "cuda:1", "GPU-0"), ("GPU-1,0", "auto", "GPU-1")],
+)
+def test_detect_counts_only_visible_gpus(
+    monkeypatch: pytest.MonkeyPatch, visible: str, wanted: str, uuid: str
+) -> None:
+    use(monkeypatch, library(3))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert detect(wanted).uuid == uuid
+
+
+def test_detect_auto_takes_the_cpu_where_no_gpu_is_visible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(monkeypatch, library(3))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert detect("auto").kind == "cpu"
+
+
+def test_detect_takes_no_gpu_with_a_torch_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, library(3))
+    monkeypatch.setattr(device, "_torch_is_for_cpus", lambda: True)
+    assert detect("auto").kind == "cpu"
+    with pytest.raises(InputError, match="built for CPUs only"):
+        detect("cuda")
 
 
 def test_detect_gpu_reads_a_name_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,56 @@ def test_rapl_wraps_around(tmp_path: Path, wrapping: str) -> None:
     assert counter.joules_since(start) == pytest.approx(7.0, abs=1e-4)
 
 
+def test_rapl_of_two_packages_with_other_ranges_that_both_wrap(tmp_path: Path) -> None:
+    first = zone(tmp_path, "intel-rapl:0", 9_000_000)
+    second = zone(tmp_path, "intel-rapl:1", 4_000_000, "package-1")
+    (first / "max_energy_range_uj").write_text("10000000\n", encoding="ascii")
+    (second / "max_energy_range_uj").write_text("5000000\n", encoding="ascii")
+    counter = rapl(tmp_path)
+    start = counter.now()
+    (first / "energy_uj").write_text("2000000\n", encoding="ascii")
+    (second / "energy_uj").write_text("500000\n", encoding="ascii")
+    assert counter.joules_since(start) == pytest.approx(3.0 + 1.5)
+
+
+def test_rapl_leaves_the_whole_platform_out(tmp_path: Path) -> None:
+    package = zone(tmp_path, "intel-rapl:0", 0)
+    platform = zone(tmp_path, "intel-rapl:1", 0, "psys")
+    counter = rapl(tmp_path)
+    assert counter.zones == (package,)
+    start = counter.now()
+    advance(package, 1_000_000)
+    advance(platform, 9_000_000)
+    assert counter.joules_since(start) == pytest.approx(1.0)
+
+
+def test_rapl_of_the_whole_platform_alone_is_no_counter(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", 0, "psys")
+    assert f"no RAPL counter in {tmp_path}" in str(find_counter(CPU, tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "\n", "none\n"])
+def test_rapl_that_gives_no_number(tmp_path: Path, content: str) -> None:
+    package = zone(tmp_path, "intel-rapl:0", 1)
+    (package / "energy_uj").write_text(content, encoding="ascii")
+    reason = find_counter(CPU, tmp_path)
+    assert isinstance(reason, str)
+    assert reason.startswith(f"the RAPL counter in {package} gives no number: ")
+
+
+def test_rapl_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = zone(tmp_path, "intel-rapl:0", 1)
+
+    def refuse(file: Path) -> float:
+        raise OSError(errno.ENODATA, "No data available", str(file))
+
+    monkeypatch.setattr(energy, "_joules", refuse)
+    reason = find_counter(CPU, tmp_path)
+    assert isinstance(reason, str)
+    assert reason.startswith(f"the RAPL counter in {package} gives no number: ")
+    assert "No data available" in reason
+
+
 @pytest.mark.parametrize("present", [False, True])
 def test_rapl_absent(tmp_path: Path, present: bool) -> None:
     powercap = tmp_path / "powercap"
@@ -126,11 +177,11 @@ class Nvml:
     def __init__(self, *, mig: object = NVMLErrorNotSupported(), energy: bool = True) -> None:
         self._mig, self._energy = mig, energy
         self.millijoules = 1_000_000
-        self.indices: list[int] = []
+        self.uuids: list[str] = []
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        self.indices.append(index)
-        return index
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        self.uuids.append(uuid)
+        return uuid
 
     def nvmlDeviceGetMigMode(self, handle: int) -> Any:
         if isinstance(self._mig, Exception):
@@ -156,13 +207,13 @@ def inject(monkeypatch: pytest.MonkeyPatch, library: Nvml | None) -> None:
 def test_nvml_counts_in_joules(monkeypatch: pytest.MonkeyPatch, mig: object) -> None:
     library = Nvml(mig=mig)
     inject(monkeypatch, library)
-    counter = find_counter(GPU.model_copy(update={"index": 3}))
+    counter = find_counter(GPU)
     assert isinstance(counter, NvmlCounter)
     assert counter.source == "measured:counter:nvml"
     start = counter.now()
     library.millijoules += 2_500
     assert counter.joules_since(start) == pytest.approx(2.5)
-    assert set(library.indices) == {3}
+    assert set(library.uuids) == {GPU.uuid}
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors params metrics outcome device statistics",
+        "errors hashing params metrics outcome device statistics",
         "plugin messages",
-        "recipe registry space constraints config energy workload demo",
+        "recipe registry space constraints config energy environment workload demo",
         "bench execute store",
         "front search report",
         "cli testing",

@@ -9,9 +9,10 @@ from typing import ClassVar
 import pytest
 
 from autotune.errors import InputError
+from autotune.hashing import canonical_json, sha256_json
 from autotune.params import Choice, Float, Int, Params, Scalar, Stage
 from autotune.plugin import Plugin
-from autotune.recipe import Recipe, RecipeKeys, canonical_json, describe, keys, sha256_json
+from autotune.recipe import Recipe, RecipeKeys, describe, keys
 
 
 class Precision(Plugin):

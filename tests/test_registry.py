@@ -78,6 +78,46 @@ def test_checked_accepts_a_good_plugin() -> None:
             {"params": {"level": Choice("a", default="a", stage=Stage.RUN, when={"x": 1})}},
             "'level' depends on 'x', which is no earlier param",
         ),
+        (
+            {"params": {"level": Choice(0, 1, default=0, stage="run")}},  # type: ignore[arg-type]
+            "the stage of 'level' is 'run'; expected Stage.MODEL, SETUP or RUN",
+        ),
+        (
+            {"params": {"a.b": Choice(0, 1, default=0, stage=Stage.RUN)}},
+            "param 'a.b' is no name; expected lower case",
+        ),
+        (
+            {"params": {3: Choice(0, 1, default=0, stage=Stage.RUN)}},
+            "param 3 is no name; expected lower case",
+        ),
+        ({"conflicts": "prune"}, "its conflicts is 'prune'; expected a tuple of plugin names"),
+        ({"requires": {"gpus": 1}}, "its requires is {'gpus': 1}; expected Requires(...)"),
+        (
+            {
+                "params": {
+                    **GOOD,
+                    "more": Choice(0, 1, default=0, stage=Stage.RUN, when={"level": 2}),
+                }
+            },
+            "'more' depends on 'level' being 2, which it can never be",
+        ),
+        (
+            {
+                "params": {
+                    **GOOD,
+                    "more": Choice(0, 1, default=0, stage=Stage.RUN, when={"level": (1, True)}),
+                }
+            },
+            "'more' depends on 'level' being True, which it can never be",
+        ),
+        (
+            {"params": {"level": Int(0, 4, default=0, step=0, stage=Stage.RUN)}},
+            "param 'level' has no values (",
+        ),
+        (
+            {"params": {"level": Float(0, float("inf"), default=0, step=1, stage=Stage.RUN)}},
+            "param 'level' has no values (",
+        ),
     ],
 )
 def test_checked_refuses(attributes: dict[str, Any], problem: str) -> None:
@@ -85,6 +125,15 @@ def test_checked_refuses(attributes: dict[str, Any], problem: str) -> None:
         checked(make(**attributes), SOURCE)
     name = attributes.get("name", "sample")
     assert f"plugin {name!r} of {SOURCE} was refused: {problem}" in str(caught.value)
+
+
+def test_checked_refuses_a_constructor_that_needs_arguments() -> None:
+    def needy(self: Plugin, level: int) -> None: ...
+
+    with pytest.raises(PluginError) as caught:
+        checked(make(__init__=needy), SOURCE)
+    words = f"plugin 'sample' of {SOURCE} cannot be built without arguments: TypeError: "
+    assert str(caught.value).startswith(words)
 
 
 def test_checked_refuses_a_condition_on_a_later_param() -> None:

@@ -120,6 +120,21 @@ def test_restriction_off_the_grid_is_allowed_within_the_range() -> None:
     assert [r.to_dict() for r in pool.recipes] == [{}, {"batch": {"size": 3}}]
 
 
+def test_values_of_a_choice_keep_their_types() -> None:
+    class Mixed(Plugin):
+        """Has numbers of both kinds, and a word."""
+
+        name = "mixed"
+        params: ClassVar = {"x": Choice(0.0, 1, "a", default=0.0, stage=Stage.RUN)}
+
+    for restrictions in ({}, {"mixed": {"x": (0.0, 1, "a")}}):
+        pool = pool_of(Mixed(), restrictions=restrictions)
+        values = [r.to_dict()["mixed"]["x"] for r in pool.recipes[1:]]
+        assert [(type(v), v) for v in values] == [(int, 1), (str, "a")]
+    one = Recipe.of({"mixed": {"x": 1}}, {"mixed": Mixed()}).to_dict()
+    assert type(one["mixed"]["x"]) is int
+
+
 @pytest.mark.parametrize(
     ("restriction", "words"),
     [
@@ -163,6 +178,8 @@ def with_requires(requires: Requires) -> Plugin:
         (Requires(tasks=("feature-extraction",)), "knows the tasks feature-extraction"),
         (Requires(packages=("json",)), ""),
         (Requires(packages=("no_such_package",)), "pip install no_such_package"),
+        (Requires(packages=("nope.sub",)), "needs the package 'nope.sub'"),
+        (Requires(packages=("json.decoder.sub",)), "needs the package 'json.decoder.sub'"),
     ],
 )
 def test_missing_says_what(requires: Requires, reason: str) -> None:
@@ -213,6 +230,20 @@ def test_large_pool_becomes_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(pool.recipes) <= everything
     assert pool_of(Quantize(), Batch(), Compile(), seed=1).recipes == pool.recipes
     assert pool_of(Quantize(), Batch(), Compile(), seed=2).recipes != pool.recipes
+
+
+@pytest.mark.parametrize("limit", [8, 12, 31])
+def test_sample_holds_what_each_plugin_does_by_itself(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    every = pool_of(Quantize(), Batch(), Compile()).recipes
+    alone = {r for r in every if len(r.choices) < 2}
+    assert len(alone) == 1 + 3 + 3 + 1
+    monkeypatch.setattr(space, "POOL_LIMIT", limit)
+    for seed in range(5):
+        pool = pool_of(Quantize(), Batch(), Compile(), seed=seed)
+        assert alone <= set(pool.recipes)
+        assert len(pool.recipes) <= limit
 
 
 def test_pool_at_the_limit_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:

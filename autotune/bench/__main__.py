@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import TextIO
 
 from autotune.bench.protocol import Operation, Reply, Request
@@ -70,6 +71,8 @@ def _failure(error: BaseException) -> Reply:
 def main() -> None:
     """Answers requests until the input ends."""
     _die_with_parent(int(os.environ["AUTOTUNE_PARENT_PID"]))
+    # If memory runs out, this process goes, not the search.
+    Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = _take_standard_output()
     _quiet_libraries()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ def prepare(spec: TrialSpec, before_loading: Callable[[], None]) -> Prepared:
         "transform_seconds": _reading(done - loaded, "s", "wall clock"),
         "weights_bytes": _reading(float(weights_bytes(model)), "B", "unique storages"),
     }
-    engine = _engine(model, spec, plugins, context)
+    engine = build_engine(model, spec, plugins, context)
     return Prepared(model, engine, tokens, context, metrics, plugins)
 
 
@@ -109,14 +109,29 @@ def _load(kind: Any, spec: TrialSpec, plugins: Mapping[str, Plugin]) -> Any:
     arguments = merge(spec.recipe, plugins, lambda p, v: p.load_args(v), "load argument")
     if spec.device.kind != "cpu":
         arguments.setdefault("device_map", {"": spec.device.torch_name})
-    model = kind.from_pretrained(
+    model, found = kind.from_pretrained(
         spec.model.path,
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=spec.model.trust_remote_code,
+        output_loading_info=True,
         **arguments,
     )
+    _check_complete(found["missing_keys"], spec.model.task)
     return model.eval().requires_grad_(False)
+
+
+def _check_complete(missing: Iterable[str], task: str) -> None:
+    """transformers fills in random numbers for weights that a checkpoint lacks."""
+    # The pooler's output is not used: embeddings are means of the last hidden states.
+    unused = "pooler." if task == "feature-extraction" else None
+    lacking = sorted(name for name in missing if not (unused and unused in name))
+    if lacking:
+        raise BenchError(
+            Outcome.CRASHED,
+            f"the checkpoint lacks {len(lacking)} weights that a {task} model needs, e.g. "
+            f"{lacking[0]}; is the task right, and are all files there?",
+        )
 
 
 def transform(
@@ -165,7 +180,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _engine(
+def build_engine(
     model: Any, spec: TrialSpec, plugins: Mapping[str, Plugin], context: Context
 ) -> Engine:
     engines: dict[str, Engine] = {}

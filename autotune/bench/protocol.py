@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
 
 from pydantic import Field
 
+from autotune.environment import accuracy_key
+from autotune.hashing import sha256_json
 from autotune.messages import Message, Metrics, TrialSpec
 from autotune.outcome import Outcome
 
@@ -51,16 +53,13 @@ class Reply(Message):
     explanation: str = ""
 
 
-def reference_files(spec: TrialSpec) -> tuple[Any, Any]:
+def reference_files(spec: TrialSpec) -> tuple[Path, Path]:
     """Where the baseline's log-probabilities for this model, text and device are kept.
 
     Returns:
         The ``.npy`` of log-probabilities (or embeddings) and the ``.npy`` of paired values.
     """
-    from pathlib import Path
-
-    from autotune.recipe import sha256_json
-
-    identity = [spec.model.fingerprint, spec.workload.evaluation_key, spec.device.name]
+    conditions = accuracy_key(spec.device, spec.model.task)
+    identity = [spec.model.fingerprint, spec.workload.evaluation_key, conditions]
     stem = Path(spec.cache_directory) / "reference" / sha256_json(identity)[:24]
     return stem.with_suffix(".logits.npy"), stem.with_suffix(".paired.npy")

@@ -13,7 +13,7 @@ from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
 from autotune.bench.meters.memory import MemoryMeter
-from autotune.bench.prepare import Prepared, prepare, transform
+from autotune.bench.prepare import Prepared, build_engine, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.tokens import take
 from autotune.errors import BenchError
@@ -43,7 +43,7 @@ class Session:
         """What preparing cost, after a check that one forward pass gives finite numbers."""
         self._check_finite()
         return Reply(
-            metrics=self._prepared.metrics,
+            metrics=self._prepared.metrics | self._memory.prepare_peak(),
             notes=tuple(self._prepared.context.notes),
             environment=_environment(),
         )
@@ -84,31 +84,32 @@ class Session:
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:
         """Drives until three blocks agree; the very first request is the cold one."""
+        first = not self._compiled
         self._compile()
         given = merge(
             spec.recipe, registry.installed().plugins, lambda p, v: p.run_args(v), "run argument"
         )
         self._run_args = self._prepared.engine.resolve(given)
         self._prompts = take(self._prepared.tokens.prompts, self._run_args["batch_size"])
-        self._memory.start()
+        self._prepared.engine.forget()
         cold = self._request()
+        self._memory.start()
         self._request()
         if not self._prepared.engine.last_finite:
             raise BenchError(Outcome.INVALID_OUTPUT, "a request gave logits that are not finite")
         latencies: list[float] = []
         while len(latencies) < spec.settings.warmup_blocks and not _steady(latencies):
             latencies.append(self._block()["e2e_latency_seconds"])
-        return {
-            "first_request_seconds": Measurement(
-                value=cold.last - cold.start, unit="s", source="first request of this process"
-            )
-        }
+        return {"first_request_seconds": _cold_seconds(cold.last - cold.start, first)}
 
     def _compile(self) -> None:
         """Transforms of the compile phase come last: accuracy was scored before them."""
         if not self._compiled:
             made = self._prepared
-            transform(made.model, self._spec, made.plugins, made.context, Phase.COMPILE)
+            model = transform(made.model, self._spec, made.plugins, made.context, Phase.COMPILE)
+            if model is not made.model:
+                made.model = model
+                made.engine = build_engine(model, self._spec, made.plugins, made.context)
             self._compiled = True
 
     def _request(self) -> Timing:
@@ -136,6 +137,13 @@ class Session:
                 )
             )
         return energy.energy_metrics(self._spec.model.task, windows, counter.source)
+
+
+def _cold_seconds(seconds: float, first: bool) -> Measurement:
+    if first:
+        return Measurement(value=seconds, unit="s", source="first request of this process")
+    reason = "the process was warm from an earlier trial"
+    return Measurement(value=None, unit="s", source="unavailable", reason=reason)
 
 
 def _steady(latencies: list[float]) -> bool:

@@ -15,6 +15,9 @@ from autotune.messages import ModelRef, Workload
 PROMPTS = 64
 """Different prompts; a larger batch repeats them."""
 
+POSITIONS_PER_TEXT = 16
+"""An encoder gives one value for a text, whatever its length: 4,096 positions are 256 texts."""
+
 Batch = Mapping[str, torch.Tensor]
 """Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each."""
 
@@ -66,7 +69,7 @@ def _evaluation(cut: Any, text: str, task: str, workload: Workload) -> Batch:
     A causal window scores all tokens but its first; an encoder gives one value for each text.
     """
     if task != "causal-lm":
-        count = max(2, workload.evaluation_positions // workload.prompt_tokens)
+        count = max(2, workload.evaluation_positions // POSITIONS_PER_TEXT)
         return dict(cut(text, workload.prompt_tokens, count))
     window = workload.evaluation_window_tokens
     return dict(cut(text, window, -(-workload.evaluation_positions // (window - 1))))
@@ -105,7 +108,7 @@ class _Cutter:
             raise InputError(
                 f"the text has {len(ids)} tokens, {body} are needed; give a longer text"
             )
-        stride = min(body, (len(ids) - body) // max(1, count - 1))
+        stride = (len(ids) - body) // max(1, count - 1)
         starts = [i * stride for i in range(count)]
         return self._on_device(torch.tensor([first + ids[s : s + body] for s in starts]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune.cli import options
-from autotune.cli.bench import measure_and_print
+from autotune.cli.bench import bench
 
 
 def baseline(
@@ -21,13 +21,16 @@ def baseline(
 
     Example: autotune baseline --model demo
     """
-    given = {
-        "model": model,
-        "task": None if task == "auto" else task,
-        "device": None if device == "auto" else device,
-        "workload.prompt_tokens": prompt_tokens,
-        "workload.new_tokens": new_tokens,
-        "workload.evaluation_text": str(text) if text else None,
-        "trust_remote_code": trust_remote_code,
-    }
-    measure_and_print(None, given, [], output, json)
+    bench(
+        [],
+        model,
+        None,
+        task,
+        device,
+        prompt_tokens,
+        new_tokens,
+        text,
+        output,
+        trust_remote_code,
+        json,
+    )

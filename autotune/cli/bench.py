@@ -42,23 +42,25 @@ def bench(
         "workload.evaluation_text": str(text) if text else None,
         "trust_remote_code": trust_remote_code,
     }
-    measure_and_print(study, given, setting or [], output, json)
+    _measure_and_print(study, given, setting or [], output, json)
 
 
-def measure_and_print(
+def _measure_and_print(
     study: Path | None, given: dict[str, Any], settings: list[str], output: Path, json: bool
 ) -> None:
     """Measures the baseline, then the recipe if it is another, and prints them."""
     from autotune.cli.demo_progress import training_bar
     from autotune.cli.show import make_console
+    from autotune.recipe import Recipe
     from autotune.search.plan import make_plan
-    from autotune.search.single import measure_recipe, recipe_of
+    from autotune.search.single import measure_recipe
 
     chosen = options.parse_settings(settings)
     wanted = options.study_of(study, given)
-    recipe = recipe_of(chosen)  # before the demo model is trained for minutes
+    wanted = wanted.model_copy(update={"name": "bench", "plugins": None})
     with training_bar() as bar:
-        plan = make_plan(wanted.model_copy(update={"plugins": None}), output, bar)
+        plan = make_plan(wanted, output, bar, only=chosen)
+    recipe = Recipe.of(chosen, plan.registry.plugins)
     console = make_console(stderr=True)
     with console.status("starting") as status:
         baseline, result = measure_recipe(

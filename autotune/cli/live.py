@@ -20,6 +20,7 @@ from autotune.outcome import Outcome
 from autotune.recipe import describe
 from autotune.report.format import duration
 from autotune.report.summary import StudySummary
+from autotune.search.budget import Clock
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.store.records import StudyRecord, TrialRecord
@@ -53,7 +54,7 @@ class LiveDisplay(Observer):
     def on_started(self, plan: Plan, trials: Sequence[TrialRecord], budget: str) -> None:
         """Says what is about to happen."""
         self._before = sum(t.result is not None for t in trials)
-        limits = [n for n in (plan.study.budget.trials, len(plan.pool.recipes)) if n]
+        limits = [n for n in (Clock(plan.study.budget).trials, len(plan.pool.recipes)) if n]
         self._limit, self._minutes = min(limits), plan.study.budget.minutes
         self._say(
             f"study [bold]{escape(plan.name)}[/]: {escape(plan.model.name)} on "

@@ -49,31 +49,38 @@ def database_url(database: str | None, output: Path) -> str:
     return database or f"sqlite:///{output / 'autotune.db'}"
 
 
-def study_of(file: Path | None, given: dict[str, Any]) -> StudyFile:
+def study_of(
+    file: Path | None, given: dict[str, Any], stored: dict[str, Any] | None = None
+) -> StudyFile:
     """A study from its file, overridden by what stands on the command line.
 
     Args:
         file: The study file, if any.
         given: Options by key; those that are None or empty were not given. Keys of a section
             are dotted: ``budget.trials``.
+        stored: The keys of a study in the database, in the place of a file.
 
     Raises:
         InputError: The file or an option is wrong, or no model is named.
     """
-    from autotune.config import build_study, read_study
+    from autotune.config import build_study, read_keys
 
-    data = read_study(file).model_dump(exclude_unset=True) if file else {}
+    data = read_keys(file) if file else dict(stored or {})
     for key, value in given.items():
         if value is None or value == () or value is False:
             continue
         if key == "plugins":  # the file's values stay those of the plugins that are named
-            value = {name: (data.get("plugins") or {}).get(name, {}) for name in value}
+            known = data.get("plugins")
+            known = known if isinstance(known, dict) else {}
+            value = {name: known.get(name) or {} for name in value}
         section, _, name = key.rpartition(".")
-        target = data.setdefault(section, {}) if section else data
-        target[name] = value
+        if section:
+            data[section] = {**(data.get(section) or {}), name: value}
+        else:
+            data[name] = value
     if not data.get("model"):
         raise InputError("no model: give --model DIR, --model demo, or --study FILE")
-    return build_study(data, str(file) if file and not given else "the study")
+    return build_study(data, str(file or "the command line"))
 
 
 def plugin_names(text: str | None) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autotune.cli import options
-from autotune.errors import InputError
+from autotune.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from autotune.config import StudyFile
     from autotune.report.summary import StudySummary
     from autotune.search.plan import Plan
     from autotune.store.store import Store
@@ -80,31 +82,74 @@ def search(
         "trust_remote_code": trust_remote_code,
     }
     url = options.database_url(database, output)
-    stored = _stored(url, name) if resume and not (model or study) else {}
-    wanted = options.study_of(study, {**stored, **given})
+    stored = _stored(url, name) if resume and not (model or study) else None
+    wanted = options.study_of(study, given, stored)
+    again = _resume_command(wanted, output, database)
+    if not resume:
+        _refuse_existing(wanted, url, again)
     with training_bar() as bar:
         plan = make_plan(wanted, output, bar)
     console = make_console(stderr=json)
     if database is None:
         output.mkdir(parents=True, exist_ok=True)
-    summary = _run(plan, url, resume, console)
+    try:
+        summary = _run(plan, url, resume, console)
+    except Interrupted as stopped:
+        raise Interrupted(f"{stopped}; go on with: {again}") from stopped
     if json:
         typer.echo(front_file(summary).model_dump_json(indent=2))
     else:
         show_summary(console, summary)
-        _say_next(console, summary.study.convergence_reason, plan, database)
+        _say_next(console, summary, plan, database)
+
+
+def _resume_command(study: StudyFile, output: Path, database: str | None) -> str:
+    """The command that goes on with a study, from anywhere in this folder."""
+    from autotune.search.plan import default_name
+
+    name = study.name or default_name(study.model, study.device)
+    command = ["autotune", "search", "--resume", "--name", name]
+    if output != options.DEFAULT_OUTPUT:
+        command += ["--output", str(output)]
+    if database:
+        command += ["--database", database]
+    if study.budget.trials:
+        command += ["--trials", str(study.budget.trials)]
+    if study.budget.minutes:
+        command += ["--minutes", f"{study.budget.minutes:g}"]
+    return shlex.join(command)
+
+
+def _refuse_existing(study: StudyFile, url: str, again: str) -> None:
+    """Before a demo model is trained for minutes, or a model is fetched."""
+    from autotune.search.plan import default_name
+    from autotune.store.database import parse_url, sqlite_file
+    from autotune.store.store import Store
+
+    file = sqlite_file(parse_url(url))
+    if file is not None and not file.exists():
+        return
+    name = study.name or default_name(study.model, study.device)
+    with Store.open(url) as store:
+        existing = store.find_study(name)
+    if existing is not None:
+        raise InputError(
+            f"study {name!r} exists already ({existing.state}); go on with it by: {again}; or "
+            "choose another --name"
+        )
 
 
 def _stored(url: str, name: str | None) -> dict[str, Any]:
     """The definition of a study that is to go on, when nothing but its name is given."""
-    from autotune.search.plan import SPACE
+    from autotune.config import StudyFile
     from autotune.store.store import Store
 
     if name is None:
         raise InputError("--resume needs --name, --model or --study to know which study goes on")
     with Store.open_existing(url) as store:
         definition = store.study(name).definition
-    return {key: value for key, value in definition.items() if key != SPACE}
+    keys = {key: value for key, value in definition.items() if key in StudyFile.model_fields}
+    return {**keys, "name": name}
 
 
 def _run(plan: Plan, url: str, resume: bool, console: Console) -> StudySummary:
@@ -132,13 +177,16 @@ def _write_results(plan: Plan, store: Store) -> StudySummary:
 
     summary = StudySummary.of(store.study(plan.name), store.trials(plan.name))
     if summary.points:
-        write_front(summary, plan.directory / "front.json")
+        front = write_front(summary, plan.directory / "front.json")
+        store.update_study(plan.name, front=front.model_dump(mode="json"))
         write_html(summary, plan.directory / "report.html")
     return summary
 
 
-def _say_next(console: Console, reason: str, plan: Plan, database: str | None) -> None:
-    console.print(f"ended: {reason}")
-    console.print(f"saved: {plan.directory / 'front.json'} and {plan.directory / 'report.html'}")
-    where = f" --database {database}" if database else ""
+def _say_next(console: Console, summary: StudySummary, plan: Plan, database: str | None) -> None:
+    folder, where = plan.directory, f" --database {database}" if database else ""
+    if folder.parent != options.DEFAULT_OUTPUT and not database:
+        where = f" --output {folder.parent}"
+    console.print(f"ended: {summary.study.convergence_reason}")
+    console.print(f"saved: {folder / 'front.json'} and {folder / 'report.html'}")
     console.print(f"next:  open the report, or: autotune pareto {plan.name}{where}")

@@ -88,14 +88,11 @@ def _speed_metric(
     else:
         found = Interval(own * ratio.value, own * ratio.low, own * ratio.high, ratio.n)
         stat = "median_ratio"
-    return Measurement(
-        value=found.value,
-        unit=METRICS[name].unit,
-        stat=stat,
-        ci_low=found.low,
-        ci_high=found.high,
-        n=found.n,
-        source="alternating blocks",
+    return Measurement.of(
+        found,
+        METRICS[name].unit,
+        stat,
+        "alternating blocks",
         converged=converged(pairs, settings, name),
         ratio=ratio.value,
         ratio_ci_low=ratio.low,

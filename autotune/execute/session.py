@@ -24,7 +24,7 @@ from autotune.outcome import Outcome
 
 _CLOSE_SECONDS = 5.0
 _TAIL_LINES = 5
-_CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
+_KERNEL_COUNTERS = Path("/proc/vmstat")
 
 
 class BenchSession:
@@ -173,10 +173,8 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def _oom_kills() -> int:
-    """How often the kernel has killed in this control group for lack of memory."""
-    if not _CGROUP_EVENTS.is_file():
-        return 0
-    fields = dict(line.split() for line in _CGROUP_EVENTS.read_text().splitlines())
+    """How often the kernel has killed a process for lack of memory, in control groups or not."""
+    fields = dict(line.split() for line in _KERNEL_COUNTERS.read_text().splitlines())
     return int(fields.get("oom_kill", 0))
 
 

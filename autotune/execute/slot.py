@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-import time
-from collections.abc import Iterator
+import threading
 from pathlib import Path
-from typing import Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from autotune import constraints
 from autotune.bench.protocol import Operation, Reply, reference_files
@@ -20,26 +17,21 @@ from autotune.errors import BenchError
 from autotune.execute.base import OnProgress
 from autotune.execute.paired import alternate, speed_metrics
 from autotune.execute.session import BenchSession
-from autotune.messages import BlockPair, Metrics, Progress, TrialResult, TrialSpec
+from autotune.execute.trial import Stop, TrialUnderWay
+from autotune.hashing import sha256_json
+from autotune.messages import TrialResult, TrialSpec
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
 from autotune.params import Params
 from autotune.plugin import Plugin, Unsupported
-from autotune.recipe import sha256_json
 from autotune.registry import Registry
 from autotune.space import merge
-
-Phase = Literal["lock", "prepare", "reference", "score", "warmup", "measure", "energy"]
 
 
 def device_lock(device: Device) -> FileLock:
     """Held while a trial measures: one at a time per device, across processes."""
-    name = f"autotune-{os.getuid()}-{device.torch_name.replace(':', '-')}.lock"
+    name = f"autotune-{os.getuid()}-device-{device.uuid or device.kind}.lock"
     return FileLock(Path(tempfile.gettempdir()) / name)
-
-
-class _Stop(Exception):
-    """The trial is over before its end: a constraint is surely violated."""
 
 
 class _ReferenceLost(Exception):
@@ -57,19 +49,19 @@ class DeviceSlot:
         self._plugins = registry.plugins
         self._on_progress = on_progress
         self._sessions: dict[str, tuple[str, BenchSession, Reply]] = {}
+        self._terminated = threading.Event()
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Carries one trial to its end, whatever that is."""
-        trial = _Trial(spec, self._on_progress)
+        trial = TrialUnderWay(spec, self._on_progress)
         try:
             with trial.phase("lock"):
-                lock = device_lock(spec.device)
-                lock.acquire()
+                lock = self._locked(spec.device)
             try:
-                self._run(trial)
+                self._run_beside_baseline(trial)
             finally:
                 lock.release()
-        except _Stop:
+        except Stop:
             pass  # the trial holds its outcome
         except Unsupported as error:
             trial.fail(Outcome.UNSUPPORTED, str(error))
@@ -78,7 +70,40 @@ class DeviceSlot:
             self._drop("candidate")
         return trial.result()
 
-    def _run(self, trial: _Trial) -> None:
+    def _locked(self, device: Device) -> FileLock:
+        """Waits for the device; gives up when the slot is terminated."""
+        lock = device_lock(device)
+        while True:
+            self._refuse_if_terminated()
+            try:
+                lock.acquire(timeout=1.0)
+                return lock
+            except Timeout:
+                continue
+
+    def _refuse_if_terminated(self) -> None:
+        if self._terminated.is_set():
+            raise BenchError(Outcome.CRASHED, "the executor was closed")
+
+    def _run_beside_baseline(self, trial: TrialUnderWay) -> None:
+        """Runs the trial; if the baseline's session dies, both are started again, once."""
+        try:
+            self._run(trial)
+        except _ReferenceLost as lost:
+            self._drop("candidate")
+            trial.notes.append(f"started again: the baseline's session failed: {lost.__cause__}")
+            try:
+                with trial.phase("reference"):
+                    self._reference(trial.spec)
+                self._run(trial)
+            except _ReferenceLost as again:
+                raise BenchError(
+                    Outcome.CRASHED,
+                    f"the baseline's session beside it failed twice: {again.__cause__}; both must "
+                    "fit into memory",
+                ) from again
+
+    def _run(self, trial: TrialUnderWay) -> None:
         spec = trial.spec
         with trial.phase("prepare"):
             candidate = self._candidate(trial)
@@ -90,15 +115,11 @@ class DeviceSlot:
         trial.stop_if_violated()
         with trial.phase("warmup"):
             trial.metrics |= self._ask(candidate, Operation.WARMUP, spec).metrics
-        try:
-            self._measure(trial, candidate)
-        except _ReferenceLost:
-            trial.notes.append("the baseline's session died and was started again")
-            self._measure_again(trial, candidate)
+        self._measure(trial, candidate)
         trial.metrics |= self._ask(candidate, Operation.MEMORY, spec).metrics
         self._measure_energy(trial, candidate)
 
-    def _candidate(self, trial: _Trial) -> BenchSession:
+    def _candidate(self, trial: TrialUnderWay) -> BenchSession:
         key = session_key(trial.spec)
         trial.warm = "candidate" in self._sessions and self._sessions["candidate"][0] == key
         trial.log = str(_log(trial.spec, "candidate"))  # it may fail before it is a session
@@ -109,22 +130,22 @@ class DeviceSlot:
         trial.environment |= reply.environment
         return session
 
-    def _score(self, trial: _Trial, candidate: BenchSession) -> None:
+    def _score(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         if trial.spec.recipe and not all(f.exists() for f in reference_files(trial.spec)):
             with trial.phase("reference"):
-                self._ask(self._reference(trial.spec), Operation.SCORE, trial.spec)
+                self._ask_reference(Operation.SCORE, trial.spec)
         with trial.phase("score"):
             trial.metrics |= self._ask(candidate, Operation.SCORE, trial.spec).metrics
 
-    def _measure(self, trial: _Trial, candidate: BenchSession) -> None:
+    def _measure(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         spec = trial.spec
         with trial.phase("reference"):
-            reference = self._reference(spec)
+            self._reference(spec)
         headline = speed_headline(spec.objectives, spec.model.task)
         with trial.phase("measure"):
             trial.pairs = alternate(
                 lambda: self._ask(candidate, Operation.BLOCK, spec).values,
-                lambda: self._reference_block(reference, spec),
+                lambda: self._ask_reference(Operation.BLOCK, spec).values,
                 spec.settings,
                 headline,
                 spec.seed + spec.number,
@@ -132,16 +153,10 @@ class DeviceSlot:
             )
         trial.metrics |= speed_metrics(trial.pairs, spec.baseline, spec.settings)
 
-    def _measure_again(self, trial: _Trial, candidate: BenchSession) -> None:
-        try:
-            self._measure(trial, candidate)
-        except _ReferenceLost as lost:
-            raise BenchError(
-                Outcome.CRASHED, f"the baseline's session died twice: {lost.__cause__}"
-            ) from lost
-
-    def _measure_energy(self, trial: _Trial, candidate: BenchSession) -> None:
-        wanted = any(METRICS[name].family is Family.ENERGY for name in trial.spec.objectives)
+    def _measure_energy(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
+        limits = [c.metric for c in constraints.parse_all(trial.spec.constraints)]
+        asked_for = (*trial.spec.objectives, *limits)
+        wanted = any(METRICS[name].family is Family.ENERGY for name in asked_for)
         # Without a counter the answer comes at once, and says why.
         if wanted or isinstance(find_counter(trial.spec.device), str):
             with trial.phase("energy"):
@@ -157,14 +172,13 @@ class DeviceSlot:
             self._ask(session, Operation.WARMUP, baseline)
         except BenchError as error:
             self._drop("reference")
-            raise BenchError(
-                error.outcome, f"the baseline's session failed: {error.explanation}"
-            ) from error
+            raise _ReferenceLost from error
         return session
 
-    def _reference_block(self, reference: BenchSession, spec: TrialSpec) -> dict[str, float]:
+    def _ask_reference(self, operation: Operation, spec: TrialSpec) -> Reply:
+        reference = self._reference(spec)
         try:
-            return self._ask(reference, Operation.BLOCK, spec).values
+            return self._ask(reference, operation, spec)
         except BenchError as error:
             self._drop("reference")
             raise _ReferenceLost from error
@@ -180,10 +194,14 @@ class DeviceSlot:
         absent = [name for name in spec.recipe if name not in self._plugins]
         if absent:
             raise Unsupported(f"plugins not installed here: {', '.join(absent)}")
+        self._refuse_if_terminated()
         environment = merge(spec.recipe, self._plugins, _env_of, "environment variable")
+        environment |= spec.device.environment
         limit = spec.settings.memory_limit_bytes
         session = BenchSession(_log(spec, role), environment, limit)
         self._sessions[role] = (key, session, Reply())
+        if self._terminated.is_set():  # it was, between the check and the start
+            session.terminate()
         try:
             reply = session.ask(Operation.PREPARE, spec.settings.prepare_timeout_seconds, spec)
         except BenchError:
@@ -201,7 +219,8 @@ class DeviceSlot:
         return warm[0].split(":")[0] if warm else None
 
     def terminate(self) -> None:
-        """Kills the sessions; safe from any thread. A running trial then fails."""
+        """Kills the sessions and lets none begin; safe from any thread. A running trial fails."""
+        self._terminated.set()
         for _, session, _ in list(self._sessions.values()):
             session.terminate()
 
@@ -237,68 +256,11 @@ def speed_headline(objectives: tuple[str, ...], task: str) -> str:
 def _env_of(plugin: Plugin, params: Params) -> dict[str, str]:
     try:
         return {str(name): str(value) for name, value in plugin.env(params).items()}
+    except Unsupported:
+        raise
     except Exception as error:
         raise BenchError(
             Outcome.CRASHED,
             f"plugin {plugin.name!r} raised in env({dict(params)}): "
             f"{type(error).__name__}: {error}",
         ) from error
-
-
-class _Trial:
-    """What has been learnt about the trial so far."""
-
-    def __init__(self, spec: TrialSpec, on_progress: OnProgress) -> None:
-        self.spec = spec
-        self.metrics: Metrics = {}
-        self.pairs: list[BlockPair] = []
-        self.notes: list[str] = []
-        self.environment: dict[str, str] = {}
-        self.warm = False
-        self.log = ""
-        self._seconds: dict[str, float] = {}
-        self._outcome: Outcome | None = None
-        self._explanation = ""
-        self._on_progress = on_progress
-        self._constraints = constraints.parse_all(spec.constraints)
-
-    def report(self, phase: Phase, detail: str = "") -> None:
-        self._on_progress(Progress(number=self.spec.number, phase=phase, detail=detail))
-
-    @contextlib.contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
-        """Times a phase, also if it fails."""
-        self.report(name)
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
-
-    def stop_if_violated(self) -> None:
-        """Ends the trial if a constraint is violated beyond its interval."""
-        broken = [c for c in self._constraints if c.surely_violated(self.metrics)]
-        if broken and self.spec.recipe:  # the baseline is always measured whole
-            self.fail(Outcome.INFEASIBLE, constraints.explain(broken, self.metrics))
-            raise _Stop
-
-    def fail(self, outcome: Outcome, explanation: str) -> None:
-        self._outcome, self._explanation = outcome, explanation
-
-    def result(self) -> TrialResult:
-        if self._outcome is None:
-            self._explanation = constraints.explain(self._constraints, self.metrics)
-            self._outcome = Outcome.INFEASIBLE if self._explanation else Outcome.OK
-        return TrialResult(
-            number=self.spec.number,
-            outcome=self._outcome,
-            explanation=self._explanation,
-            metrics=self.metrics,
-            blocks=tuple(self.pairs),
-            phase_seconds=self._seconds,
-            notes=tuple(self.notes),
-            warm=self.warm,
-            accuracy_reused=self.spec.known_accuracy is not None,
-            log=self.log,
-            environment=self.environment,
-        )

@@ -10,27 +10,27 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from autotune.environment import accuracy_key, describe_environment
 from autotune.errors import AutotuneError, InputError, Interrupted
 from autotune.execute.base import Executor, OnProgress
+from autotune.hashing import sha256_json
 from autotune.messages import Metrics, TrialResult
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
-from autotune.recipe import Recipe, sha256_json
+from autotune.recipe import Recipe
 from autotune.search.budget import Clock
-from autotune.search.environment import accuracy_key, describe_environment
 from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
-from autotune.search.plan import SPACE, Plan
+from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
+from autotune.store.database import parse_url, sqlite_file
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.store import Store
 
 MAX_ATTEMPTS = 3
 """A trial whose coordinator dies more often than this is given up as lost."""
-
-_PLUGINS_CHANGED = f" ({SPACE}: the installed plugins or their params changed since it began)"
 
 MakeExecutor = Callable[[OnProgress], Executor]
 
@@ -53,9 +53,9 @@ def register(plan: Plan, store: Store, *, resume: bool) -> StudyRecord:
     differing = changed_keys(existing.definition, plan.definition())
     if differing:
         raise InputError(
-            f"study {plan.name!r} exists with another definition: {', '.join(differing)} differ"
-            f"{_PLUGINS_CHANGED if SPACE in differing else ''}; choose another --name, or give "
-            "the same definition"
+            f"study {plan.name!r} exists with another definition: {', '.join(differing)} differ; "
+            "its numbers could not be compared with new ones: choose another --name, or give the "
+            "same definition on the same machine"
         )
     if not resume:
         raise InputError(
@@ -77,8 +77,9 @@ def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
 
 def coordinator_lock(url: str, name: str) -> FileLock:
     """Held by the one process that runs a study, whatever folder it writes to."""
-    prefix = "sqlite:///"
-    where = os.path.abspath(url.removeprefix(prefix)) if url.startswith(prefix) else url
+    parsed = parse_url(url)
+    file_of_sqlite = sqlite_file(parsed)
+    where = os.path.realpath(file_of_sqlite) if file_of_sqlite else str(parsed)
     file = f"autotune-{os.getuid()}-study-{sha256_json([where, name])[:16]}.lock"
     return FileLock(Path(tempfile.gettempdir()) / file)
 
@@ -99,7 +100,7 @@ class Search:
         self._url = url
         self._observer = observer
         self._make_executor = make_executor
-        self._accuracy_key = accuracy_key(plan.device)
+        self._accuracy_key = accuracy_key(plan.device, plan.model.task)
         self._clock = Clock(plan.study.budget)
         plan.directory.mkdir(parents=True, exist_ok=True)
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
@@ -138,10 +139,8 @@ class Search:
             reason = self._run_trials()
         except KeyboardInterrupt as interrupt:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
-            raise Interrupted(
-                "stopped; nothing that was measured is lost. Go on with: "
-                f"autotune search --resume --name {name}"
-            ) from interrupt
+            self._store.give_back_attempts(name)
+            raise Interrupted("stopped; nothing that was measured is lost") from interrupt
         except BaseException:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             raise
@@ -259,7 +258,9 @@ class Search:
         accuracy = {
             name: found
             for name, found in result.metrics.items()
-            if name in METRICS and METRICS[name].family is Family.ACCURACY
+            if name in METRICS
+            and METRICS[name].family is Family.ACCURACY
+            and found.value is not None
         }
         if accuracy:
             self._store.save_accuracy(

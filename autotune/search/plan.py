@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune import constraints, registry
+from autotune import registry
 from autotune.config import StudyFile
+from autotune.constraints import Constraint
 from autotune.demo.cache import demo_model
 from autotune.device import Device, detect
-from autotune.energy import find_counter
+from autotune.environment import library_versions
 from autotune.errors import InputError
+from autotune.hashing import canonical_json, sha256_json
 from autotune.messages import ModelRef, Workload
-from autotune.metrics import METRICS, Direction, Family, default_objectives
+from autotune.metrics import METRICS, Direction
+from autotune.params import Params
 from autotune.recipe import Recipe, RecipeKeys, keys
 from autotune.registry import Registry
-from autotune.space import Pool, build_pool
-from autotune.workload.model import read_config, resolve
+from autotune.search.goals import find_goals
+from autotune.space import Pool, Restrictions, build_pool, variants
+from autotune.workload.model import read_config, resolve, weights_file_bytes
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
-from autotune.workload.text import build_workload
+from autotune.workload.text import build_workload, read_texts
 
 DEMO_MODELS = {"demo": "small", "demo-tiny": "tiny"}
 """Names that stand for a model which autotune trains itself."""
-
-SPACE = "space"
-"""Key of a stored definition: what the plugins offered when the study began."""
 
 OnDemoProgress = Callable[[float, str], None]
 
@@ -43,7 +44,7 @@ class Plan:
     pool: Pool
     workload: Workload
     objectives: tuple[str, ...]
-    constraints: tuple[constraints.Constraint, ...]
+    constraints: tuple[Constraint, ...]
     notes: tuple[str, ...]
     """What a person should know before it starts, e.g. an objective that cannot be measured."""
     directory: Path
@@ -51,12 +52,22 @@ class Plan:
     cache: Path
 
     def definition(self) -> dict[str, Any]:
-        """What makes the study what it is: the study file's part, and what its plugins offer."""
-        offered = {
+        """What makes the study what it is: the study file's part, and what the numbers of one
+        study must have in common."""
+        params = {
             name: {param: f"{p.describe()} ({p.stage})" for param, p in plugin.params.items()}
             for name, plugin in self.registry.plugins.items()
         }
-        return {**self.study.definition(), SPACE: offered}
+        parts = {part for recipe in self.pool.recipes for part in recipe.choices}
+        return {
+            **self.study.definition(),
+            "model_files": self.model.fingerprint,
+            "texts": self.workload.evaluation_key,
+            "machine": f"{self.device.name}, {self.device.cores} cores",
+            "library_versions": library_versions(),
+            "installed_plugins": params,
+            "feasible_values": sha256_json(sorted(map(canonical_json, parts))),
+        }
 
     @property
     def directions(self) -> list[Direction]:
@@ -65,35 +76,41 @@ class Plan:
 
     def keys(self, recipe: Recipe) -> RecipeKeys:
         """The three identities of a recipe."""
-        return keys(recipe, self.registry.plugins, self.registry.distributions)
+        return keys(recipe, self.registry.plugins, self.registry.sources)
 
 
-def make_plan(study: StudyFile, output: Path, on_demo_progress: OnDemoProgress) -> Plan:
-    """Checks everything that can be wrong with a study.
+def make_plan(
+    study: StudyFile,
+    output: Path,
+    on_demo_progress: OnDemoProgress,
+    only: Mapping[str, Params] | None = None,
+) -> Plan:
+    """Checks everything that can be wrong with a study; the costly things last.
 
     Args:
         study: The study file, or what the command line says.
         output: Folder under which the study's own folder is made.
         on_demo_progress: Told how far the training of the demo model is, if it is needed.
+        only: One choice to be measured in place of a search.
 
     Raises:
         InputError: Something is wrong; nothing was written (but a demo model that was trained
             stays in the cache).
     """
     device = detect(study.device)
-    chosen = registry.installed().select(study.plugins)
-    restrictions = study.plugins or {}
-    _check_restrictions(chosen, restrictions)
+    chosen = registry.installed().select(study.plugins if only is None else only)
+    _check_values(chosen, study.plugins or {})
+    recipe = None if only is None else Recipe.of(only, chosen.plugins)
     cache = cache_directory()
     require_writable(cache, "the cache", f"set {CACHE_VARIABLE} to a folder that can be")
     require_writable(output, "the output folder", "name another one with --output")
+    read_texts(study.workload)
+    if study.model in DEMO_MODELS:
+        find_goals(study, "causal-lm", device)  # before minutes of training
     model = _model(study, cache, on_demo_progress)
-    objectives, notes = _objectives(study, model, device)
-    config = read_config(Path(model.path))
-    pool = build_pool(
-        chosen, restrictions, task=model.task, model_config=config, device=device, seed=study.seed
-    )
-    name = study.name or default_name(study.model, device)
+    goals = find_goals(study, model.task, device)
+    pool = _pool(study, chosen, model, device, recipe)
+    name = study.name or default_name(study.model, study.device)
     return Plan(
         study=study,
         name=name,
@@ -102,28 +119,57 @@ def make_plan(study: StudyFile, output: Path, on_demo_progress: OnDemoProgress) 
         registry=chosen,
         pool=pool,
         workload=build_workload(study.workload, model, study.seed),
-        objectives=objectives,
-        constraints=_constraints(study, model),
-        notes=(*notes, *_pool_notes(pool)),
+        objectives=goals.objectives,
+        constraints=goals.constraints,
+        notes=(*goals.notes, *_pool_notes(pool)),
         directory=output / name,
         cache=cache,
     )
 
 
-def default_name(model: str, device: Device) -> str:
+def _pool(
+    study: StudyFile, chosen: Registry, model: ModelRef, device: Device, recipe: Recipe | None
+) -> Pool:
+    """What may be tried: everything feasible, or the baseline and one recipe."""
+    config = read_config(Path(model.path))
+    if recipe is None:
+        values = study.plugins or {}
+    else:
+        on = recipe.to_dict().items()
+        values = {name: {k: (v,) for k, v in params.items()} for name, params in on}
+    pool = build_pool(
+        chosen,
+        values,
+        task=model.task,
+        model_config=config,
+        device=device,
+        weights_bytes=weights_file_bytes(Path(model.path)),
+        seed=study.seed,
+    )
+    if recipe is not None and recipe not in pool.recipes:
+        raise InputError(f"{recipe} cannot work here: {_reasons(pool)}")
+    if recipe is None and len(pool.recipes) < 2:
+        raise InputError(
+            "there is nothing to search: no recipe but the baseline can work here "
+            f"({_reasons(pool)}); name other plugins or values"
+        )
+    return pool
+
+
+def _reasons(pool: Pool) -> str:
+    return "; ".join(f"{r.plugin}: {r.reason}" for r in pool.refusals[:5])
+
+
+def default_name(model: str, device: str) -> str:
     """``demo-cpu`` for the model ``demo`` or ``some/where/demo`` on a CPU."""
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(model).name)
-    return f"{stem.strip('._-') or 'model'}-{device.kind}"
+    return f"{stem.strip('._-') or 'model'}-{detect(device).kind}"
 
 
-def _check_restrictions(chosen: Registry, restrictions: object) -> None:
-    """Unknown params and values are found before a demo model is trained for minutes."""
-    from autotune.space import variants
-
-    assert isinstance(restrictions, dict)
-    for name, allowed in restrictions.items():
-        for _ in variants(chosen.get(name), allowed):
-            break
+def _check_values(chosen: Registry, restrictions: Restrictions) -> None:
+    """Finds unknown params and values before a demo model is trained for minutes."""
+    for name in chosen.plugins.keys() & restrictions.keys():
+        next(variants(chosen.get(name), restrictions[name]))
 
 
 def _model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> ModelRef:
@@ -134,63 +180,10 @@ def _model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> M
     return found.model_copy(update={"name": study.model})
 
 
-def _objectives(
-    study: StudyFile, model: ModelRef, device: Device
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The objectives that can be measured here, and what to say about those that cannot."""
-    wanted = study.objectives or default_objectives(model.task, device.kind)
-    counter = find_counter(device)
-    dropped = [n for n in wanted if isinstance(counter, str) and _is_energy(n)]
-    kept = tuple(n for n in wanted if n not in dropped)
-    _check_measured(kept, model, device, "objective")
-    if not kept:
-        raise InputError(
-            f"none of the objectives {', '.join(wanted)} can be measured here: {counter}"
-        )
-    return kept, tuple(
-        f"objective {n} is dropped, energy is not measured: {counter}" for n in dropped
-    )
-
-
-def _is_energy(name: str) -> bool:
-    return METRICS[name].family is Family.ENERGY
-
-
-def _constraints(study: StudyFile, model: ModelRef) -> tuple[constraints.Constraint, ...]:
-    found = constraints.parse_all(study.constraints)
-    device = detect(study.device)
-    _check_measured([c.metric for c in found], model, device, "constraint")
-    counter = find_counter(device)
-    for constraint in found:
-        if isinstance(counter, str) and _is_energy(constraint.metric):
-            raise InputError(f"the constraint {constraint} cannot be checked here: {counter}")
-    return found
-
-
-def _check_measured(
-    names: tuple[str, ...] | list[str], model: ModelRef, device: Device, what: str
-) -> None:
-    for name in names:
-        metric = METRICS[name]
-        if metric.tasks and model.task not in metric.tasks:
-            raise InputError(
-                f"the {what} {name} is not measured for {model.task} models; choose one that is: "
-                f"{', '.join(m.name for m in METRICS.values() if model.task in m.tasks)}"
-            )
-        if name.startswith("device_") and device.kind == "cpu":
-            raise InputError(f"the {what} {name} needs a GPU; on a CPU use host_model_peak_bytes")
-
-
 def _pool_notes(pool: Pool) -> tuple[str, ...]:
-    if len(pool.recipes) < 2:
-        reasons = "; ".join(f"{r.plugin}: {r.reason}" for r in pool.refusals[:5])
-        raise InputError(
-            f"there is nothing to search: no recipe but the baseline can work here ({reasons}); "
-            "name other plugins or values"
-        )
-    if pool.combinations > len(pool.recipes):
-        return (
-            f"{pool.combinations:,} combinations; the search chooses among "
-            f"{len(pool.recipes):,} of them, drawn at random or free of conflicts",
-        )
-    return ()
+    if pool.combinations <= len(pool.recipes):
+        return ()
+    return (
+        f"{pool.combinations:,} combinations; the search chooses among {len(pool.recipes):,} of "
+        "them: those that fit and do not conflict, at most a random sample of 100,000",
+    )

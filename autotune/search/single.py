@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import closing
 
 from autotune import registry
@@ -10,18 +9,8 @@ from autotune.errors import AutotuneError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
 from autotune.messages import Metrics, TrialResult, TrialSpec
-from autotune.params import Params
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
-
-
-def recipe_of(chosen: Mapping[str, Params]) -> Recipe:
-    """A recipe of installed plugins.
-
-    Raises:
-        InputError: Unknown plugin, param or value.
-    """
-    return Recipe.of(chosen, registry.installed().plugins)
 
 
 def measure_recipe(

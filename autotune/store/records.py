@@ -47,6 +47,8 @@ class StudyRecord(_Record):
     """UTC, like all times of the store."""
     updated_at: datetime
     convergence_reason: str = ""
+    front: dict[str, Any] | None = None
+    """What ``front.json`` held when the search last ended."""
     """Why the search stopped; empty while it runs."""
     environment: dict[str, str]
     notes: tuple[str, ...] = ()

@@ -159,6 +159,7 @@ class Store:
         convergence_reason: str | None = None,
         notes: Sequence[str] | None = None,
         objectives: Sequence[str] | None = None,
+        front: dict[str, Any] | None = None,
     ) -> None:
         """Changes what is given, and leaves what is None."""
         given = {
@@ -166,6 +167,7 @@ class Store:
             "convergence_reason": convergence_reason,
             "notes": None if notes is None else list(notes),
             "objectives": None if objectives is None else list(objectives),
+            "front": front,
         }
         changed = {name: value for name, value in given.items() if value is not None}
         with self._write() as session:
@@ -194,6 +196,11 @@ class Store:
             raise StoreError(
                 f"trial {number} of study {study!r} has the recipe of an earlier trial"
             ) from error
+
+    def give_back_attempts(self, study: str) -> None:
+        """Takes the latest attempt off the trials that run: a person stopped them."""
+        with self._write() as session:
+            trials.give_back_attempts(session, study_row(session, study))
 
     def finish_trial(self, study: str, result: TrialResult) -> bool:
         """Stores a result, all of it or nothing.

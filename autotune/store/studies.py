@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from autotune.errors import InputError, unknown_name
-from autotune.recipe import sha256_json
+from autotune.hashing import sha256_json
 from autotune.store.records import StudyState, TrialState
 from autotune.store.tables import StudyRow, TrialRow, now
 

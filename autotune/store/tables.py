@@ -77,6 +77,7 @@ class StudyRow(Base):
     environment: Mapped[dict[str, Any]]
     notes: Mapped[list[Any]]
     convergence_reason: Mapped[str] = mapped_column(Text)
+    front: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

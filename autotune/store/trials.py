@@ -86,6 +86,15 @@ def _new_trial(study_id: int, number: int, recipe: RecipeDict, keys: RecipeKeys)
     )
 
 
+def give_back_attempts(session: Session, study: StudyRow) -> None:
+    """One attempt less for each running trial."""
+    session.execute(
+        update(TrialRow)
+        .where(TrialRow.study_id == study.id, TrialRow.state == TrialState.RUNNING.value)
+        .values(attempts=TrialRow.attempts - 1)
+    )
+
+
 def finish(session: Session, study: StudyRow, result: TrialResult) -> bool:
     """Adds a result to a running trial; False where it has one.
 

@@ -166,6 +166,11 @@ def _check_index(directory: Path) -> None:
         raise InputError(f"{directory} lacks the weight files {', '.join(absent)}")
 
 
+def weights_file_bytes(directory: Path) -> int:
+    """Bytes of all weight files."""
+    return sum(file.stat().st_size for pattern in _WEIGHTS for file in directory.glob(pattern))
+
+
 def fingerprint(directory: Path) -> str:
     """SHA-256 over everything that the model's outputs depend on.
 

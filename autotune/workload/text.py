@@ -20,27 +20,43 @@ def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
     Raises:
         InputError: A file is missing, not UTF-8, too short, or both are the same text.
     """
-    evaluation = _file(given.evaluation_text, "evaluation")
-    calibration = _file(given.calibration_text, "calibration")
-    texts = {path: _read(path) for path in (evaluation, calibration)}
-    _check_disjoint(evaluation, calibration, texts)
+    (evaluation, held_out), (calibration, seen) = read_texts(given)
     limit = _check_lengths(given, model)
     window = min(given.evaluation_window_tokens, limit)
     needed = needed_tokens(given, window)
-    _check_size(evaluation, texts[evaluation], needed, model)
-    _check_size(calibration, texts[calibration], given.prompt_tokens, model)
+    _check_size(evaluation, held_out, needed, model)
+    _check_size(calibration, seen, given.prompt_tokens * given.calibration_sequences, model)
     return Workload(
         prompt_tokens=given.prompt_tokens,
         new_tokens=given.new_tokens,
         evaluation_text=str(evaluation),
-        evaluation_sha256=_sha256(texts[evaluation]),
+        evaluation_sha256=_sha256(held_out),
         calibration_text=str(calibration),
-        calibration_sha256=_sha256(texts[calibration]),
+        calibration_sha256=_sha256(seen),
         evaluation_positions=given.evaluation_positions,
         evaluation_window_tokens=window,
         calibration_sequences=given.calibration_sequences,
         seed=seed,
     )
+
+
+def read_texts(given: WorkloadFile) -> tuple[tuple[Path, str], tuple[Path, str]]:
+    """The evaluation and the calibration text with their files.
+
+    Raises:
+        InputError: A file is missing, not UTF-8 or empty, or they share paragraphs.
+    """
+    evaluation = _file(given.evaluation_text, "evaluation")
+    calibration = _file(given.calibration_text, "calibration")
+    held_out, seen = _read(evaluation), _read(calibration)
+    shared = _paragraphs(held_out) & _paragraphs(seen)
+    if shared:
+        raise InputError(
+            f"calibration text {calibration} and evaluation text {evaluation} share "
+            f"{len(shared)} paragraphs (the first: {min(shared)[:60]!r}); accuracy would be "
+            "measured on text that plugins were fitted to: give different texts"
+        )
+    return (evaluation, held_out), (calibration, seen)
 
 
 def needed_tokens(given: WorkloadFile, window: int) -> int:
@@ -66,16 +82,6 @@ def _read(path: Path) -> str:
     return text
 
 
-def _check_disjoint(evaluation: Path, calibration: Path, texts: dict[Path, str]) -> None:
-    shared = _paragraphs(texts[evaluation]) & _paragraphs(texts[calibration])
-    if shared:
-        raise InputError(
-            f"calibration text {calibration} and evaluation text {evaluation} share "
-            f"{len(shared)} paragraphs (the first: {min(shared)[:60]!r}); accuracy would be "
-            "measured on text that plugins were fitted to: give different texts"
-        )
-
-
 def _paragraphs(text: str) -> set[str]:
     """Hashing-free comparison of paragraphs long enough not to coincide by chance."""
     blocks = (" ".join(block.split()) for block in text.split("\n\n"))
@@ -86,7 +92,7 @@ def _check_lengths(given: WorkloadFile, model: ModelRef) -> int:
     from autotune.workload.model import read_config
 
     config = read_config(Path(model.path))
-    limit = next((v for k in _POSITIONS if isinstance(v := config.get(k), int)), 1 << 30)
+    limit = next((v for k in _POSITIONS if type(v := config.get(k)) is int and v > 1), 1 << 30)
     generates = model.task == "causal-lm"
     wanted = given.prompt_tokens + (given.new_tokens if generates else 0)
     if wanted > limit:

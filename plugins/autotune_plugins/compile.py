@@ -58,4 +58,6 @@ class Compile(Plugin):
         return model
 
     def run_args(self, params: Params) -> dict[str, Any]:
-        return {"cache": "static"} if params["shapes"] == "static" else {}
+        # CUDA graphs need tensors that stay where they are; max-autotune uses graphs as well.
+        fixed = params["shapes"] == "static" or params["mode"] != "default"
+        return {"cache": "static"} if fixed else {}

@@ -109,6 +109,22 @@ def test_infeasible_stopped_early_keeps_what_it_measured(ledger: Ledger, lab: An
     assert violations(told)["kld_mean_nats<=0.1"] == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_value_that_is_no_number_is_told_as_the_worst(
+    ledger: Ledger, lab: Any, value: float
+) -> None:
+    for number, (speed, kld) in enumerate([(100.0, 0.3), (50.0, 0.1)]):
+        ledger.ask()
+        ledger.tell(measured(number, speed, kld))
+    for number, (speed, kld) in enumerate([(value, 0.05), (80.0, value)], 2):
+        ledger.ask()
+        ledger.tell(measured(number, speed, kld))
+    told = lab.told()
+    assert [t.state for t in told] == [TrialState.COMPLETE] * 4
+    assert [t.values for t in told[2:]] == [[50.0, 1e6, 0.05], [80.0, 1e6, 0.3]]
+    assert [violations(t)["measured"] > 0 for t in told] == [False, False, True, True]
+
+
 def test_tell_after_a_death_between_two_constraints(ledger: Ledger, lab: Any) -> None:
     ledger.ask()
     frozen = ledger._study.get_trials(deepcopy=False)[0]

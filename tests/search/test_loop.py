@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState as Told
 
-from autotune.errors import AutotuneError, InputError, Interrupted
+from autotune.errors import AutotuneError, Interrupted
 from autotune.execute.inline import InlineExecutor
 from autotune.messages import TrialResult, TrialSpec
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.search.budget import Clock
-from autotune.search.loop import Search, changed_keys, coordinator_lock, register
+from autotune.search.loop import MAX_ATTEMPTS, Search, register
 from autotune.search.observer import Observer
 from autotune.store.records import StudyState
 from autotune.store.store import Store
@@ -227,7 +227,8 @@ def test_interrupt_keeps_everything_and_resume_goes_on(lab: Any) -> None:
     assert (study.state, study.convergence_reason) == (StudyState.FINISHED, "budget: 6 trials")
     assert [t.number for t in after] == list(range(6))
     assert after[:3] == before[:3]
-    assert (after[3].recipe, after[3].attempts) == (before[3].recipe, 2)
+    # A person's interrupt is no failed attempt.
+    assert (after[3].recipe, after[3].attempts) == (before[3].recipe, 1)
     assert len(set(recipes(lab))) == 6
     assert lab.agreed()
 
@@ -280,49 +281,67 @@ def test_baseline_that_fails_ends_the_search_and_is_measured_again(
     assert outcomes(lab) == ["ok"] * 3
 
 
-def test_existing_study_asks_for_resume(lab: Any) -> None:
-    lab.search(lab.plan(*SMALL, budget={"trials": 1}))
-    with pytest.raises(InputError, match=r"'first' exists already \(finished\).*--resume"):
-        lab.search(lab.plan(*SMALL, budget={"trials": 2}))
+def test_baseline_that_failed_often_is_measured_once_it_is_mended(
+    lab: Any, failing: Failing
+) -> None:
+    plan = lab.plan(*SMALL, budget={"trials": 2})
+    broken = failing(lambda spec: not spec.recipe, Outcome.CRASHED)
+    for attempt in range(MAX_ATTEMPTS + 1):
+        with pytest.raises(AutotuneError, match="the baseline cannot be measured"):
+            lab.search(plan, broken, resume=attempt > 0)
+    assert lab.trials()[0].attempts == MAX_ATTEMPTS + 1
+    assert lab.search(plan, resume=True).state is StudyState.FINISHED
+    assert outcomes(lab) == ["ok"] * 2
+    assert lab.agreed()
 
 
-def test_existing_study_with_another_definition_names_the_keys(lab: Any) -> None:
-    lab.search(lab.plan(*SMALL, budget={"trials": 1}))
-    plan = lab.plan(*SMALL, seed=3, workload={"new_tokens": 9}, budget={"trials": 2})
-    for resume in (True, False):
-        with pytest.raises(InputError, match="another definition: seed, workload differ; choose"):
-            lab.search(plan, resume=resume)
-    assert len(lab.trials()) == 1
+def test_executor_that_cannot_be_made_leaves_the_study_interrupted(lab: Any) -> None:
+    def make_executor(_: object) -> InlineExecutor:
+        raise RuntimeError("no device to run on")
+
+    plan = lab.plan(*SMALL, budget={"trials": 2})
+    with Store.open(lab.url) as store:
+        register(plan, store, resume=False)
+        search = Search(plan, store, lab.url, make_executor, Observer())
+        with pytest.raises(RuntimeError, match="no device to run on"):
+            search.run()
+    assert lab.study().state is StudyState.INTERRUPTED
+    assert lab.search(plan, resume=True).state is StudyState.FINISHED
 
 
-def test_resume_with_other_objectives_is_refused(lab: Any) -> None:
-    lab.search(lab.plan(*SMALL, budget={"trials": 2}))
-    plan = dataclasses.replace(
-        lab.plan(*SMALL, budget={"trials": 2}), objectives=("weights_bytes",)
-    )
-    with pytest.raises(InputError, match="begun with the objectives output_tokens_per_second, w"):
-        lab.search(plan, resume=True)
+def test_accuracy_outlives_a_death_before_its_trial_is_finished(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Store.finish_trial
 
+    def die(store: Store, study: str, result: TrialResult) -> bool:
+        if result.number == 1:
+            raise SystemExit(9)
+        return finish(store, study, result)
 
-def test_resume_without_a_study_begins_one(lab: Any) -> None:
-    assert (
-        lab.search(lab.plan(*SMALL, budget={"trials": 2}), resume=True).state
-        is StudyState.FINISHED
-    )
-
-
-def test_changed_keys() -> None:
-    assert changed_keys({"a": 1, "b": 2}, {"b": 3, "c": 4}) == ["a", "b", "c"]
-    assert changed_keys({"a": [1]}, {"a": [1]}) == []
-
-
-def test_second_coordinator_is_refused(lab: Any) -> None:
-    plan = lab.plan(*SMALL, budget={"trials": 3})
-    with (
-        coordinator_lock(lab.url, plan.name),
-        pytest.raises(InputError, match="another process is running the study 'first'"),
-    ):
-        lab.search(plan)
-    assert lab.trials() == []
+    plan = lab.plan("quantize", budget={"trials": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "finish_trial", die)
+        with pytest.raises(SystemExit):
+            lab.search(plan)
+    assert [t.result is None for t in lab.trials()] == [False, True]
     lab.search(plan, resume=True)
-    assert len(lab.trials()) == 3
+    assert [s.known_accuracy is None for s in lab.specs] == [True, True, False]
+    assert len(lab.scored) == len(set(lab.scored)) == 2
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.INFEASIBLE])
+def test_value_that_is_no_number_does_not_stop_the_search(lab: Any, outcome: Outcome) -> None:
+    def run(spec: TrialSpec) -> TrialResult:
+        result: TrialResult = lab.measure(spec)
+        if not spec.recipe:
+            return result
+        names = dict.fromkeys(result.metrics, float("nan"))
+        return fake_result(spec, outcome, **names)
+
+    plan = lab.plan(*SMALL, budget={"trials": 3})
+    lab.search(plan, run)
+    assert lab.search(plan, resume=True).state is StudyState.FINISHED
+    assert outcomes(lab) == ["ok", outcome, outcome]
+    assert [t.values == lab.told()[0].values for t in lab.told()] == [True] * 3
+    assert lab.agreed()

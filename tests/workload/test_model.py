@@ -12,8 +12,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from autotune.errors import InputError
+from autotune.workload import model
 from autotune.workload.model import fingerprint, read_config, resolve
 
+SMALL_FILES = (
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "modeling_own.py",
+    "special_tokens_map.json",
+    "generation_config.json",
+)
+"""What the outputs depend on besides configuration and weights."""
 CONFIG = {"architectures": ["LlamaForCausalLM"], "hidden_size": 8}
 
 
@@ -72,6 +83,32 @@ def test_task_is_read_from_the_architecture(
 def test_task_of_a_config_without_architectures_is_the_plain_model(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text("{}", encoding="utf-8")
     assert resolve(str(checkpoint)).task == "feature-extraction"
+
+
+@pytest.mark.parametrize(
+    ("architectures", "task"),
+    [
+        ({}, "feature-extraction"),
+        (None, "feature-extraction"),
+        ([], "feature-extraction"),
+        ("LlamaForCausalLM", "causal-lm"),
+    ],
+)
+def test_task_of_architectures_that_are_no_list(
+    checkpoint: Path, architectures: object, task: str
+) -> None:
+    config = json.dumps({"architectures": architectures})
+    (checkpoint / "config.json").write_text(config, encoding="utf-8")
+    assert resolve(str(checkpoint)).task == task
+
+
+@pytest.mark.parametrize("architectures", [{"a": "b"}, [5], [["x"]], 7])
+def test_task_of_architectures_that_name_nothing_is_asked_for(
+    checkpoint: Path, architectures: object
+) -> None:
+    config = json.dumps({"architectures": architectures})
+    (checkpoint / "config.json").write_text(config, encoding="utf-8")
+    assert "name it with --task" in refusal(checkpoint)
 
 
 def test_task_unknown_is_asked_for_and_may_be_given(checkpoint: Path) -> None:
@@ -171,7 +208,18 @@ def test_all_shards(checkpoint: Path) -> None:
     assert resolve(str(checkpoint)).task == "causal-lm"
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"weight_map": [1]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "{}",
+        "[]",
+        "5",
+        '{"weight_map": [1]}',
+        '{"weight_map": {"a": 5}}',
+        '{"weight_map": {"a": []}}',
+    ],
+)
 def test_broken_index(checkpoint: Path, content: str) -> None:
     (checkpoint / "model.safetensors.index.json").write_text(content, encoding="utf-8")
     assert "model.safetensors.index.json is broken" in refusal(checkpoint)
@@ -192,6 +240,14 @@ def test_path_that_does_not_exist(
         assert "does not exist; expected a checkpoint directory" in refusal(model)
     else:
         assert "has no config.json" in refusal(model)
+
+
+@pytest.mark.parametrize("model", ["m" * 5000, "org/" + "m" * 5000, "~nouser/m", "a\0b"])
+def test_name_that_can_be_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refusal(model).startswith(f"model {model[:50]!r}"[:-1])
 
 
 @pytest.fixture
@@ -242,29 +298,71 @@ def add_tokenizer(directory: Path) -> None:
     (directory / "tokenizer.json").write_text("{}", encoding="utf-8")
 
 
+def writes(name: str) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        (directory / name).write_text("changed", encoding="utf-8")
+
+    change.__name__ = name
+    return change
+
+
 def rename_weights(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "other.safetensors")
 
 
 @pytest.mark.parametrize(
     "change",
-    [change_weights, change_size, add_shard, change_config, add_tokenizer, rename_weights],
+    [
+        change_weights,
+        change_size,
+        add_shard,
+        change_config,
+        add_tokenizer,
+        rename_weights,
+        *map(writes, SMALL_FILES),
+    ],
 )
 def test_fingerprint_changes_with(checkpoint: Path, change: Callable[[Path], None]) -> None:
+    for name in SMALL_FILES:
+        (checkpoint / name).write_text("unchanged", encoding="utf-8")
     first = fingerprint(checkpoint)
     change(checkpoint)
     assert fingerprint(checkpoint) != first
 
 
-@pytest.mark.parametrize("position", [100, -100])
-def test_fingerprint_reads_both_ends_of_large_weights(checkpoint: Path, position: int) -> None:
+def differs_at(checkpoint: Path, position: int) -> bool:
+    """Whether another byte there, in weights of 3.2 MB, is another fingerprint."""
     file = checkpoint / "model.safetensors"
     save_file(weights(rows=100_000), file)
     first = fingerprint(checkpoint)
     content = bytearray(file.read_bytes())
     content[position] ^= 1
     file.write_bytes(content)
-    assert fingerprint(checkpoint) != first
+    return fingerprint(checkpoint) != first
+
+
+@pytest.mark.parametrize("position", [100, 1_000_001, 1_600_000, -100])
+def test_fingerprint_reads_all_of_small_weights(checkpoint: Path, position: int) -> None:
+    assert differs_at(checkpoint, position)
+
+
+def test_fingerprint_reads_pieces_of_large_weights(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "_PIECE_BYTES", 40_000)  # 64 of 40 kB: four fifths of the file
+    found = [differs_at(checkpoint, p) for p in (100, *range(50_000, 3_200_000, 130_001), -100)]
+    assert found[0]
+    assert found[-1]
+    assert len(found) / 2 < sum(found) < len(found)
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "tokenizer.json", "onnx", "parts.txt"])
+def test_fingerprint_leaves_directories_out(checkpoint: Path, name: str) -> None:
+    first = fingerprint(checkpoint)
+    (checkpoint / name).mkdir()
+    (checkpoint / name / "vocab.txt").write_text("a", encoding="utf-8")
+    assert fingerprint(checkpoint) == first
+    assert resolve(str(checkpoint)).fingerprint == first
 
 
 def test_read_config(checkpoint: Path) -> None:

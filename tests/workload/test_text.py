@@ -105,7 +105,7 @@ def test_evaluation_text_holds_at_least_a_prompt(model: ModelRef, tmp_path: Path
 
 def test_calibration_text_too_short(model: ModelRef, tmp_path: Path) -> None:
     given = small(calibration_text=write(tmp_path / "short.txt", "x" * 15))
-    assert "is too short: 15 tokens, 16 needed" in refusal(given, model)
+    assert "is too short: 15 tokens, 256 needed" in refusal(given, model)
 
 
 @pytest.mark.parametrize(
@@ -122,15 +122,15 @@ def test_needed_tokens_score_all_but_the_first_of_each_window(
 def test_shared_paragraphs_are_refused(model: ModelRef, tmp_path: Path) -> None:
     shared = PARAGRAPH.strip()
     wrapped = shared.replace(" is ", "\nis ", 1)  # the same but for its line breaks
-    evaluation = write(tmp_path / "e.txt", f"{'first ' * 40}\n\n{shared}\n\n{'second ' * 40}")
-    calibration = write(tmp_path / "c.txt", f"{'third ' * 40}\n\n{wrapped}\n")
+    evaluation = write(tmp_path / "e.txt", f"{'first ' * 60}\n\n{shared}\n\n{'second ' * 40}")
+    calibration = write(tmp_path / "c.txt", f"{'third ' * 60}\n\n{wrapped}\n")
     words = refusal(small(evaluation_text=evaluation, calibration_text=calibration), model)
     assert "share 1 paragraphs (the first: 'Here is a paragraph" in words
 
 
 def test_shared_short_lines_are_no_leak(model: ModelRef, tmp_path: Path) -> None:
-    evaluation = write(tmp_path / "e.txt", f"Chapter one\n\n{'first ' * 40}")
-    calibration = write(tmp_path / "c.txt", f"Chapter one\n\n{'third ' * 40}")
+    evaluation = write(tmp_path / "e.txt", f"Chapter one\n\n{'first ' * 60}")
+    calibration = write(tmp_path / "c.txt", f"Chapter one\n\n{'third ' * 60}")
     given = small(evaluation_text=evaluation, calibration_text=calibration)
     assert build_workload(given, model, 0)
 
@@ -156,6 +156,41 @@ def test_encoder_generates_nothing(model: ModelRef) -> None:
 def test_evaluation_window_is_cut_to_the_positions(model: ModelRef) -> None:
     workload = build_workload(small(evaluation_window_tokens=4096), model, 0)
     assert workload.evaluation_window_tokens == 512
+
+
+def configure(model: ModelRef, **config: Any) -> None:
+    Path(model.path, "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions", "max_sequence_length"])
+def test_positions_by_any_of_their_names(model: ModelRef, key: str) -> None:
+    configure(model, **{key: 40})
+    assert build_workload(small(prompt_tokens=36, new_tokens=4), model, 0)
+    assert "= 41 is more than the 40 positions" in refusal(
+        small(prompt_tokens=37, new_tokens=4), model
+    )
+    workload = build_workload(small(evaluation_window_tokens=256), model, 0)
+    assert workload.evaluation_window_tokens == 40
+
+
+@pytest.mark.parametrize("positions", ["32", 32.5, None, [32], {"a": 32}])
+def test_positions_that_are_no_integer_are_passed_over(model: ModelRef, positions: object) -> None:
+    configure(model, max_position_embeddings=positions)
+    assert build_workload(small(), model, 0).evaluation_window_tokens == 32
+    assert build_workload(small(prompt_tokens=100), model, 0)
+    configure(model, max_position_embeddings=positions, n_positions=50)
+    assert "more than the 50 positions" in refusal(small(prompt_tokens=100), model)
+
+
+def test_needed_tokens_are_those_of_the_window_that_is_cut(
+    model: ModelRef, tmp_path: Path
+) -> None:
+    configure(model, max_position_embeddings=32)
+    text = tmp_path / "short.txt"
+    given = small(evaluation_window_tokens=4096, evaluation_text=write(text, "x" * 95))
+    assert "is too short: 95 tokens, 96 needed" in refusal(given, model)
+    write(text, "x" * 96)
+    assert build_workload(given, model, 0).evaluation_window_tokens == 32
 
 
 def test_no_limit_in_the_config_is_no_limit(model: ModelRef) -> None:

@@ -63,6 +63,9 @@ class Engine(ABC):
             (sequence-classification) or embeddings ``[sequences, hidden]`` (feature-extraction).
         """
 
+    def forget(self) -> None:  # noqa: B027 - most engines keep nothing
+        """Lets go of what earlier requests left, such as a key-value cache that is kept."""
+
     @property
     @abstractmethod
     def last_finite(self) -> bool:

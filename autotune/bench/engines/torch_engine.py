@@ -37,7 +37,8 @@ class TorchGenerator(Engine):
         self._synchronise = _synchroniser(model.device)
         self._static_caches: dict[tuple[int, int], Any] = {}
         self._finite = True
-        accepted = inspect.signature(type(model).forward).parameters
+        plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
+        accepted = inspect.signature(type(plain).forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
     @property
@@ -84,12 +85,29 @@ class TorchGenerator(Engine):
         key = (batch, prompt_tokens)
         if key not in self._static_caches:
             length = prompt_tokens + self._new_tokens
-            self._static_caches = {
-                key: StaticCache(config=self._model.config, max_cache_len=length)
-            }
+            cache = StaticCache(config=self._model.config, max_cache_len=length)
+            self._allocate(cache, batch)
+            self._static_caches = {key: cache}
         else:
             self._static_caches[key].reset()
         return self._static_caches[key]
+
+    def _allocate(self, cache: Any, batch: int) -> None:
+        """Outside of any compiled call: inside one its address would not be marked as static,
+        and torch would leave CUDA graphs out with no more than a log line."""
+        config = self._model.config.get_text_config()
+        heads = config.num_attention_heads
+        cache.early_initialization(
+            batch,
+            getattr(config, "num_key_value_heads", None) or heads,
+            getattr(config, "head_dim", None) or config.hidden_size // heads,
+            self._model.dtype,
+            self._model.device,
+        )
+
+    def forget(self) -> None:
+        """Frees the static cache of the latest shape."""
+        self._static_caches.clear()
 
     @torch.inference_mode()
     def outputs(self, batch: Batch) -> torch.Tensor:

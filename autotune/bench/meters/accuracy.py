@@ -15,7 +15,7 @@ from autotune.bench.tokens import Batch
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics
 from autotune.outcome import Outcome
-from autotune.statistics import Interval, clustered_mean
+from autotune.statistics import Interval, clustered_mean, share_interval
 
 _CHUNK_BYTES = 256 << 20
 """Roughly how much memory the float32 logits of one forward pass may take."""
@@ -105,7 +105,7 @@ class AccuracyMeter:
         count = len(logits)
         return {
             "kld_mean_nats": _mean(_kld(log_ref, log_p).tolist(), "nat", count),
-            "top1_agreement_ratio": _mean(agree.tolist(), "ratio", count),
+            "top1_agreement_ratio": _share(agree.tolist(), count),
         }
 
     def _score_embeddings(self) -> Metrics:
@@ -144,16 +144,17 @@ def _mean(rows: list[float], unit: str, n: int) -> Measurement:
     return _measurement(clustered_mean(rows), unit, n)
 
 
+def _share(rows: list[float], n: int) -> Measurement:
+    """A share with the wider of the clustered and the Wilson interval: where all rows agree, the
+    clustered one has no width, however few they are."""
+    mean = clustered_mean(rows)
+    score = share_interval(round(mean.value * n), n)
+    wide = Interval(mean.value, min(mean.low, score.low), max(mean.high, score.high), n)
+    return _measurement(wide, "ratio", n)
+
+
 def _measurement(found: Interval, unit: str, n: int) -> Measurement:
-    return Measurement(
-        value=found.value,
-        unit=unit,
-        stat="mean",
-        ci_low=found.low,
-        ci_high=found.high,
-        n=n,
-        source="teacher-forced on held-out text",
-    )
+    return Measurement.of(found, unit, "mean", "teacher-forced on held-out text", n=n)
 
 
 def _exp(found: Interval) -> Interval:
@@ -169,7 +170,7 @@ def _language_metrics(
     mean_delta = clustered_mean(delta)
     return {
         "kld_mean_nats": _mean(kld, "nat", positions),
-        "top1_agreement_ratio": _mean(agree, "ratio", positions),
+        "top1_agreement_ratio": _share(agree, positions),
         "nll_delta_nats": _measurement(mean_delta, "nat", positions),
         "perplexity": _measurement(_exp(clustered_mean(nll)), "ratio", positions),
         "perplexity_ratio": _measurement(_exp(mean_delta), "ratio", positions),

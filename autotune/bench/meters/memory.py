@@ -61,7 +61,7 @@ def _plain_parts(tensor: Any) -> list[Any]:
 
 
 class MemoryMeter:
-    """Peaks while serving, from the start of the warm-up on."""
+    """Peaks while serving, from the second request on."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -71,6 +71,10 @@ class MemoryMeter:
         """Notes what the process holds when everything but the model is there."""
         release_freed()
         self._resident_before_loading = status_bytes("VmRSS")
+
+    def prepare_peak(self) -> Metrics:
+        """The peak so far: of a process that loads and transforms the model."""
+        return {"host_prepare_peak_rss_bytes": _bytes(status_bytes("VmHWM"), "VmHWM")}
 
     def start(self) -> None:
         """Begins a new peak."""
@@ -90,7 +94,7 @@ class MemoryMeter:
 
     def _read_cuda(self) -> Metrics:
         reserved = torch.cuda.max_memory_reserved()
-        process = _nvml_process_bytes(self._device.index)
+        process = _nvml_process_bytes(self._device.uuid)
         return {
             "device_peak_allocated_bytes": _bytes(
                 torch.cuda.max_memory_allocated(), "torch allocator"
@@ -107,13 +111,16 @@ def _bytes(value: float, source: str) -> Measurement:
     return Measurement(value=float(value), unit="B", source=source)
 
 
-def _nvml_process_bytes(index: int) -> int | None:
-    """What NVML says that this process holds; None in a container that hides process ids."""
+def _nvml_process_bytes(uuid: str) -> int | None:
+    """What NVML says that this process holds; None where it cannot tell, as in a container that
+    hides process ids."""
     with nvml() as library:
         if library is None:
             return None
-        handle = library.nvmlDeviceGetHandleByIndex(index)
-        for process in library.nvmlDeviceGetComputeRunningProcesses(handle):
-            if process.pid == os.getpid() and process.usedGpuMemory:
-                return int(process.usedGpuMemory)
-    return None
+        try:
+            handle = library.nvmlDeviceGetHandleByUUID(uuid)
+            running = library.nvmlDeviceGetComputeRunningProcesses(handle)
+        except library.NVMLError:
+            return None
+        own = [p.usedGpuMemory for p in running if p.pid == os.getpid() and p.usedGpuMemory]
+        return int(own[0]) if own else None

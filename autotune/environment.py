@@ -6,7 +6,10 @@ import importlib.metadata
 import platform
 
 from autotune.device import Device
-from autotune.recipe import sha256_json
+from autotune.hashing import sha256_json
+
+SCORING_VERSION = 1
+"""Raised when our scoring, tokenization or decoding changes: older accuracy is then not reused."""
 
 _PACKAGES = ("autotune", "torch", "transformers", "torchao", "optuna", "numpy")
 
@@ -25,10 +28,16 @@ def describe_environment(device: Device) -> dict[str, str]:
     }
 
 
-def accuracy_key(device: Device) -> str:
-    """Names what accuracy depends on besides model, recipe and text: device and libraries."""
-    libraries = [_version(name) for name in ("torch", "transformers")]
-    return sha256_json([device.kind, device.name, sorted(device.cpu_flags), libraries])[:16]
+def library_versions() -> dict[str, str]:
+    """The libraries that change numbers."""
+    return {name: _version(name) for name in ("torch", "transformers", "torchao")}
+
+
+def accuracy_key(device: Device, task: str) -> str:
+    """Names what accuracy depends on besides model, recipe and text: the task, the device, the
+    libraries and our own scoring."""
+    identity = [SCORING_VERSION, task, device.kind, device.name, sorted(device.cpu_flags)]
+    return sha256_json([*identity, library_versions()])[:16]
 
 
 def _version(package: str) -> str:

@@ -1,0 +1,78 @@
+"""What has been learnt about a trial while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+from autotune import constraints
+from autotune.execute.base import OnProgress
+from autotune.messages import BlockPair, Metrics, Progress, TrialResult, TrialSpec
+from autotune.outcome import Outcome
+
+Phase = Literal["lock", "prepare", "reference", "score", "warmup", "measure", "energy"]
+
+
+class Stop(Exception):
+    """The trial is over before its end: a constraint is surely violated."""
+
+
+class TrialUnderWay:
+    """What has been learnt about the trial so far."""
+
+    def __init__(self, spec: TrialSpec, on_progress: OnProgress) -> None:
+        self.spec = spec
+        self.metrics: Metrics = {}
+        self.pairs: list[BlockPair] = []
+        self.notes: list[str] = []
+        self.environment: dict[str, str] = {}
+        self.warm = False
+        self.log = ""
+        self._seconds: dict[str, float] = {}
+        self._outcome: Outcome | None = None
+        self._explanation = ""
+        self._on_progress = on_progress
+        self._constraints = constraints.parse_all(spec.constraints)
+
+    def report(self, phase: Phase, detail: str = "") -> None:
+        self._on_progress(Progress(number=self.spec.number, phase=phase, detail=detail))
+
+    @contextlib.contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Times a phase, also if it fails."""
+        self.report(name)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
+
+    def stop_if_violated(self) -> None:
+        """Ends the trial if a constraint is violated beyond its interval."""
+        broken = [c for c in self._constraints if c.surely_violated(self.metrics)]
+        if broken and self.spec.recipe:  # the baseline is always measured whole
+            self.fail(Outcome.INFEASIBLE, constraints.explain(broken, self.metrics))
+            raise Stop
+
+    def fail(self, outcome: Outcome, explanation: str) -> None:
+        self._outcome, self._explanation = outcome, explanation
+
+    def result(self) -> TrialResult:
+        if self._outcome is None:
+            self._explanation = constraints.explain(self._constraints, self.metrics)
+            self._outcome = Outcome.INFEASIBLE if self._explanation else Outcome.OK
+        return TrialResult(
+            number=self.spec.number,
+            outcome=self._outcome,
+            explanation=self._explanation,
+            metrics=self.metrics,
+            blocks=tuple(self.pairs),
+            phase_seconds=self._seconds,
+            notes=tuple(self.notes),
+            warm=self.warm,
+            accuracy_reused=self.spec.known_accuracy is not None,
+            log=self.log,
+            environment=self.environment,
+        )

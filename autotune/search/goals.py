@@ -1,0 +1,85 @@
+"""What a study wants: objectives and constraints that can be measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autotune import constraints
+from autotune.config import StudyFile
+from autotune.constraints import Constraint
+from autotune.device import Device
+from autotune.energy import find_counter
+from autotune.errors import InputError
+from autotune.metrics import METRICS, Family, default_objectives
+
+_NEED_TWO_TOKENS = ("tpot_seconds", "decode_tokens_per_second")
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Objectives and constraints of a study on a device."""
+
+    objectives: tuple[str, ...]
+    constraints: tuple[Constraint, ...]
+    notes: tuple[str, ...]
+    """One sentence for each objective that was dropped."""
+
+
+def find_goals(study: StudyFile, task: str, device: Device) -> Goals:
+    """Keeps the objectives that can be measured.
+
+    Args:
+        study: The study.
+        task: What the model does.
+        device: Where it runs.
+
+    Raises:
+        InputError: An objective or constraint makes no sense for this task or device, or none is
+            left.
+    """
+    counter = find_counter(device)
+    why_no_energy = counter if isinstance(counter, str) else ""
+    wanted = study.objectives or default_objectives(task, device.kind)
+    limits = constraints.parse_all(study.constraints)
+    for name in wanted:
+        _check(name, "objective", study, task, device)
+    for limit in limits:
+        _check(limit.metric, "constraint", study, task, device)
+        if why_no_energy and _is_energy(limit.metric):
+            raise InputError(f"the constraint {limit} cannot be checked here: {why_no_energy}")
+    dropped = [name for name in wanted if why_no_energy and _is_energy(name)]
+    kept = tuple(name for name in wanted if name not in dropped)
+    if not kept:
+        raise InputError(f"no objective can be measured here: {why_no_energy}")
+    return Goals(kept, limits, tuple(_dropped(name, why_no_energy) for name in dropped))
+
+
+def _dropped(name: str, reason: str) -> str:
+    return f"objective {name} is dropped, energy is not measured: {reason}"
+
+
+def _is_energy(name: str) -> bool:
+    return METRICS[name].family is Family.ENERGY
+
+
+def _check(name: str, what: str, study: StudyFile, task: str, device: Device) -> None:
+    tasks = METRICS[name].tasks
+    if tasks and task not in tasks:
+        raise InputError(
+            f"the {what} {name} is not measured for {task} models; choose one that is: "
+            f"{', '.join(_measured_for(task))}"
+        )
+    if name in _NEED_TWO_TOKENS and study.workload.new_tokens < 2:
+        raise InputError(f"the {what} {name} needs workload.new_tokens of 2 or more")
+    if name == "energy_joules" and what == "objective":
+        raise InputError(
+            "energy_joules is the energy of a window of fixed length, which is no aim; use "
+            "energy_per_output_token_joules or energy_per_sample_joules"
+        )
+    if name.startswith("device_") and device.kind == "cpu":
+        raise InputError(f"the {what} {name} needs a GPU; on a CPU use host_model_peak_bytes")
+
+
+def _measured_for(task: str) -> Sequence[str]:
+    return [m.name for m in METRICS.values() if not m.tasks or task in m.tasks]

@@ -1,0 +1,110 @@
+"""A slot's trials that end before any bench process is started."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from autotune.execute import slot
+from autotune.execute.slot import DeviceSlot
+from autotune.messages import Progress, TrialResult, TrialSpec
+from autotune.outcome import Outcome
+from autotune.params import Choice, Params, Stage
+from autotune.plugin import Plugin
+from autotune.registry import Registry
+from autotune.testing import fake_spec
+
+
+class Quiet(Plugin):
+    """Sets a variable."""
+
+    name = "quiet"
+    params: ClassVar = {"level": Choice(0, 1, default=0, stage=Stage.SETUP)}
+
+    def env(self, params: Params) -> dict[str, str]:
+        return {"LEVEL": str(params["level"])}
+
+
+class Raising(Quiet):
+    """Cannot say what its variables are."""
+
+    name = "raising"
+
+    def env(self, params: Params) -> dict[str, str]:
+        raise KeyError("HOME")
+
+
+class Shapeless(Quiet):
+    """Forgets its answer."""
+
+    name = "shapeless"
+
+    def env(self, params: Params) -> dict[str, str]:
+        return None  # type: ignore[return-value]
+
+
+class Loud(Quiet):
+    """Sets the same variable to something else."""
+
+    name = "loud"
+
+    def env(self, params: Params) -> dict[str, str]:
+        return {"LEVEL": "11"}
+
+
+PLUGINS: dict[str, Plugin] = {p.name: p for p in (Quiet(), Raising(), Shapeless(), Loud())}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Runs the recipe that switches these plugins on; a bench process would be an error."""
+
+    def start(*_: object) -> None:
+        raise AssertionError("a bench process was started")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a device lock of its own
+    monkeypatch.setattr(slot, "BenchSession", start)
+    told: list[Progress] = []
+    device_slot = DeviceSlot(Registry(PLUGINS), told.append)
+
+    def measure(*names: str) -> TrialResult:
+        spec: TrialSpec = fake_spec(7, {name: {"level": 1} for name in names})
+        found = device_slot.run(spec.model_copy(update={"directory": str(tmp_path)}))
+        assert [p.phase for p in told] == ["lock", "prepare"]
+        assert (found.number, found.metrics, found.blocks) == (7, {}, ())
+        assert device_slot.warm_setup() is None
+        return found
+
+    yield measure
+    device_slot.close()
+
+
+@pytest.mark.parametrize(("name", "error"), [("raising", "KeyError"), ("shapeless", "Attribute")])
+def test_env_that_raises_is_a_crashed_trial(run: Any, name: str, error: str) -> None:
+    found = run("quiet", name)
+    assert found.outcome is Outcome.CRASHED
+    words = f"plugin {name!r} raised in env({{'level': 1}}): {error}"
+    assert found.explanation.startswith(words)
+
+
+def test_plugin_that_is_not_installed_is_an_unsupported_trial(run: Any) -> None:
+    found = run("quiet", "gone", "lost")
+    assert found.outcome is Outcome.UNSUPPORTED
+    assert found.explanation == "plugins not installed here: gone, lost"
+
+
+def test_two_plugins_that_set_one_variable_are_an_unsupported_trial(run: Any) -> None:
+    found = run("quiet", "loud")
+    assert found.outcome is Outcome.UNSUPPORTED
+    assert "'quiet' and 'loud' both set environment variable 'LEVEL'" in found.explanation
+
+
+def test_lock_is_free_after_a_failed_trial(run: Any) -> None:
+    run("raising")
+    lock = slot.device_lock(fake_spec().device)
+    lock.acquire(timeout=0)
+    lock.release()
