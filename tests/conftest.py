@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from autotune.demo.child import train_in_child
 
@@ -17,13 +19,28 @@ RunAutotune = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model really trained for about ten seconds; AUTOTUNE_TEST_MODEL names one to reuse."""
+    """A model really trained for about ten seconds, once for all of pytest-xdist's workers;
+    AUTOTUNE_TEST_MODEL names one to reuse."""
     reused = os.environ.get("AUTOTUNE_TEST_MODEL")
     if reused:
         return Path(reused)
-    directory = tmp_path_factory.mktemp("demo") / "tiny"
-    train_in_child(directory, "tiny")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory = shared / "demo" / "tiny"
+    directory.parent.mkdir(exist_ok=True)
+    with FileLock(shared / "demo.lock"):
+        if not directory.is_dir():
+            train_in_child(directory, "tiny")
     return directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_device_for_each_worker(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trials of one device wait for each other through a lock in the temporary folder: each of
+    pytest-xdist's workers has its own, and one thread. No test looks at how fast anything is."""
+    folder = tmp_path_factory.mktemp("locks")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)

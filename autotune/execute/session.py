@@ -66,6 +66,8 @@ class BenchSession:
             BenchError: The operation failed, took too long, or the process died. After the
                 latter two the process is gone.
         """
+        if self._process.returncode is not None:
+            raise BenchError(Outcome.CRASHED, f"the bench process was gone before {operation}")
         request = Request(operation=operation, spec=spec).model_dump_json() + "\n"
         try:
             _pipe(self._process.stdin).write(request.encode())

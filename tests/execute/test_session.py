@@ -81,7 +81,7 @@ def test_death_is_explained_and_the_session_is_over(
     with pytest.raises(BenchError, match="was killed by SIGABRT during block") as died:
         session.ask(Operation.BLOCK, 60, None)
     assert died.value.outcome is Outcome.CRASHED
-    with pytest.raises(BenchError):
+    with pytest.raises(BenchError, match="was gone before block"):
         session.ask(Operation.BLOCK, 60, None)
 
 
