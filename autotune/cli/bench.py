@@ -86,7 +86,7 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
         found, beside = result.metrics.get(name), baseline.metrics.get(name)
         if found is not None and found.value is not None:
             table.add_row(
-                name, measured(name, found), measured(name, beside), ratio(found, beside)
+                name, measured(name, found), measured(name, beside), ratio(name, found, beside)
             )
         elif found is not None:
             table.add_row(name, f"not measured: {found.reason}", "", "")

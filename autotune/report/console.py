@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from autotune.front import PICKS, FrontPoint
-from autotune.metrics import Family, metric
 from autotune.report import format
 from autotune.report.summary import StudySummary, words
 from autotune.store import StudyRecord
@@ -51,9 +50,8 @@ def _front_row(summary: StudySummary, point: FrontPoint) -> list[Text]:
 def _cell(summary: StudySummary, point: FrontPoint, name: str) -> Text:
     cell = Text(format.measured(name, point.metrics.get(name)))
     reference = summary.baseline.metrics.get(name) if summary.baseline else None
-    ratio = format.ratio(point.metrics.get(name), reference)
-    # A loss is near zero in the baseline: its ratio to that says nothing.
-    if ratio and not point.is_baseline and metric(name).family is not Family.ACCURACY:
+    ratio = format.ratio(name, point.metrics.get(name), reference)
+    if ratio and not point.is_baseline:
         cell.append(f"\n{ratio}", style="cyan")
     return cell
 

@@ -59,19 +59,28 @@ def quantity(name: str, value: float | None) -> str:
     return f"{digits(value / factor)} {unit}".strip()
 
 
-def measured(name: str, given: Measurement | None) -> str:
-    """A value with its 95 % interval: ``812 ±1.8 %``, ``0.0031 ±0.0004``."""
+def measured(name: str, given: Measurement | None, *, with_interval: bool = True) -> str:
+    """A value with its 95 % interval: ``812 ±1.8 %``, ``0.0031 ±0.0004``; a loss that is surely
+    under the metric's resolution as ``<0.0001``."""
     if given is None or given.value is None:
         return NOT_MEASURED
+    if is_lossless(name, given):
+        return f"<{metric(name).resolution:g}"
+    width = interval(name, given) if with_interval else ""
+    return f"{quantity(name, given.value)} {width}".strip()
+
+
+def is_lossless(name: str, given: Measurement) -> bool:
+    """Whether the whole interval lies under what the metric can resolve."""
     floor = metric(name).resolution
-    if floor and abs(given.value) < floor and max(given.low or 0, given.high or 0) < floor:
-        return f"<{floor:g}"
-    return f"{quantity(name, given.value)} {interval(name, given)}".strip()
+    return floor > 0 and max(abs(given.low or 0), abs(given.high or 0)) < floor
 
 
 def interval(name: str, given: Measurement | None) -> str:
     """Half the 95 % interval: a percentage, or absolute for metrics near zero."""
     if given is None or given.value is None or given.ci_low is None or given.ci_high is None:
+        return ""
+    if is_lossless(name, given):
         return ""
     half = (given.ci_high - given.ci_low) / 2
     if half <= 0:
@@ -81,8 +90,11 @@ def interval(name: str, given: Measurement | None) -> str:
     return f"{PLUS_MINUS}{100 * half / abs(given.value):.1f} %"
 
 
-def ratio(given: Measurement | None, baseline: Measurement | None) -> str:
-    """A value over the baseline's: "2.10" and a times sign; empty where there is none."""
+def ratio(name: str, given: Measurement | None, baseline: Measurement | None) -> str:
+    """A value over the baseline's: "2.10" and a times sign; empty where there is none, and for
+    accuracy: the baseline's loss is near zero, and a ratio to that says nothing."""
+    if metric(name).family is Family.ACCURACY:
+        return ""
     found = ratio_to_baseline(given, baseline)
     if found is None:
         return ""

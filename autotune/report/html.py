@@ -156,10 +156,10 @@ def _cell(summary: StudySummary, point: FrontPoint | None, name: str) -> dict[st
     reference = summary.baseline.metrics.get(name) if summary.baseline else None
     is_baseline = point is not None and point.is_baseline
     return {
-        "text": format.quantity(name, found.value if found else None),
+        "text": format.measured(name, found, with_interval=False),
         "interval": format.interval(name, found),
         "sort": "" if found is None or found.value is None else repr(found.value),
-        "ratio": "" if is_baseline else format.ratio(found, reference),
+        "ratio": "" if is_baseline else format.ratio(name, found, reference),
         "reason": found.reason if found else "",
     }
 

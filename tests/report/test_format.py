@@ -47,11 +47,23 @@ def test_measured_shows_half_the_interval() -> None:
 
 def test_ratio_to_the_baseline() -> None:
     mine, base = Measurement(value=10, unit="s"), Measurement(value=4, unit="s")
-    assert format.ratio(mine, base) == "2.50\N{MULTIPLICATION SIGN}"
-    assert format.ratio(mine, None) == ""
-    assert format.ratio(Measurement(value=120, unit="s"), base) == "30.0\N{MULTIPLICATION SIGN}"
+    assert format.ratio("ttft_seconds", mine, base) == "2.50\N{MULTIPLICATION SIGN}"
+    assert format.ratio("ttft_seconds", mine, None) == ""
+    assert (
+        format.ratio("ttft_seconds", Measurement(value=120, unit="s"), base)
+        == "30.0\N{MULTIPLICATION SIGN}"
+    )
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (720, "12 min"), (12600, "3.5 h")])
 def test_duration(seconds: float, text: str) -> None:
     assert format.duration(seconds) == text
+
+
+def test_loss_under_the_resolution_is_said_so_and_has_no_ratio() -> None:
+    tiny = Measurement(value=-2e-6, unit="nat", ci_low=-9e-6, ci_high=5e-6)
+    assert format.measured("kld_mean_nats", tiny) == "<0.0001"
+    assert format.interval("kld_mean_nats", tiny) == ""
+    assert format.ratio("kld_mean_nats", tiny, tiny) == ""
+    wide = tiny.model_copy(update={"ci_high": 5e-4})
+    assert format.measured("kld_mean_nats", wide).startswith("-2.00e-06")
