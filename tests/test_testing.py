@@ -9,21 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-import autotune_plugins
 from autotune.device import Device
 from autotune.outcome import Outcome
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import Estimate, ModelConfig, Plugin, Requires, Unsupported
 from autotune.testing import PluginContract, fake_device, fake_result, fake_spec
-
-
-class TestBatch(PluginContract):
-    plugin = next(p for p in autotune_plugins.PLUGINS if p.name == "batch")
-
-
-class TestPrecision(PluginContract):
-    plugin = next(p for p in autotune_plugins.PLUGINS if p.name == "precision")
-
 
 COUNTER = itertools.count()
 
