@@ -37,7 +37,6 @@ class Session:
         self._compiled = False
         self._prompts: Any = None
         self._run_args: dict[str, Any] = {}
-        self._block_latency_seconds = 0.0
 
     def prepared(self) -> Reply:
         """What preparing cost, after a check that one forward pass gives finite numbers."""

@@ -39,7 +39,8 @@ class _ReferenceLost(Exception):
 
 
 class DeviceSlot:
-    """Runs one trial at a time. Created and used by one thread.
+    """Runs one trial at a time, all on one thread, which must outlive it; ``terminate`` is for
+    others.
 
     It keeps two bench sessions: the baseline's, which every candidate is measured beside, and
     the latest candidate's, which stays warm for recipes with the same ``setup_key``.

@@ -46,5 +46,6 @@ def test_example_plugin_is_listed_and_searched(
     done = autotune("search", "--study", path, "--json", plugins=[site])
     assert done.returncode == 0, done.stderr
     front = json.loads(done.stdout)
-    assert front["trials"]["ok"] == 2 if isinstance(front.get("trials"), dict) else True
+    assert front["trials"] == 2
+    assert front["convergence_reason"] == "pool exhausted: all 2 recipes were tried"
     assert "matmul medium" in done.stderr
