@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 
 from autotune.cli.demo_progress import training_bar
+from autotune.demo.blueprint import DemoModelReport
 from autotune.demo.child import train_in_child
-from autotune.demo.recipe import DemoModelReport
 
 
 class Size(StrEnum):
-    """The sizes on offer; `autotune.demo.recipe.RECIPES` says what they are."""
+    """The sizes on offer; `autotune.demo.blueprint.BLUEPRINTS` says what they are."""
 
     TINY = "tiny"
     SMALL = "small"

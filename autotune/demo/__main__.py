@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from autotune.demo.recipe import RECIPES
+from autotune.demo.blueprint import BLUEPRINTS
 from autotune.errors import AutotuneError, InputError
 
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m autotune.demo", description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--size", choices=RECIPES, default="small")
+    parser.add_argument("--size", choices=BLUEPRINTS, default="small")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--progress", action="store_true", help="one JSON line per step")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Demo models built once per user and recipe."""
+"""Demo models built once per user and blueprint."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from autotune.demo.blueprint import BLUEPRINT_VERSION, BLUEPRINTS, REPORT_NAME
 from autotune.demo.child import Progress, train_in_child
-from autotune.demo.recipe import RECIPE_VERSION, RECIPES, REPORT_NAME
 from autotune.errors import InputError, unknown_name
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
 
@@ -25,7 +25,7 @@ def demo_model(
     Two processes that ask at once train it once: the second waits for the first.
 
     Args:
-        size: A name in `RECIPES`.
+        size: A name in `BLUEPRINTS`.
         cache: Folder to keep it in; by default `workload.paths.cache_directory`.
         progress: Called with the fraction done, 0 to 1, and one line of text.
 
@@ -33,10 +33,10 @@ def demo_model(
         InputError: Unknown size, or a cache that cannot be written.
         AutotuneError: Training failed.
     """
-    if size not in RECIPES:
-        raise InputError(unknown_name("demo model size", size, RECIPES))
+    if size not in BLUEPRINTS:
+        raise InputError(unknown_name("demo model size", size, BLUEPRINTS))
     root = (cache or cache_directory()).absolute()
-    directory = root / f"demo-{size}-v{RECIPE_VERSION}"
+    directory = root / f"demo-{size}-v{BLUEPRINT_VERSION}"
     if (directory / REPORT_NAME).exists():
         return directory
     require_writable(root, "the cache folder", _REMEDY)

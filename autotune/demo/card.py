@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.demo.recipe import RECIPES, DemoModelReport
+from autotune.demo.blueprint import BLUEPRINTS, DemoModelReport
 
 _TEMPLATE = """\
 ---
@@ -46,4 +46,4 @@ same seed ends near these figures and not on them.
 
 def render(report: DemoModelReport) -> str:
     """Words the card of a trained model."""
-    return _TEMPLATE.format(**vars(report), **vars(RECIPES[report.size]))
+    return _TEMPLATE.format(**vars(report), **vars(BLUEPRINTS[report.size]))

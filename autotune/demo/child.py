@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from autotune.demo.recipe import DemoModelReport, check_request, staging_directory
+from autotune.demo.blueprint import DemoModelReport, check_request, staging_directory
 from autotune.errors import AutotuneError
 
 Progress = Callable[[float, str], None]
@@ -34,7 +34,7 @@ def train_in_child(
 
     Args:
         directory: New or empty; appears at the end, complete.
-        size: A name in `RECIPES`.
+        size: A name in `BLUEPRINTS`.
         progress: Called in this process with the fraction done, 0 to 1, and one line of text.
         seed: Of the weights and of the order of the text.
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from autotune.demo import card, corpus, recipe, tokenizer
+from autotune.demo import blueprint, card, corpus, tokenizer
+from autotune.demo.blueprint import Blueprint, DemoModelReport
 from autotune.demo.optimization import Clock, Progress, fastest_dtype, optimise
-from autotune.demo.recipe import DemoModelReport, Recipe
 from autotune.demo.score import Score, score
 
 MAX_POSITIONS = 1024
@@ -55,8 +55,8 @@ def train(
         InputError: Unknown size, or a directory that cannot be used.
         AutotuneError: This Python carries no text to learn from.
     """
-    recipe.check_request(directory, size)
-    shape = recipe.RECIPES[size]
+    blueprint.check_request(directory, size)
+    shape = blueprint.BLUEPRINTS[size]
     clock = Clock(shape.budget_seconds, progress)
     torch.manual_seed(seed)
     torch.set_num_threads(min(_MAX_THREADS, len(os.sched_getaffinity(0))))
@@ -89,7 +89,7 @@ def _encode(words: PreTrainedTokenizerFast, texts: corpus.Corpus) -> _Data:
     )
 
 
-def _build(shape: Recipe, words: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def _build(shape: Blueprint, words: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=len(words),
         hidden_size=shape.hidden_size,
@@ -132,13 +132,13 @@ def _save(
     words: PreTrainedTokenizerFast,
     report: DemoModelReport,
 ) -> None:
-    staging = recipe.staging_directory(directory, os.getpid())
+    staging = blueprint.staging_directory(directory, os.getpid())
     staging.mkdir(parents=True)
     try:
         model.save_pretrained(staging)
         words.save_pretrained(staging)
         (staging / "README.md").write_text(card.render(report), "utf-8")
-        (staging / recipe.REPORT_NAME).write_text(report.to_json(), "utf-8")
+        (staging / blueprint.REPORT_NAME).write_text(report.to_json(), "utf-8")
         staging.rename(directory)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from autotune.cli import demo_model as command
 from autotune.demo import cache, child
+from autotune.demo.blueprint import REPORT_NAME, DemoModelReport, staging_directory
 from autotune.demo.child import train_in_child
-from autotune.demo.recipe import REPORT_NAME, DemoModelReport, staging_directory
 from autotune.errors import AutotuneError, InputError
 from autotune.workload.paths import CACHE_VARIABLE
 

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from autotune.demo import corpus
 from autotune.demo.__main__ import main
+from autotune.demo.blueprint import BLUEPRINTS, DemoModelReport
 from autotune.demo.muon import orthogonalise
-from autotune.demo.recipe import RECIPES, DemoModelReport
 from autotune.demo.score import score
 from autotune.demo.train import train
 from autotune.errors import AutotuneError, InputError
@@ -21,7 +21,7 @@ SCORED_POSITIONS, PROMPTS, PROMPT_TOKENS = 4096, 64, 128
 
 def test_model_loads_in_float32_with_its_shape(tiny_model: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    shape = RECIPES["tiny"]
+    shape = BLUEPRINTS["tiny"]
 
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert model.config.hidden_size == shape.hidden_size
@@ -58,7 +58,7 @@ def test_tokenizer_makes_the_round_trip(tiny_model: Path, text: str) -> None:
 
     assert words.decode(words(text)["input_ids"]) == text
     assert len({words.bos_token_id, words.eos_token_id, words.pad_token_id}) == 3
-    assert len(words) == RECIPES["tiny"].vocabulary_size
+    assert len(words) == BLUEPRINTS["tiny"].vocabulary_size
 
 
 def test_card_states_licence_and_figures(tiny_model: Path) -> None:
@@ -100,7 +100,7 @@ def test_collect_without_sources_says_where_it_looked(tmp_path: Path) -> None:
 
 
 def test_recipes_suit_quantization_in_groups() -> None:
-    for shape in RECIPES.values():
+    for shape in BLUEPRINTS.values():
         assert shape.hidden_size % 64 == shape.feed_forward_size % 64 == 0
         assert shape.hidden_size // shape.heads >= 16
         assert shape.heads % shape.key_value_heads == 0

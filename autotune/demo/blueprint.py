@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autotune.errors import InputError, unknown_name
 
-RECIPE_VERSION = 1
+BLUEPRINT_VERSION = 1
 """Raise it when shapes, texts or training change: cached models are then built anew."""
 
 REPORT_NAME = "demo_model.json"
@@ -18,7 +18,7 @@ REPORT_NAME = "demo_model.json"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Blueprint:
     """Shape and budget of one size."""
 
     vocabulary_size: int
@@ -35,11 +35,11 @@ class Recipe:
     """Taken even if the budget is over: a machine that is busy still gets a trained model."""
 
 
-RECIPES = {
-    "tiny": Recipe(
+BLUEPRINTS = {
+    "tiny": Blueprint(
         1024, 64, 2, 4, 2, 128, budget_seconds=6.0, corpus_bytes=300_000, fewest_steps=60
     ),
-    "small": Recipe(
+    "small": Blueprint(
         2048, 192, 4, 6, 2, 512, budget_seconds=140.0, corpus_bytes=1_500_000, fewest_steps=20
     ),
 }
@@ -67,7 +67,7 @@ class DemoModelReport:
     seed: int
     dtype: str
     """Precision of the training's matrix products; the weights are float32 throughout."""
-    recipe_version: int = RECIPE_VERSION
+    blueprint_version: int = BLUEPRINT_VERSION
     schema_version: int = 1
 
     def to_json(self) -> str:
@@ -90,8 +90,8 @@ def check_request(directory: Path, size: str) -> None:
     Raises:
         InputError: The size is unknown, or the directory is in use or cannot be written.
     """
-    if size not in RECIPES:
-        raise InputError(unknown_name("demo model size", size, RECIPES))
+    if size not in BLUEPRINTS:
+        raise InputError(unknown_name("demo model size", size, BLUEPRINTS))
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file; give a directory that is new or empty")
     if directory.is_dir() and any(directory.iterdir()):
