@@ -25,7 +25,7 @@ class Size(StrEnum):
 def demo_model(
     directory: Annotated[Path, typer.Argument(help="Where to put it; new or empty.")],
     size: Annotated[
-        Size, typer.Option(help="tiny takes about 10 seconds, small under 3 minutes.")
+        Size, typer.Option(help="tiny takes about 15 seconds, small under 3 minutes.")
     ] = Size.SMALL,
     seed: Annotated[int, typer.Option(help="Of the weights and the order of the text.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
