@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from autotune.device import Device
 from autotune.errors import AutotuneError
 from autotune.params import Param, Params
 
 if TYPE_CHECKING:
+    # Not needed to declare a plugin: `import autotune` and `autotune --help` stay quick.
     import torch
+
+    from autotune.device import Device
 
 __all__ = ["Context", "Estimate", "Phase", "Plugin", "Requires", "Unsupported"]
 
