@@ -10,7 +10,6 @@ takes beside a bare Python that imports typer (the median of seven runs each, al
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -32,10 +31,21 @@ def run_study(model: str, trials: int, folder: Path) -> tuple[float, float]:
     command += ["--trials", str(trials), "--minutes", "60"]
     began = time.monotonic()
     child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"the study failed with status {status}")
-    return time.monotonic() - began, usage.ru_maxrss * 1024
+    peak = 0.0
+    while child.poll() is None:
+        # The rusage of a child holds the peak of its own children too; this is its own.
+        peak = max(peak, own_peak_bytes(child.pid))
+        time.sleep(0.5)
+    if child.returncode:
+        raise SystemExit(f"the study failed with status {child.returncode}")
+    return time.monotonic() - began, peak
+
+
+def own_peak_bytes(pid: int) -> float:
+    """The VmHWM of a process; 0 where it has just ended."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    return float(found[0]) * 1024 if found else 0.0
 
 
 def phase_seconds(folder: Path) -> tuple[float, int]:
@@ -76,8 +86,7 @@ def main() -> None:
         f"{trials} trials in {wall:.0f} s, of which {inside:.0f} s inside their phases: overhead "
         f"{100 * (wall - inside) / wall:.1f} %"
     )
-    # ru_maxrss may be inherited from the parent, so it is an upper bound.
-    print(f"coordinator: at most {peak / 2**20:.0f} MiB resident")
+    print(f"coordinator: {peak / 2**20:.0f} MiB resident at its peak")
 
 
 if __name__ == "__main__":
