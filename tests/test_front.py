@@ -23,8 +23,9 @@ from autotune.front import (
     ratio_to_baseline,
 )
 from autotune.messages import Measurement, Metrics, RecipeDict
+from autotune.metrics import metric
 
-SPEED, MEMORY = "output_tokens_per_second", "host_model_peak_bytes"
+SPEED, MEMORY = "output_tokens_per_second", "device_peak_process_bytes"
 ENERGY, LOSS = "energy_per_output_token_joules", "kld_mean_nats"
 OBJECTIVES = (SPEED, MEMORY, ENERGY, LOSS)
 
@@ -81,12 +82,17 @@ def test_front_is_exactly_what_nothing_dominates(points: list[FrontPoint]) -> No
 
 
 @pytest.mark.parametrize("points", CLOUDS)
-def test_front_contains_the_plain_front(points: list[FrontPoint]) -> None:
+def test_front_contains_the_plain_front_of_the_rounded_values(points: list[FrontPoint]) -> None:
+    kinds = [metric(name) for name in OBJECTIVES]
     signs = np.array([-1, 1, 1, 1])
     values = [[p.value(name) for name in OBJECTIVES] for p in points]
     worst = 1e9
     costs = [
-        [worst if v is None else s * v for s, v in zip(signs, row, strict=True)] for row in values
+        [
+            worst if v is None else sign * (round(kind.steps(v)) if kind.ties else v)
+            for kind, sign, v in zip(kinds, signs, row, strict=True)
+        ]
+        for row in values
     ]
     plain = moocore.is_nondominated(np.array(costs), keep_weakly=True)
     kept = {p.number for p, keep in zip(points, plain, strict=True) if keep}
@@ -123,13 +129,18 @@ def test_dominates_needs_more_than_noise() -> None:
 
 
 def test_dominates_needs_more_than_the_resolution() -> None:
-    one_percent_less = metrics(100, 99, 1, 0)
+    one_percent_less = metrics(100, 99.5, 1, 0)
     ten_percent_less = metrics(100, 90, 1, 0)
     b = metrics(100, 100, 1, 0)
     assert not dominates(one_percent_less, b, OBJECTIVES)
     assert dominates(ten_percent_less, b, OBJECTIVES)
     assert not dominates(metrics(100, 100, 1, 0.0), metrics(100, 100, 1, 0.00009), OBJECTIVES)
     assert dominates(metrics(100, 100, 1, 0.0), metrics(100, 100, 1, 0.0002), OBJECTIVES)
+
+
+def test_a_difference_within_the_resolution_does_not_save_a_point() -> None:
+    a, b = metrics(200, 50, 1, 0.00004), metrics(100, 49.99, 1, 0.00001)
+    assert dominates(a, b, OBJECTIVES)
 
 
 def test_dominates_never_a_point_that_is_better_somewhere() -> None:
@@ -268,7 +279,7 @@ def test_against_baseline_in_words() -> None:
     mine = {**metrics(250, 1004, None, 0.0031), "weights_bytes": measured(520)}
     mine[SPEED] = mine[SPEED].model_copy(update={"ratio": 2.1})
     assert against_baseline(mine, baseline, OBJECTIVES) == (
-        "2.10\N{MULTIPLICATION SIGN} output tokens/s, same model peak (host), "
+        "2.10\N{MULTIPLICATION SIGN} output tokens/s, same device peak, "
         "KLD 0.0031, \N{MINUS SIGN}48 % weights"
     )
 
@@ -278,8 +289,7 @@ def test_against_baseline_marks_noise_and_gaps() -> None:
     speed = measured(102).model_copy(update=noise)
     words = against_baseline({SPEED: speed}, metrics(100, 1000), (SPEED, MEMORY))
     assert words == (
-        "1.02\N{MULTIPLICATION SIGN} output tokens/s (within noise), "
-        "model peak (host) not measured"
+        "1.02\N{MULTIPLICATION SIGN} output tokens/s (within noise), device peak not measured"
     )
     assert against_baseline(metrics(1, 1, 1, 0.00003), {}, (LOSS,)) == "KLD <0.0001"
     assert against_baseline(metrics(10), {}, (SPEED,)) == "output tokens/s 10 1/s"

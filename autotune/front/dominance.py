@@ -2,8 +2,8 @@
 
 ``a`` dominates ``b`` if a's values are at least as good on every objective, and on at least one
 a is better beyond noise: the 95 % intervals do not overlap, and the values differ by more than
-the metric's resolution. That is plain dominance with a further condition, so it has no cycles,
-and the front it leaves contains the plain front.
+the metric's resolution. Values are rounded to that resolution before they are compared. That is
+plain dominance of the rounded values with a further condition, so it has no cycles.
 """
 
 from __future__ import annotations
@@ -50,10 +50,13 @@ class _Cost:
     """One metric of one point, turned so that less is better; not measured is the worst."""
 
     value: float = _WORST
+    """Rounded to the metric's resolution, in whatever unit."""
     low: float = _WORST
     high: float = _WORST
-    bar: float = _WORST
-    """Another value must lie below this to be better beyond the metric's resolution."""
+    steps: float = _WORST
+    """Not rounded; where the metric has a resolution, a difference up to 1 is a tie."""
+    tie: float = 0.0
+    """The largest difference of ``steps`` that is a tie: 1, or 0 without a resolution."""
 
 
 def _cost(name: str, metrics: Metrics) -> _Cost:
@@ -62,13 +65,12 @@ def _cost(name: str, metrics: Metrics) -> _Cost:
         return _Cost()
     kind = metric(name)
     low, high = _ends(measured, measured.value)
+    steps = kind.steps(measured.value)
     if kind.direction is Direction.MAXIMIZE:
-        value, low, high = -measured.value, -high, -low
-    else:
-        value = measured.value
-    return _Cost(
-        value, low, high, value - max(kind.resolution, kind.resolution_ratio * abs(value))
-    )
+        steps, low, high = -steps, -high, -low
+    if kind.ties and math.isfinite(steps):
+        return _Cost(float(round(steps)), low, high, steps, tie=1.0)
+    return _Cost(steps, low, high, steps)
 
 
 def _ends(measured: Measurement, value: float) -> tuple[float, float]:
@@ -77,7 +79,7 @@ def _ends(measured: Measurement, value: float) -> tuple[float, float]:
 
 
 def _beyond_noise(a: _Cost, b: _Cost) -> bool:
-    return a.high < b.low and a.value < b.bar
+    return a.high < b.low and a.steps + b.tie < b.steps
 
 
 def dominates(a: Metrics, b: Metrics, objectives: Sequence[str]) -> bool:
@@ -89,8 +91,8 @@ def dominates(a: Metrics, b: Metrics, objectives: Sequence[str]) -> bool:
         objectives: Names of metrics.
 
     Returns:
-        True if a is at least as good on every objective by value, and better on at least one
-        beyond its 95 % interval and its resolution (a fraction of b's value, or a step).
+        True if a is at least as good on every objective by its rounded value, and better on at
+        least one beyond its 95 % interval and its resolution.
     """
     pairs = [(_cost(name, a), _cost(name, b)) for name in objectives]
     at_least_as_good = all(mine.value <= other.value for mine, other in pairs)
@@ -116,9 +118,9 @@ def _beaten(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray[
     import numpy as np
 
     costs = [[_cost(name, point.metrics) for point in points] for name in objectives]
-    value, low, high, bar = (
+    value, low, high, steps, tie = (
         np.array([[getattr(cost, part) for cost in row] for row in costs])
-        for part in ("value", "low", "high", "bar")
+        for part in ("value", "low", "high", "steps", "tie")
     )
     beaten = np.zeros(len(points), dtype=bool)
     for start in range(0, len(points), _CHUNK_POINTS):
@@ -127,6 +129,7 @@ def _beaten(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray[
         better = np.zeros_like(at_least_as_good)
         for k in range(len(objectives)):
             at_least_as_good &= value[k] <= value[k, mine, None]
-            better |= (high[k] < low[k, mine, None]) & (value[k] < bar[k, mine, None])
+            beyond = steps[k] + tie[k, mine, None] < steps[k, mine, None]
+            better |= beyond & (high[k] < low[k, mine, None])
         beaten[mine] = (at_least_as_good & better).any(axis=1)
     return beaten

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from autotune.front.dominance import FrontPoint
@@ -14,7 +15,7 @@ PICKS = {
     "smallest_weights": "fewest bytes of weights, where that is an objective of its own",
     "greenest": "least energy",
     "most_accurate": "least loss; among ties the fastest",
-    "balanced": "the knee: by itself it covers the most hypervolume",
+    "balanced": "the knee: nearest to the best value of every objective at once",
 }
 """Every pick and what it means, in the order in which they are shown."""
 
@@ -29,8 +30,9 @@ def picks(
     A pick whose metric nobody measured is left out, and so is ``balanced`` with fewer than two
     objectives. Among ties within the metric's resolution the fastest is taken. The baseline is a
     pick only where it alone is best; it is balanced only where there is no other point.
-    ``balanced`` is the point with the largest product of gains over the scale's reference: a
-    gain in one objective pays for the same relative loss in another.
+    ``balanced`` is the point of the front nearest (Euclidean distance) to the point that would
+    be best in every objective, each objective running from 0 to 1 over the front, on the
+    logarithmic or linear axis of ``scale``.
 
     Args:
         points: The front; infeasible points are never picked.
@@ -68,8 +70,12 @@ def _best(points: Sequence[FrontPoint], name: str, rank: _Rank) -> FrontPoint | 
         return None
     pick_best = max if kind.direction is Direction.MAXIMIZE else min
     best = pick_best(value for _, value in values)
-    reach = max(kind.resolution, kind.resolution_ratio * abs(best))
-    return min((point for point, value in values if abs(value - best) <= reach), key=rank)
+    ties = [
+        point
+        for point, value in values
+        if value == best or (kind.ties and abs(kind.steps(value) - kind.steps(best)) <= 1)
+    ]
+    return min(ties, key=rank)
 
 
 def _rank(speed: str | None) -> _Rank:
@@ -87,5 +93,14 @@ def _rank(speed: str | None) -> _Rank:
 def _balanced(points: Sequence[FrontPoint], scale: HypervolumeScale) -> FrontPoint | None:
     if len(scale.axes) < 2 or not points:
         return None
+    losses = {point.number: scale.losses(point.metrics) for point in points}
+    columns = list(zip(*losses.values(), strict=True))
+    best = [min(column) for column in columns]
+    span = [max(column) - min(column) for column in columns]
+
+    def distance(point: FrontPoint) -> float:
+        places = zip(losses[point.number], best, span, strict=True)
+        return math.hypot(*((loss - low) / wide for loss, low, wide in places if wide > 0))
+
     others = [point for point in points if not point.is_baseline] or points
-    return min(others, key=lambda point: (-scale.share(point.metrics), point.number))
+    return min(others, key=lambda point: (distance(point), point.number))

@@ -72,7 +72,7 @@ def measured(name: str, given: Measurement | None, *, with_interval: bool = True
 
 def is_lossless(name: str, given: Measurement) -> bool:
     """Whether the whole interval lies under what the metric can resolve."""
-    floor = metric(name).resolution
+    floor = metric(name).resolution if metric(name).family is Family.ACCURACY else 0.0
     return floor > 0 and max(abs(given.low or 0), abs(given.high or 0)) < floor
 
 

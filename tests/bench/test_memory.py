@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from autotune.bench.meters.memory import MemoryMeter, status_bytes, weights_bytes
+from autotune.bench.meters.memory import MemoryMeter, library_bytes, status_bytes, weights_bytes
+from autotune.bench.prepare import read_into_memory
 from autotune.testing import fake_device
 
 
 def test_spike_is_seen_in_the_peak_after_it_is_gone() -> None:
+    assert torch.ones(1 << 20).sum() > 0  # brings in the code
     meter = MemoryMeter(fake_device("cpu"))
     meter.before_loading()
     meter.start()
@@ -52,3 +55,23 @@ def test_quantized_weights_are_taken_apart(llama: Any) -> None:
     # Four bytes become one, and each row gets a scale.
     rows = sum(m.out_features for m in linears)
     assert before - weights_bytes(llama) == pytest.approx(3 * count, abs=8 * rows)
+
+
+def test_code_that_runs_for_the_first_time_is_not_the_models(llama: Any) -> None:
+    before = library_bytes()
+    assert before > 1 << 20
+    ids = torch.arange(8)[None]
+    llama(input_ids=ids)
+    assert library_bytes() >= before
+
+
+def test_weights_are_no_views_of_the_mapped_checkpoint(tmp_path: Path, llama: Any) -> None:
+    from transformers import AutoModelForCausalLM
+
+    llama.save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    read_into_memory(model)
+
+    maps = Path("/proc/self/smaps").read_text(encoding="utf-8")
+    assert f"{tmp_path}/model.safetensors" not in maps
+    assert model.lm_head.weight is model.model.embed_tokens.weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ import torch
 
 from autotune.device import Device, nvml
 from autotune.messages import Measurement, Metrics
+
+_MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
+"""How the first line of a mapping in ``/proc/self/smaps`` begins."""
+
+_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
+"""How that line ends where the mapping is of a shared library."""
 
 
 def status_bytes(field: str) -> int:
@@ -34,9 +41,31 @@ def release_freed() -> None:
     """Gives memory that is free but still held back to the system, so that an earlier phase does
     not count in the next one's peak."""
     gc.collect()
+    _free_matrix_buffers()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _free_matrix_buffers() -> None:
+    """MKL keeps the buffers of its largest matrix product for the next one (``mkl_free_buffers``
+    in its reference); torch's builds with MKL export the function under this name."""
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    if torch.backends.mkl.is_available() and library.exists():
+        free = getattr(ctypes.CDLL(str(library)), "mkl_serv_free_buffers", None)
+        if free is not None:
+            free()
+
+
+def library_bytes() -> int:
+    """Resident pages of shared libraries: they come in when code runs for the first time."""
+    total, counted = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if _MAPPING.match(line):
+            counted = bool(_LIBRARY.search(line))
+        elif counted and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
 
 
 def weights_bytes(model: Any) -> int:
@@ -66,11 +95,13 @@ class MemoryMeter:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._resident_before_loading = 0
+        self._libraries_before_loading = 0
 
     def before_loading(self) -> None:
         """Notes what the process holds when everything but the model is there."""
         release_freed()
         self._resident_before_loading = status_bytes("VmRSS")
+        self._libraries_before_loading = library_bytes()
 
     def prepare_peak(self) -> Metrics:
         """The peak so far: of a process that loads and transforms the model."""
@@ -86,9 +117,11 @@ class MemoryMeter:
     def read(self) -> Metrics:
         """The peaks since ``start``."""
         peak = status_bytes("VmHWM")
+        code = library_bytes() - self._libraries_before_loading
+        model = peak - self._resident_before_loading - code
         found = {
             "host_peak_rss_bytes": _bytes(peak, "VmHWM"),
-            "host_model_peak_bytes": _bytes(peak - self._resident_before_loading, "VmHWM"),
+            "host_model_peak_bytes": _bytes(model, "VmHWM, smaps"),
         }
         return found | (self._read_cuda() if self._device.kind == "cuda" else {})
 
