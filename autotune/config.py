@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,8 +129,10 @@ def read_keys(path: Path) -> dict[str, Any]:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the study file {path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read the study file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the study file {path} is not UTF-8 text: {error}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -137,12 +140,15 @@ def read_keys(path: Path) -> dict[str, Any]:
     return data
 
 
-def build_study(data: dict[str, Any], source: str) -> StudyFile:
+def build_study(
+    data: dict[str, Any], source: str, options: Mapping[str, str] | None = None
+) -> StudyFile:
     """Checks a study's keys and values.
 
     Args:
         data: The parsed file, or the command line's options.
         source: Where they come from, for the error.
+        options: Keys (``budget.trials``) that an option of the command line gave, and its name.
 
     Raises:
         InputError: An unknown key (with a suggestion), or a value that is not allowed.
@@ -150,11 +156,18 @@ def build_study(data: dict[str, Any], source: str) -> StudyFile:
     try:
         return StudyFile.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{source}: {'; '.join(_words(e) for e in error.errors())}") from error
+        words = "; ".join(_words(e, source, options or {}) for e in error.errors())
+        raise InputError(words) from error
 
 
-def _words(error: Any) -> str:
+def _words(error: Any, source: str, options: Mapping[str, str]) -> str:
     where = ".".join(str(part) for part in error["loc"])
+    if where in options:
+        return f"{options[where]}: {error['msg']} (given: {error['input']!r})"
+    return f"{source}: {_words_of_key(error, where)}"
+
+
+def _words_of_key(error: Any, where: str) -> str:
     if error["type"] == "extra_forbidden":
         return unknown_name("key", where, _keys_beside(error["loc"]))
     if error["type"] == "value_error":

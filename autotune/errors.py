@@ -57,6 +57,8 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> str:
         allowed: Every name that would have been accepted.
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5) or [
+        name for name in names if given and given.casefold() in name.casefold()
+    ]
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"no {kind} named {given!r}; {hint}allowed: {', '.join(names) or 'none'}"

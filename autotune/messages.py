@@ -214,5 +214,5 @@ class Progress(Message):
     """What a running trial is doing."""
 
     number: int
-    phase: Literal["lock", "prepare", "reference", "score", "warmup", "measure", "energy"]
+    phase: Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy"]
     detail: str = ""

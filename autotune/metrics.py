@@ -41,6 +41,8 @@ class Metric:
     formula: str
     label: str
     """What a table calls it."""
+    meaning: str = ""
+    """One line for people who do not know the term; empty where the label says it all."""
     tasks: tuple[str, ...] = ()
     """Tasks for which it exists; empty for all."""
     resolution_ratio: float = 0.0
@@ -167,6 +169,7 @@ _CATALOGUE = (
         "NVML's memory of this process after the run (the allocator keeps its segments), "
         "else the reserved peak; source says which",
         "device peak",
+        "most memory that the process takes on the device",
         resolution_ratio=0.01,
     ),
     Metric(
@@ -195,6 +198,7 @@ _CATALOGUE = (
         "VmHWM while it serves (reset after the first request) - resident size after imports "
         "and before loading - pages of shared libraries that came in since",
         "model peak (host)",
+        "most memory that the model and its requests take beside Python and the libraries",
         # What a process keeps of earlier phases differs by about three mebibytes.
         resolution=4 << 20,
         resolution_ratio=0.02,
@@ -250,6 +254,7 @@ _CATALOGUE = (
         "mean over positions of sum_v p_ref(v)*(log p_ref(v) - log p(v)), teacher-forced, "
         "log-softmax in float32",
         "KLD",
+        "Kullback-Leibler divergence of the next-token probabilities from the baseline's; 0: same",
         resolution=1e-4,
         tasks=_CLASSIFIES,
     ),

@@ -142,3 +142,8 @@ class Float(_Param):
 
 
 Param = Choice | Int | Float
+
+
+def any_of(wanted: Scalar | tuple[Scalar, ...]) -> str:
+    """The values that a condition allows, in words."""
+    return " or ".join(map(str, wanted)) if isinstance(wanted, tuple) else str(wanted)

@@ -9,7 +9,7 @@ from typing import Any
 from autotune.errors import InputError, unknown_name
 from autotune.hashing import sha256_json
 from autotune.messages import RecipeDict
-from autotune.params import Float, Param, Params, Scalar, Stage
+from autotune.params import Float, Param, Params, Scalar, Stage, any_of
 from autotune.plugin import Plugin
 
 
@@ -24,17 +24,19 @@ class Recipe:
 
     @classmethod
     def of(cls, given: Mapping[str, Params], plugins: Mapping[str, Plugin]) -> Recipe:
-        """Completes and checks a choice: fills defaults, drops inactive params and plugins
-        that are off.
+        """Completes and checks a choice: fills defaults, leaves out plugins that are off.
 
         Raises:
-            InputError: Unknown plugin, param or value, or two plugins that conflict.
+            InputError: Unknown plugin, param or value, a param that would have no effect, or two
+                plugins that conflict.
         """
         completed = {
             name: complete(plugins[name], values)
             for name, values in given.items()
             if _known(name, plugins)
         }
+        for name, values in completed.items():
+            _refuse_ineffective(plugins[name], given[name], values)
         on = {n: v for n, v in completed.items() if not is_off(plugins[n], v)}
         _refuse_conflicts(on, plugins)
         return cls.from_dict(on)
@@ -103,6 +105,23 @@ def complete(plugin: Plugin, given: Params) -> dict[str, Scalar]:
     return values
 
 
+def _refuse_ineffective(plugin: Plugin, given: Params, completed: Params) -> None:
+    for name, value in given.items():
+        if name not in completed and value != plugin.params[name].default:
+            raise InputError(_has_no_effect(plugin, name, value, completed))
+
+
+def _has_no_effect(plugin: Plugin, name: str, value: Scalar, chosen: Params) -> str:
+    conditions = plugin.params[name].when.items()
+    wanted = " and ".join(
+        f"{plugin.name}.{key} = {any_of(allowed)}" for key, allowed in conditions
+    )
+    now = ", ".join(
+        f"{plugin.name}.{key} = {chosen[key]}" for key, _ in conditions if key in chosen
+    )
+    return f"{plugin.name}.{name}={value} has no effect: it needs {wanted}, here {now or 'none'}"
+
+
 def checked_value(plugin: Plugin, name: str, value: Scalar) -> Scalar:
     """The value itself, in the param's own type.
 
@@ -112,9 +131,8 @@ def checked_value(plugin: Plugin, name: str, value: Scalar) -> Scalar:
     param = plugin.params[name]
     if not param.contains(value):
         where = f"value of {plugin.name}.{name}"
-        allowed = [str(v) for v in param.values()]
-        if isinstance(value, str):
-            raise InputError(unknown_name(where, value, allowed))
+        if isinstance(value, str) and all(isinstance(v, str) for v in param.values()):
+            raise InputError(unknown_name(where, value, [str(v) for v in param.values()]))
         raise InputError(f"no {where} {value!r}; allowed: {param.describe()}")
     return float(value) if isinstance(param, Float) else value
 

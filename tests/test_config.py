@@ -226,7 +226,7 @@ def test_read_study_refuses_what_is_no_file(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "none.yaml", tmp_path, binary):
-        with pytest.raises(InputError, match="cannot read the study file"):
+        with pytest.raises(InputError, match="the study file"):
             read_study(path)
 
 

@@ -90,12 +90,15 @@ def test_of_completes_defaults_and_sorts() -> None:
     }
 
 
-def test_of_drops_what_is_inactive() -> None:
-    assert "group" not in recipe(quantize={"scheme": "int8", "group": 64}).to_dict()["quantize"]
+def test_of_refuses_what_would_have_no_effect() -> None:
+    with pytest.raises(InputError, match="has no effect: it needs") as caught:
+        recipe(quantize={"scheme": "int8", "group": 64})
+    assert "quantize.scheme = int4, here quantize.scheme = int8" in str(caught.value)
+    assert recipe(quantize={"scheme": "int8", "group": 32}) == recipe(quantize={"scheme": "int8"})
 
 
 @pytest.mark.parametrize(
-    "off", [{}, {"scheme": "none"}, {"scheme": "none", "group": 64}, {"clip": 1.0}, {"clip": 1}]
+    "off", [{}, {"scheme": "none"}, {"scheme": "none", "group": 32}, {"clip": 1.0}, {"clip": 1}]
 )
 def test_of_drops_a_plugin_that_is_off(off: dict[str, Scalar]) -> None:
     assert recipe(quantize=off).is_baseline
@@ -127,7 +130,7 @@ def test_recipe_survives_a_round_trip() -> None:
         ({"batch": {"size": 2.0}}, "no value of batch.size 2.0"),
         ({"batch": {"size": True}}, "no value of batch.size True"),
         ({"quantize": {"clip": math.nan}}, "no value of quantize.clip nan"),
-        ({"batch": {"size": "2"}}, "value of batch.size named '2'"),
+        ({"batch": {"size": "2"}}, "no value of batch.size '2'; allowed: 1 to 64, doubling"),
     ],
 )
 def test_of_refuses(given: dict[str, Params], words: str) -> None:

@@ -40,9 +40,13 @@ def _take_standard_output() -> TextIO:
 
 def _quiet_libraries() -> None:
     """Keeps the log for what matters: on import torchao says which of its GPU libraries do not
-    load on this machine, which is harmless where they are not used."""
+    load on this machine, which is harmless where they are not used, and torch what of torchao it
+    will refuse one day."""
     logging.getLogger("torchao").addFilter(
         lambda record: not record.getMessage().startswith("Failed to load ")
+    )
+    logging.getLogger("torch.utils._pytree").addFilter(
+        lambda record: "is an Enum subclass" not in record.getMessage()
     )
 
 

@@ -75,22 +75,27 @@ def _measure_and_print(
 
 
 def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None:
-    from rich.table import Table
-
     from autotune.cli.show import make_console
     from autotune.metrics import METRICS
+    from autotune.report.console import plain_table
     from autotune.report.format import measured, ratio
 
-    table = Table("metric", title, "baseline", "ratio", title=f"{title}: {result.outcome}")
+    beside = {} if result is baseline else baseline.metrics
+    table = plain_table(f"{title}: {result.outcome}", "metric", title)
+    if beside:
+        table.add_column("baseline")
+        table.add_column("ratio")
+    missing = []
     for name in METRICS:
-        found, beside = result.metrics.get(name), baseline.metrics.get(name)
+        found = result.metrics.get(name)
         if found is not None and found.value is not None:
-            table.add_row(
-                name, measured(name, found), measured(name, beside), ratio(name, found, beside)
-            )
+            compared = (measured(name, beside.get(name)), ratio(name, found, beside.get(name)))
+            table.add_row(name, measured(name, found), *(compared if beside else ()))
         elif found is not None:
-            table.add_row(name, f"not measured: {found.reason}", "", "")
+            missing.append(f"{name}: not measured: {found.reason}")
     console = make_console()
     console.print(table)
+    for line in missing:
+        console.print(line, markup=False)
     for line in filter(None, (result.explanation, *result.notes, f"log: {result.log}")):
         console.print(line, markup=False)

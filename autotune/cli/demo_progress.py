@@ -25,10 +25,22 @@ def training_bar() -> Iterator[Callable[[float, str], None]]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True)
     tasks: list[TaskID] = []
+    printed = [-1]
+
+    def print_line(fraction: float, message: str) -> None:
+        """Where nothing can be redrawn: one line for every tenth."""
+        tenth = int(fraction * 10)
+        if tenth > printed[0]:
+            printed[0] = tenth
+            console.print(f"{message}: {tenth * 10} %", highlight=False)
 
     def update(fraction: float, message: str) -> None:
+        if not console.is_terminal:
+            print_line(fraction, message)
+            return
         if not tasks:
             tasks.append(bar.add_task("training the demo model", total=1.0))
             bar.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,10 +15,12 @@ from rich.progress import Progress as Bar
 from rich.spinner import Spinner
 from rich.text import Text
 
+from autotune.front import FrontPoint
 from autotune.messages import Progress, TrialSpec
+from autotune.metrics import Family
 from autotune.outcome import Outcome
 from autotune.recipe import describe
-from autotune.report.format import duration
+from autotune.report.format import duration, measured
 from autotune.report.summary import StudySummary
 from autotune.search.budget import Clock
 from autotune.search.observer import Observer
@@ -62,10 +64,23 @@ class LiveDisplay(Observer):
             f"{len(plan.pool.recipes):,} recipes, budget {budget}"
         )
         self._say(f"objectives: {', '.join(plan.objectives)}")
+        if plan.constraints:
+            self._say(f"constraints: {', '.join(escape(str(c)) for c in plan.constraints)}")
         for note in plan.notes:
             self._say(f"[yellow]note:[/] {escape(note)}")
         if self._before:
-            self._say(f"going on after {self._before} finished trials")
+            self._say(f"going on after {_trials(self._before)}")
+        else:
+            self._say("measuring the baseline first: all others are compared with it")
+        self._bar.update(self._task, completed=self._done(self._before, 0.0), total=1.0)
+
+    def on_stopped(self, reason: str, begun: int) -> None:
+        """Says so where there was nothing to do."""
+        if not begun:
+            self._say(
+                f"nothing to do: {reason} reached already, {_trials(self._before)}; "
+                "to go on, give a larger --trials (in all) or --minutes (of this run)"
+            )
 
     def on_trial_started(self, spec: TrialSpec) -> None:
         """A recipe begins."""
@@ -100,7 +115,7 @@ class LiveDisplay(Observer):
         done = len(finished) - self._before
         spent = time.monotonic() - self._begun
         left = self._seconds_left(len(finished), spent / done if done else 0.0, spent)
-        self._bar.update(self._task, completed=spent, total=spent + left)
+        self._bar.update(self._task, completed=self._done(len(finished), spent), total=1.0)
         return (
             f"{len(finished)} done · {counts[Outcome.INFEASIBLE]} infeasible · {failed} failed · "
             f"front {len(summary.front)} · hypervolume {summary.hypervolume:.3f} · "
@@ -114,6 +129,13 @@ class LiveDisplay(Observer):
         if self._minutes is not None:
             limits.append(self._minutes * 60 - spent)
         return max(0.0, min(limits, default=0.0))
+
+    def _done(self, finished: int, spent: float) -> float:
+        """The share of the budget that is used up, 0 to 1, of the limit that comes first."""
+        shares = [finished / self._limit if self._limit else 0.0]
+        if self._minutes is not None:
+            shares.append(spent / (self._minutes * 60))
+        return min(1.0, max(shares))
 
     def _say(self, markup: str) -> None:
         self._console.print(Text.from_markup(markup), soft_wrap=True, highlight=False)
@@ -131,13 +153,24 @@ class LiveDisplay(Observer):
             return Group(*rows, Text(self._status), self._bar)
 
 
+def _trials(count: int) -> str:
+    return f"{count} finished trial" if count == 1 else f"{count} finished trials"
+
+
+def _figures(point: FrontPoint, summary: StudySummary) -> Iterator[str]:
+    for kind in summary.columns:
+        found = point.metrics.get(kind.name)
+        if found is not None and found.value is not None and kind.family is not Family.ACCURACY:
+            yield f"{kind.label} {measured(kind.name, found)}"
+
+
 def _line(trial: TrialRecord, summary: StudySummary) -> str:
     result = trial.result
     assert result is not None
     point = summary.by_number.get(trial.number)
     words = summary.against_baseline(point) if point and trial.recipe else ""
-    if not trial.recipe:
-        words = "measured; all others are compared with it"
+    if point and not trial.recipe:
+        words = ", ".join(_figures(point, summary))
     if result.outcome is not Outcome.OK:
         words = f"[yellow]{result.outcome}[/]: {escape(result.explanation)}"
     star = "[green]*[/] " if trial.number in summary.front_numbers else "  "

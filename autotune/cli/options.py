@@ -80,7 +80,15 @@ def study_of(
             data[name] = value
     if not data.get("model"):
         raise InputError("no model: give --model DIR, --model demo, or --study FILE")
-    return build_study(data, str(file or "the command line"))
+    named = {key: _option(key) for key, value in given.items() if value is not None}
+    return build_study(data, str(file or "the command line"), named)
+
+
+def _option(key: str) -> str:
+    """The option that gives a key: ``--prompt-tokens`` for ``workload.prompt_tokens``."""
+    name = key.rpartition(".")[2]
+    singular = {"objectives": "objective", "constraints": "constraint", "evaluation_text": "text"}
+    return f"--{singular.get(name, name).replace('_', '-')}"
 
 
 def plugin_names(text: str | None) -> list[str] | None:

@@ -21,16 +21,15 @@ def list_plugins(json: options.AsJson = False) -> None:
 
     Example: autotune plugins list
     """
-    from rich.table import Table
-
     from autotune import registry
     from autotune.cli.show import make_console
+    from autotune.report.console import plain_table
 
     installed = registry.installed()
     if json:
         _print_json([_facts(plugin, installed) for plugin in installed.plugins.values()])
         return
-    table = Table("plugin", "what it does", "params", "from", "here")
+    table = plain_table("", "plugin", "what it does", "params", "from", "here")
     for plugin in installed.plugins.values():
         facts = _facts(plugin, installed)
         table.add_row(
@@ -51,10 +50,9 @@ def show(
 
     Example: autotune plugins show quantize
     """
-    from rich.table import Table
-
     from autotune import registry
     from autotune.cli.show import make_console
+    from autotune.report.console import plain_table
 
     installed = registry.installed()
     plugin = installed.get(name)
@@ -65,7 +63,7 @@ def show(
     console = make_console()
     console.print(f"[bold]{plugin.name}[/] (from {facts['distribution']})")
     console.print(_docstring(plugin), markup=False)
-    table = Table("param", "values", "default", "stage", "active when", "")
+    table = plain_table("", "param", "values", "default", "stage", "active when", "meaning")
     for param in facts["params"]:
         table.add_row(
             param["name"],
@@ -88,6 +86,7 @@ def _docstring(plugin: Plugin) -> str:
 def _facts(plugin: Plugin, installed: Registry) -> dict[str, Any]:
     """What both commands say of a plugin."""
     from autotune.device import detect
+    from autotune.params import any_of
     from autotune.space import missing
 
     tasks = plugin.requires.tasks
@@ -102,16 +101,12 @@ def _facts(plugin: Plugin, installed: Registry) -> dict[str, Any]:
                 "values": param.describe(),
                 "default": param.default,
                 "stage": param.stage.value,
-                "when": ", ".join(f"{k} = {_words(v)}" for k, v in param.when.items()),
+                "when": ", ".join(f"{k} = {any_of(v)}" for k, v in param.when.items()),
                 "help": param.help,
             }
             for name, param in plugin.params.items()
         ],
     }
-
-
-def _words(value: object) -> str:
-    return " or ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _print_json(data: object) -> None:

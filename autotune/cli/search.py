@@ -133,9 +133,10 @@ def _refuse_existing(study: StudyFile, url: str, again: str) -> None:
     with Store.open(url) as store:
         existing = store.find_study(name)
     if existing is not None:
+        ended = f": {existing.convergence_reason}" if existing.convergence_reason else ""
         raise InputError(
-            f"study {name!r} exists already ({existing.state}); go on with it by: {again}; or "
-            "choose another --name"
+            f"study {name!r} exists already ({existing.state}{ended}); go on with it, or give it "
+            f"more, by: {again}; or choose another --name"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 _FILE_WIDTH = 140
-"""Columns where the output is no terminal: tables in a log should not be folded."""
+"""Columns where the output is no terminal and COLUMNS is not set: a log should not be folded."""
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -19,7 +20,9 @@ def make_console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     found = Console(stderr=stderr)
-    return found if found.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+    if found.is_terminal or "COLUMNS" in os.environ:
+        return found
+    return Console(stderr=stderr, width=_FILE_WIDTH)
 
 
 def show_summary(console: Console, summary: StudySummary) -> None:

@@ -94,7 +94,7 @@ class DeviceSlot:
             self._drop("candidate")
             trial.notes.append(f"started again: the baseline's session failed: {lost.__cause__}")
             try:
-                with trial.phase("reference"):
+                with trial.phase("baseline"):
                     self._reference(trial.spec)
                 self._run(trial)
             except _ReferenceLost as again:
@@ -133,14 +133,14 @@ class DeviceSlot:
 
     def _score(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         if trial.spec.recipe and not all(f.exists() for f in reference_files(trial.spec)):
-            with trial.phase("reference"):
+            with trial.phase("baseline"):
                 self._ask_reference(Operation.SCORE, trial.spec)
         with trial.phase("score"):
             trial.metrics |= self._ask(candidate, Operation.SCORE, trial.spec).metrics
 
     def _measure(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         spec = trial.spec
-        with trial.phase("reference"):
+        with trial.phase("baseline"):
             self._reference(spec)
         headline = speed_headline(spec.objectives, spec.model.task)
         with trial.phase("measure"):

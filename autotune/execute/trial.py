@@ -12,7 +12,7 @@ from autotune.execute.base import OnProgress
 from autotune.messages import BlockPair, Metrics, Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
 
-Phase = Literal["lock", "prepare", "reference", "score", "warmup", "measure", "energy"]
+Phase = Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy"]
 
 
 class Stop(Exception):

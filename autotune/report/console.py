@@ -9,15 +9,29 @@ from rich.table import Table
 from rich.text import Text
 
 from autotune.front import PICKS, FrontPoint
+from autotune.outcome import Outcome
 from autotune.report import format
 from autotune.report.summary import StudySummary, words
-from autotune.store import StudyRecord
+from autotune.store import StudyRecord, StudyState
 
 _EXPLANATION_CHARACTERS = 160
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def plain_table(title: str, *columns: str) -> Table:
+    """The style of every table.
+
+    Args:
+        title: Stands above it; may be empty.
+        columns: Headings of the first columns.
+    """
+    return Table(
+        *columns,
+        title=title or None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
 
 
 def front_table(summary: StudySummary) -> Table:
@@ -26,14 +40,32 @@ def front_table(summary: StudySummary) -> Table:
     Args:
         summary: The study.
     """
-    table = _table(f"{len(summary.front)} recipes that no other beats beyond noise")
+    table = plain_table(f"{_recipes(len(summary.front))} that no other beats beyond noise")
     table.add_column("trial", justify="right")
     table.add_column("recipe", ratio=1, overflow="fold")
     for kind in summary.columns:
         table.add_column(f"{kind.label} {format.arrow(kind)}", justify="right")
     for point in summary.front:
         table.add_row(*_front_row(summary, point), style="dim" if point.is_baseline else "")
+    if summary.baseline and summary.baseline not in summary.front:
+        table.add_section()
+        table.add_row(*_front_row(summary, summary.baseline), style="dim")
+    table.caption = "\n".join(_legend(summary))
     return table
+
+
+def _recipes(count: int) -> str:
+    return f"{count} recipe" if count == 1 else f"{count} recipes"
+
+
+def _legend(summary: StudySummary) -> list[str]:
+    """What stands in the cells, and the terms that not everybody knows."""
+    lines = [f"value {format.PLUS_MINUS} half its 95 % interval; below, the ratio to the baseline"]
+    shown = [summary.baseline, *summary.front]
+    figures = (p.metrics.get(k.name) for p in shown if p for k in summary.columns)
+    if any(found is not None and not found.converged for found in figures):
+        lines.append(f"{format.ROUGHLY} still wider than wanted when its time was up")
+    return lines + [f"{k.label}: {k.meaning}" for k in summary.columns if k.meaning]
 
 
 def _front_row(summary: StudySummary, point: FrontPoint) -> list[Text]:
@@ -66,7 +98,7 @@ def picks_table(summary: StudySummary) -> Table:
     Args:
         summary: The study.
     """
-    table = _table("picks")
+    table = plain_table("picks")
     table.add_column("pick", style="bold green", no_wrap=True)
     table.add_column("trial", justify="right")
     table.add_column("recipe", overflow="fold")
@@ -79,6 +111,8 @@ def picks_table(summary: StudySummary) -> Table:
             Text(words(point)),
             Text(summary.against_baseline(point)),
         )
+    if "balanced" in summary.picks:
+        table.caption = f"balanced: {PICKS['balanced']}"
     return table
 
 
@@ -88,7 +122,7 @@ def failures_table(summary: StudySummary) -> Table:
     Args:
         summary: The study; ``summary.failures`` is empty where nothing failed.
     """
-    table = _table("trials without numbers")
+    table = plain_table("trials without numbers")
     table.add_column("outcome", style="yellow", no_wrap=True)
     table.add_column("trials", justify="right")
     table.add_column("for example", overflow="fold")
@@ -120,7 +154,7 @@ def studies_table(
         studies: From ``Store.studies``.
         counts: From ``Store.outcome_counts``.
     """
-    table = _table("studies")
+    table = plain_table("studies")
     for column in ("study", "state", "model", "trials", "updated (UTC)", "stopped because"):
         table.add_column(column, justify="right" if column == "trials" else "left")
     for study in sorted(studies, key=lambda s: s.updated_at, reverse=True):
@@ -130,11 +164,22 @@ def studies_table(
             Text(str(study.definition.get("model", ""))),
             _counted(counts.get(study.name, {})),
             f"{study.updated_at:%Y-%m-%d %H:%M}",
-            Text(study.convergence_reason),
+            Text(_stopped_because(study)),
         )
     return table
 
 
+def _stopped_because(study: StudyRecord) -> str:
+    if study.state is StudyState.INTERRUPTED:
+        return "interrupted; --resume goes on"
+    return study.convergence_reason
+
+
 def _counted(counts: Mapping[str, int]) -> str:
-    total, ok = sum(counts.values()), counts.get("ok", 0)
-    return f"{total} ({ok} ok)" if total else "0"
+    """``12: 9 ok, 2 infeasible, 1 not finished``."""
+    words = [
+        f"{counts[o.value]} {o.value.replace('_', ' ')}" for o in Outcome if counts.get(o.value)
+    ]
+    if counts.get("running"):
+        words.append(f"{counts['running']} not finished")
+    return f"{sum(counts.values())}: {', '.join(words)}" if words else "0"

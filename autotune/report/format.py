@@ -10,6 +10,8 @@ from autotune.metrics import Direction, Family, Metric, metric
 
 NOT_MEASURED = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+ROUGHLY = "~"
+"""Stands before a value whose interval was still too wide when its time was up."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 _STEPS = {
@@ -67,7 +69,8 @@ def measured(name: str, given: Measurement | None, *, with_interval: bool = True
     if is_lossless(name, given):
         return f"<{metric(name).resolution:g}"
     width = interval(name, given) if with_interval else ""
-    return f"{quantity(name, given.value)} {width}".strip()
+    roughly = "" if given.converged else ROUGHLY
+    return f"{roughly}{quantity(name, given.value)} {width}".strip()
 
 
 def is_lossless(name: str, given: Measurement) -> bool:

@@ -16,7 +16,7 @@ from autotune.front import (
     hypervolume_history,
     picks,
 )
-from autotune.metrics import Metric, metric
+from autotune.metrics import Family, Metric, metric
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import describe
 from autotune.store import StudyRecord, TrialRecord
@@ -74,9 +74,12 @@ class StudySummary:
 
     @property
     def columns(self) -> tuple[Metric, ...]:
-        """What a table shows of each trial: the objectives and the weights."""
-        extra = () if WEIGHTS in self.study.objectives else (metric(WEIGHTS),)
-        return (*self.objectives, *extra)
+        """What a table shows of each trial: the objectives, and the weights beside the memory."""
+        if WEIGHTS in self.study.objectives:
+            return self.objectives
+        memory = [i for i, k in enumerate(self.objectives) if k.family is Family.MEMORY]
+        place = memory[-1] + 1 if memory else len(self.objectives)
+        return (*self.objectives[:place], metric(WEIGHTS), *self.objectives[place:])
 
     @property
     def model(self) -> str:

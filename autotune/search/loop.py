@@ -108,6 +108,7 @@ class Search:
         seed = (plan.study.seed + 1000 * len(store.trials(plan.name))) % 2**32
         self._sampler = PoolSampler(code, make_inner(plan.study.sampler, seed), seed)
         self._ledger = Ledger(plan, url, code, self._sampler)
+        self._begun = 0
         self._prepared: Recipe | None = None
         self._baseline: Metrics | None = None
 
@@ -144,7 +145,11 @@ class Search:
         except BaseException:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             raise
-        self._store.update_study(name, state=StudyState.FINISHED, convergence_reason=reason)
+        known = self._store.study(name).convergence_reason
+        # A run that had nothing to do does not change why the search ended.
+        ended = reason if self._begun or not known else known
+        self._store.update_study(name, state=StudyState.FINISHED, convergence_reason=ended)
+        self._observer.on_stopped(reason, self._begun)
         return self._store.study(name)
 
     def _run_trials(self) -> str:
@@ -218,6 +223,7 @@ class Search:
             known_accuracy=self._known_accuracy(keys.output_key),
         )
         self._store.start_trial(self._plan.name, number, recipe.to_dict(), keys)
+        self._begun += 1
         self._observer.on_trial_started(spec)
         executor.submit(spec)
 

@@ -24,3 +24,6 @@ class Observer:
 
     def on_trial_finished(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
         """A result was stored; ``trials`` are all of the study, the new one included."""
+
+    def on_stopped(self, reason: str, begun: int) -> None:
+        """The search has stopped; ``begun`` trials were run since it was started or resumed."""

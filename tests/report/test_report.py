@@ -79,7 +79,7 @@ def test_studies_table_counts_trials(summary: StudySummary) -> None:
     text = printed(
         console.studies_table([summary.study], {"tiny-llama_cpu": {"ok": 30, "timeout": 2}})
     )
-    assert "32 (30 ok)" in text
+    assert "32: 30 ok, 2 timeout" in text
     assert "0" in printed(console.studies_table([summary.study], {}))
 
 

@@ -62,6 +62,9 @@ class Watcher(Observer):
     def on_trial_finished(self, study: Any, trials: Any) -> None:
         self.seen.append(f"finished {sum(t.result is not None for t in trials)}")
 
+    def on_stopped(self, reason: str, begun: int) -> None:
+        self.seen.append(f"stopped after {begun}: {reason}")
+
 
 @pytest.fixture(scope="module")
 def done(make_lab: Callable[[], Any]) -> Any:
@@ -99,7 +102,8 @@ def test_spec_holds_all_that_the_plan_says(done: Any) -> None:
 
 def test_observer_is_told_everything_in_order(done: Any) -> None:
     pairs = [[f"trial {n}", f"finished {n + 1}"] for n in range(6)]
-    assert done.watcher.seen == ["started 0 6 trials", *(word for pair in pairs for word in pair)]
+    told = ["started 0 6 trials", *(word for pair in pairs for word in pair)]
+    assert done.watcher.seen == [*told, "stopped after 6: budget: 6 trials"]
 
 
 def test_constraints_reach_optuna(done: Any) -> None:
@@ -251,6 +255,16 @@ def test_resume_of_a_finished_study_with_a_larger_budget(lab: Any) -> None:
     lab.search(lab.plan(*SMALL, budget={"trials": 6}), resume=True)
     assert len(set(recipes(lab))) == len(lab.trials()) == 6
     assert len(lab.calls()) == 6
+
+
+def test_resume_of_a_finished_study_without_more_budget_changes_nothing(lab: Any) -> None:
+    lab.search(lab.plan(budget={"trials": 5}))
+    watcher = Watcher()
+    found = lab.search(lab.plan(budget={"trials": 3}), resume=True, observer=watcher)
+    assert len(lab.trials()) == 5
+    assert found.convergence_reason == "budget: 5 trials"
+    assert found.state is StudyState.FINISHED
+    assert watcher.seen == ["started 5 3 trials", "stopped after 0: budget: 3 trials"]
 
 
 def test_failure_of_the_executor_is_no_result(lab: Any) -> None:

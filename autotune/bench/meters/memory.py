@@ -51,7 +51,7 @@ def _free_matrix_buffers() -> None:
     """MKL keeps the buffers of its largest matrix product for the next one (``mkl_free_buffers``
     in its reference); torch's builds with MKL export the function under this name."""
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    if torch.backends.mkl.is_available() and library.exists():
+    if torch.backends.mkl.is_available() and library.exists():  # type: ignore[no-untyped-call]
         free = getattr(ctypes.CDLL(str(library)), "mkl_serv_free_buffers", None)
         if free is not None:
             free()
