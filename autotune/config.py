@@ -52,6 +52,18 @@ class WorkloadFile(_Section):
     calibration_sequences: int = Field(default=16, ge=1)
 
 
+class Confirm(_Section):
+    """Repetitions in fresh processes, once the search is over: headlines come from them."""
+
+    points: Literal["picks", "front"] = "front"
+    """What is repeated besides the baseline."""
+    processes: int = Field(default=3, ge=0, le=100)
+    """Fresh processes for each; 0 leaves the numbers as the search measured them."""
+    target_half_width_ratio: float = Field(default=0.01, gt=0)
+    """As in ``measure``, for the repetitions."""
+    max_pairs: int = Field(default=30, ge=6)
+
+
 class StudyFile(_Section):
     """One search."""
 
@@ -69,6 +81,7 @@ class StudyFile(_Section):
     """E.g. ``kld_mean_nats<=0.05``."""
     workload: WorkloadFile = WorkloadFile()
     measure: MeasureSettings = MeasureSettings()
+    confirm: Confirm = Confirm()
     budget: Budget = Budget()
     sampler: Literal["tpe", "random"] = "tpe"
     trust_remote_code: bool = False
@@ -100,8 +113,9 @@ class StudyFile(_Section):
         return self
 
     def definition(self) -> dict[str, Any]:
-        """What makes the study what it is: all but its name and its budget, as JSON data."""
-        return self.model_dump(mode="json", exclude={"name", "budget"})
+        """What makes the study what it is: all but its name, its budget and how its result is
+        confirmed, as JSON data."""
+        return self.model_dump(mode="json", exclude={"name", "budget", "confirm"})
 
 
 def _lists(values: Any) -> Any:

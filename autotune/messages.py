@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotune.device import Device
+from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
 from autotune.params import Scalar
 from autotune.statistics import Interval
@@ -19,6 +21,17 @@ class Message(BaseModel):
     """Base of all messages: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grade(StrEnum):
+    """How far a value that was timed may be trusted."""
+
+    A = "A"
+    """The machine was quiet, and the interval is as narrow as asked for."""
+    B = "B"
+    """Some contention or drift, or not converged: compare only by paired ratios."""
+    C = "C"
+    """Too disturbed or too wide: shown, and never a pick."""
 
 
 class Measurement(Message):
@@ -42,6 +55,8 @@ class Measurement(Message):
     """Why the value is null."""
     converged: bool = True
     """False: the budget ran out before the interval was as narrow as asked for."""
+    grade: Grade | None = None
+    """How quiet the machine was; null where noise cannot change the value."""
     ratio: float | None = None
     """Median paired ratio to the baseline, where blocks alternated with it."""
     ratio_ci_low: float | None = None
@@ -131,6 +146,14 @@ class MeasureSettings(Message):
     max_pairs: int = Field(default=16, ge=6)
     target_half_width_ratio: float = Field(default=0.02, gt=0)
     """Stop when the interval of the first speed objective's ratio is this narrow."""
+    quiet_contention_ratio: float = Field(default=0.05, ge=0, le=1)
+    """Up to this share of foreign CPU time, steal, throttling or memory pressure: grade A."""
+    worst_contention_ratio: float = Field(default=0.5, ge=0, le=1)
+    """Beyond this share: grade C."""
+    quiet_drift_ratio: float = Field(default=0.05, ge=0)
+    """Up to this change of the baseline's own blocks: grade A."""
+    worst_half_width_ratio: float = Field(default=0.1, gt=0)
+    """A ratio whose interval is wider than this to both sides: grade C."""
     warmup_blocks: int = Field(default=6, ge=3)
     """At most so many warm-up blocks; fewer once three agree within 5 %."""
     energy_window_seconds: float = Field(default=5.0, gt=0)
@@ -171,6 +194,8 @@ class TrialSpec(Message):
     constraints: tuple[str, ...] = ()
     """As written, e.g. ``kld_mean_nats<=0.05``."""
     seed: int = 0
+    confirmation: int = 0
+    """0 in the search; from 1 on, a repetition of the trial in fresh processes."""
     directory: str
     """Where this trial's log goes."""
     cache_directory: str
@@ -187,6 +212,32 @@ class BlockPair(Message):
     """Which of the two ran first (random)."""
 
 
+class Contention(Message):
+    """What else happened on the machine while a trial's blocks were measured."""
+
+    seconds: float
+    """How long was looked."""
+    foreign_cpu_ratio: float = 0.0
+    """CPU time of processes outside the measurement over that of all CPUs."""
+    steal_ratio: float = 0.0
+    """CPU time that the hypervisor gave to other machines over that of all CPUs."""
+    cpu_pressure_ratio: float | None = None
+    """Share of the time in which some task waited for a CPU; null without the kernel's pressure
+    stall information."""
+    memory_pressure_ratio: float | None = None
+    """Share of the time in which some task waited for memory."""
+    throttled_ratio: float | None = None
+    """Share of the time in which a control group's CPU quota stopped its processes."""
+    thermal_throttles: int | None = None
+    """How often a core was slowed down because it was hot; null where the kernel does not say."""
+    involuntary_switches_per_second: float = 0.0
+    """How often the measured processes were taken off a CPU that they wanted to keep."""
+    foreign_gpu_processes: int | None = None
+    """Processes of others on the GPU; null without one."""
+    drift_ratio: float = 0.0
+    """How much the baseline's own blocks changed from their first half to their second."""
+
+
 class TrialResult(Message):
     """What came of a trial."""
 
@@ -196,8 +247,10 @@ class TrialResult(Message):
     """For a person: why it failed or is infeasible; empty when all is well."""
     metrics: Metrics = Field(default_factory=dict)
     blocks: tuple[BlockPair, ...] = ()
+    contention: Contention | None = None
+    """What disturbed the blocks; null if none were measured."""
     phase_seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall clock of each phase: lock, prepare, reference, score, warmup, measure, energy."""
+    """Wall clock of each phase: lock, prepare, baseline, score, warmup, measure, energy."""
     notes: tuple[str, ...] = ()
     """What plugins and the harness want a person to know."""
     warm: bool = False
@@ -208,6 +261,17 @@ class TrialResult(Message):
     """The bench process's log file."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Versions inside the bench process."""
+
+    @property
+    def accuracy(self) -> Metrics:
+        """The accuracy metrics that have a value."""
+        return {
+            name: found
+            for name, found in self.metrics.items()
+            if name in METRICS
+            and METRICS[name].family is Family.ACCURACY
+            and found.value is not None
+        }
 
 
 class Progress(Message):

@@ -69,6 +69,12 @@ class Metric:
         """Whether it has a resolution, so that close values are ties."""
         return bool(self.resolution or self.resolution_ratio)
 
+    def tied(self, one: float | None, other: float | None) -> bool:
+        """Whether two values differ by no more than the resolution."""
+        if one is None or other is None:
+            return False
+        return one == other or (self.ties and abs(self.steps(one) - self.steps(other)) <= 1)
+
 
 _UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
 _GENERATES = ("causal-lm",)

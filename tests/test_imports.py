@@ -37,6 +37,7 @@ SIDEWAYS: dict[str, str] = {
     "demo": "workload",  # the cache folder
     "execute": "bench",  # the protocol
     "report": "front",
+    "search": "front",  # the confirmation repeats what the front holds
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""
 

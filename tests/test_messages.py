@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from autotune.messages import (
     BlockPair,
+    Contention,
     Measurement,
     MeasureSettings,
     Message,
@@ -25,6 +26,7 @@ from autotune.testing import fake_result, fake_spec
 SPEC = fake_spec(3, {"quantize": {"scheme": "int8", "group": 32, "symmetric": True, "clip": 1.0}})
 MESSAGES: tuple[Message, ...] = (
     Measurement(value=1.0, unit="s"),
+    Contention(seconds=1.0, steal_ratio=0.1),
     BlockPair(candidate={"a": 1.0}, reference={"a": 2.0}, candidate_first=False),
     MeasureSettings(),
     Progress(number=1, phase="measure"),

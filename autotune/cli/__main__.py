@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from autotune.cli import baseline, bench, demo_model, pareto, plugins, report, search, studies
+from autotune.cli import (
+    baseline,
+    bench,
+    demo_model,
+    doctor,
+    pareto,
+    plugins,
+    report,
+    reproduce,
+    search,
+    studies,
+)
 from autotune.errors import AutotuneError, InputError, Interrupted, StoreError
 
 EXIT_FAILED = 1
@@ -26,6 +37,8 @@ app = typer.Typer(
 app.command("search")(search.search)
 app.command("baseline")(baseline.baseline)
 app.command("bench")(bench.bench)
+app.command("reproduce")(reproduce.reproduce)
+app.command("doctor")(doctor.doctor)
 app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)
 app.command("report")(report.report)

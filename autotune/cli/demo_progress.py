@@ -35,7 +35,7 @@ def training_bar() -> Iterator[Callable[[float, str], None]]:
         tenth = int(fraction * 10)
         if tenth > printed[0]:
             printed[0] = tenth
-            console.print(f"{message}: {tenth * 10} %", highlight=False)
+            console.print(f"training the demo model: {tenth * 10} % ({message})", highlight=False)
 
     def update(fraction: float, message: str) -> None:
         if not console.is_terminal:

@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from autotune.front import FrontPoint
-from autotune.messages import Progress, TrialSpec
+from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
 from autotune.outcome import Outcome
 from autotune.recipe import describe
@@ -43,6 +43,7 @@ class LiveDisplay(Observer):
         self._begun = time.monotonic()
         self._before = 0
         self._limit: int | None = None
+        self._confirming = 0
         self._minutes: float | None = None
 
     def __enter__(self) -> LiveDisplay:
@@ -73,6 +74,24 @@ class LiveDisplay(Observer):
         else:
             self._say("measuring the baseline first: all others are compared with it")
         self._bar.update(self._task, completed=self._done(self._before, 0.0), total=1.0)
+
+    def on_confirming(self, count: int) -> None:
+        """Repetitions begin."""
+        repeated = "1 repetition" if count == 1 else f"{count} repetitions"
+        self._say(f"confirming the result in fresh processes: {repeated}")
+        self._confirming = count
+
+    def on_confirmed(self, result: TrialResult, left: int) -> None:
+        """A repetition is in; one that failed is said."""
+        if result.outcome not in (Outcome.OK, Outcome.INFEASIBLE):
+            why = escape(f"{result.outcome}: {result.explanation}")
+            self._say(f"[yellow]repetition of #{result.number} failed:[/] {why}")
+        done = self._confirming - left
+        with self._lock:
+            self._status = f"confirming: {done} of {self._confirming} repetitions done"
+            self._bar.update(self._task, completed=done / self._confirming, total=1.0)
+            self._phases.clear()
+        self._refresh()
 
     def on_stopped(self, reason: str, begun: int) -> None:
         """Says so where there was nothing to do."""
@@ -149,6 +168,11 @@ class LiveDisplay(Observer):
             rows: list[RenderableType] = [
                 Spinner("dots", Text(f"#{n} {recipe}: {self._phases.get(n, 'waiting')}"))
                 for n, recipe in self._running.items()
+            ]
+            rows += [
+                Spinner("dots", Text(f"repeating #{n}: {phase}"))
+                for n, phase in self._phases.items()
+                if n not in self._running
             ]
             return Group(*rows, Text(self._status), self._bar)
 

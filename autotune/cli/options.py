@@ -87,8 +87,8 @@ def study_of(
 def _option(key: str) -> str:
     """The option that gives a key: ``--prompt-tokens`` for ``workload.prompt_tokens``."""
     name = key.rpartition(".")[2]
-    singular = {"objectives": "objective", "constraints": "constraint", "evaluation_text": "text"}
-    return f"--{singular.get(name, name).replace('_', '-')}"
+    short = {"objectives": "objective", "constraints": "constraint", "evaluation_text": "text"}
+    return f"--{(short | {'processes': 'confirm'}).get(name, name).replace('_', '-')}"
 
 
 def plugin_names(text: str | None) -> list[str] | None:

@@ -34,6 +34,10 @@ def search(
     ] = False,
     trials: Annotated[int | None, typer.Option(help="Budget: trials in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of this run.")] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(help="Fresh processes that repeat the front at the end; 0: none."),
+    ] = None,
     plugins: options.Plugins = None,
     objective: Annotated[
         list[str] | None, typer.Option(help="A metric to optimize; may be repeated.")
@@ -69,6 +73,7 @@ def search(
         "name": name,
         "budget.trials": trials,
         "budget.minutes": minutes,
+        "confirm.processes": confirm,
         "plugins": options.plugin_names(plugins),
         "objectives": objective,
         "constraints": constraint,

@@ -15,6 +15,8 @@ from autotune.device import Device
 from autotune.energy import find_counter
 from autotune.errors import BenchError
 from autotune.execute.base import OnProgress
+from autotune.execute.contention import ContentionRecorder
+from autotune.execute.grade import drift_ratio, graded
 from autotune.execute.paired import alternate, speed_metrics
 from autotune.execute.session import BenchSession
 from autotune.execute.trial import Stop, TrialUnderWay
@@ -54,6 +56,8 @@ class DeviceSlot:
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Carries one trial to its end, whatever that is."""
+        if spec.confirmation:
+            self.close()
         trial = TrialUnderWay(spec, self._on_progress)
         try:
             with trial.phase("lock"):
@@ -140,9 +144,11 @@ class DeviceSlot:
 
     def _measure(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         spec = trial.spec
-        with trial.phase("baseline"):
-            self._reference(spec)
         headline = speed_headline(spec.objectives, spec.model.task)
+        with trial.phase("baseline"):
+            pids = [candidate.pid, self._reference(spec).pid]
+        recorder = ContentionRecorder(spec.device)
+        before = recorder.read(pids)
         with trial.phase("measure"):
             trial.pairs = alternate(
                 lambda: self._ask(candidate, Operation.BLOCK, spec).values,
@@ -152,7 +158,11 @@ class DeviceSlot:
                 spec.seed + spec.number,
                 lambda pairs: trial.report("measure", f"pair {pairs}"),
             )
-        trial.metrics |= speed_metrics(trial.pairs, spec.baseline, spec.settings)
+        seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
+        drift = drift_ratio(trial.pairs, headline)
+        trial.contention = seen.model_copy(update={"drift_ratio": drift})
+        timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
+        trial.metrics |= graded(timed, trial.contention, spec.settings)
 
     def _measure_energy(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         limits = [c.metric for c in constraints.parse_all(trial.spec.constraints)]
@@ -237,7 +247,8 @@ class DeviceSlot:
 
 
 def _log(spec: TrialSpec, role: str) -> Path:
-    return Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}.log"
+    again = f"-confirmation{spec.confirmation}" if spec.confirmation else ""
+    return Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}{again}.log"
 
 
 def session_key(spec: TrialSpec) -> str:

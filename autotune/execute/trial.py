@@ -9,7 +9,7 @@ from typing import Literal
 
 from autotune import constraints
 from autotune.execute.base import OnProgress
-from autotune.messages import BlockPair, Metrics, Progress, TrialResult, TrialSpec
+from autotune.messages import BlockPair, Contention, Metrics, Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
 
 Phase = Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy"]
@@ -26,6 +26,7 @@ class TrialUnderWay:
         self.spec = spec
         self.metrics: Metrics = {}
         self.pairs: list[BlockPair] = []
+        self.contention: Contention | None = None
         self.notes: list[str] = []
         self.environment: dict[str, str] = {}
         self.warm = False
@@ -69,6 +70,7 @@ class TrialUnderWay:
             explanation=self._explanation,
             metrics=self.metrics,
             blocks=tuple(self.pairs),
+            contention=self.contention,
             phase_seconds=self._seconds,
             notes=tuple(self.notes),
             warm=self.warm,

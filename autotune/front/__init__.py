@@ -1,5 +1,6 @@
 """The front: which trials no other beats beyond noise, how far it reaches, which to take."""
 
+from autotune.front.confirmed import confirmed_metrics, front_points, is_confirmed
 from autotune.front.dominance import FrontPoint, dominates, front
 from autotune.front.hypervolume import (
     Axis,
@@ -18,10 +19,13 @@ __all__ = [
     "HypervolumeScale",
     "against_baseline",
     "bounds_of",
+    "confirmed_metrics",
     "dominates",
     "front",
+    "front_points",
     "hypervolume",
     "hypervolume_history",
+    "is_confirmed",
     "picks",
     "ratio_to_baseline",
 ]

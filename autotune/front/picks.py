@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from autotune.front.confirmed import is_confirmed
 from autotune.front.dominance import FrontPoint
 from autotune.front.hypervolume import HypervolumeScale
+from autotune.messages import Grade
 from autotune.metrics import Direction, Family, metric
 
 PICKS = {
@@ -23,13 +25,18 @@ _Rank = Callable[[FrontPoint], tuple[float, ...]]
 
 
 def picks(
-    points: Sequence[FrontPoint], objectives: Sequence[str], scale: HypervolumeScale
+    points: Sequence[FrontPoint],
+    objectives: Sequence[str],
+    scale: HypervolumeScale,
+    *,
+    confirmed_only: bool = True,
 ) -> dict[str, FrontPoint]:
     """Names the points of a front that people ask for.
 
-    A pick whose metric nobody measured is left out, and so is ``balanced`` with fewer than two
-    objectives. Among ties within the metric's resolution the fastest is taken. The baseline is a
-    pick only where it alone is best; it is balanced only where there is no other point.
+    A value of grade C is never a pick's. A pick whose metric nobody measured is left out, and so
+    is ``balanced`` with fewer than two objectives. Among ties within the metric's resolution the
+    fastest is taken. The baseline is a pick only where it alone is best; it is balanced only
+    where there is no other point.
     ``balanced`` is the point of the front nearest (Euclidean distance) to the point that would
     be best in every objective, each objective running from 0 to 1 over the front, on the
     logarithmic or linear axis of ``scale``.
@@ -38,8 +45,12 @@ def picks(
         points: The front; infeasible points are never picked.
         objectives: Names of metrics.
         scale: The study's scale, for ``balanced``.
+        confirmed_only: Once some points are confirmed in fresh processes, pick no others.
     """
     feasible = [point for point in points if point.feasible]
+    confirmed = [point for point in feasible if is_confirmed(point)]
+    if confirmed_only and confirmed:
+        feasible = confirmed
     speed = _first(Family.SPEED, objectives)
     memory = _first(Family.MEMORY, objectives) or "weights_bytes"
     own_weights = memory != "weights_bytes" and "weights_bytes" in objectives
@@ -65,17 +76,22 @@ def _first(family: Family, objectives: Sequence[str]) -> str | None:
 def _best(points: Sequence[FrontPoint], name: str, rank: _Rank) -> FrontPoint | None:
     """The best value; the order ``rank`` decides among those within the resolution of it."""
     kind = metric(name)
-    values = [(point, value) for point in points if (value := point.value(name)) is not None]
+    values = [
+        (point, value)
+        for point in points
+        if (value := point.value(name)) is not None and not _disturbed(point, name)
+    ]
     if not values:
         return None
     pick_best = max if kind.direction is Direction.MAXIMIZE else min
     best = pick_best(value for _, value in values)
-    ties = [
-        point
-        for point, value in values
-        if value == best or (kind.ties and abs(kind.steps(value) - kind.steps(best)) <= 1)
-    ]
+    ties = [point for point, value in values if kind.tied(value, best)]
     return min(ties, key=rank)
+
+
+def _disturbed(point: FrontPoint, name: str) -> bool:
+    found = point.metrics.get(name)
+    return found is not None and found.grade is Grade.C
 
 
 def _rank(speed: str | None) -> _Rank:
@@ -91,7 +107,8 @@ def _rank(speed: str | None) -> _Rank:
 
 
 def _balanced(points: Sequence[FrontPoint], scale: HypervolumeScale) -> FrontPoint | None:
-    if len(scale.axes) < 2 or not points:
+    quiet = [p for p in points if not any(_disturbed(p, axis.metric) for axis in scale.axes)]
+    if len(scale.axes) < 2 or not quiet:
         return None
     losses = {point.number: scale.losses(point.metrics) for point in points}
     columns = list(zip(*losses.values(), strict=True))
@@ -102,5 +119,5 @@ def _balanced(points: Sequence[FrontPoint], scale: HypervolumeScale) -> FrontPoi
         places = zip(losses[point.number], best, span, strict=True)
         return math.hypot(*((loss - low) / wide for loss, low, wide in places if wide > 0))
 
-    others = [point for point in points if not point.is_baseline] or points
+    others = [p for p in quiet if not p.is_baseline] or quiet
     return min(others, key=lambda point: (distance(point), point.number))

@@ -48,6 +48,8 @@ def _part(kind: Metric, measured: Measurement | None, baseline: Measurement | No
         return f"{kind.label} not measured" if missing else ""
     if kind.family is Family.ACCURACY:
         return f"{kind.label} {_small(kind, measured.value)}"
+    if baseline is not None and kind.tied(measured.value, baseline.value):
+        return f"same {kind.label}"
     ratio = ratio_to_baseline(measured, baseline)
     if ratio is None:
         return f"{kind.label} {measured.value:.3g} {kind.unit}"

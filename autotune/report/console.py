@@ -8,7 +8,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from autotune.front import PICKS, FrontPoint
+from autotune.front import PICKS, FrontPoint, is_confirmed
+from autotune.messages import Grade
 from autotune.outcome import Outcome
 from autotune.report import format
 from autotune.report.summary import StudySummary, words
@@ -54,6 +55,13 @@ def front_table(summary: StudySummary) -> Table:
     return table
 
 
+def _confirmation(summary: StudySummary) -> str:
+    fresh = sum(map(is_confirmed, summary.front))
+    if not fresh:
+        return "not confirmed: the numbers are the search's own, and the best of many looks better"
+    return f"confirmed in fresh processes: {fresh} of {len(summary.front)}"
+
+
 def _recipes(count: int) -> str:
     return f"{count} recipe" if count == 1 else f"{count} recipes"
 
@@ -62,9 +70,13 @@ def _legend(summary: StudySummary) -> list[str]:
     """What stands in the cells, and the terms that not everybody knows."""
     lines = [f"value {format.PLUS_MINUS} half its 95 % interval; below, the ratio to the baseline"]
     shown = [summary.baseline, *summary.front]
-    figures = (p.metrics.get(k.name) for p in shown if p for k in summary.columns)
-    if any(found is not None and not found.converged for found in figures):
+    columns = summary.columns
+    found = [m for p in shown if p for k in columns if (m := p.metrics.get(k.name)) is not None]
+    if any(not m.converged for m in found):
         lines.append(f"{format.ROUGHLY} still wider than wanted when its time was up")
+    if any(m.grade is Grade.C for m in found):
+        lines.append(f"{format.DISTURBED} too disturbed, or too wide an interval, to be a pick")
+    lines.append(_confirmation(summary))
     return lines + [f"{k.label}: {k.meaning}" for k in summary.columns if k.meaning]
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 from autotune.front import ratio_to_baseline
-from autotune.messages import Measurement
+from autotune.messages import Grade, Measurement
 from autotune.metrics import Direction, Family, Metric, metric
 
 NOT_MEASURED = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 ROUGHLY = "~"
 """Stands before a value whose interval was still too wide when its time was up."""
+DISTURBED = "(C)"
+"""Stands after a value of grade C."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 _STEPS = {
@@ -70,7 +72,8 @@ def measured(name: str, given: Measurement | None, *, with_interval: bool = True
         return f"<{metric(name).resolution:g}"
     width = interval(name, given) if with_interval else ""
     roughly = "" if given.converged else ROUGHLY
-    return f"{roughly}{quantity(name, given.value)} {width}".strip()
+    poor = DISTURBED if given.grade is Grade.C else ""
+    return f"{roughly}{quantity(name, given.value)} {width} {poor}".replace("  ", " ").strip()
 
 
 def is_lossless(name: str, given: Measurement) -> bool:

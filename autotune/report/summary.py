@@ -13,6 +13,7 @@ from autotune.front import (
     against_baseline,
     bounds_of,
     front,
+    front_points,
     hypervolume_history,
     picks,
 )
@@ -50,7 +51,7 @@ class StudySummary:
             trials: All its trials; none, or only failed ones, are fine.
         """
         by_number = tuple(sorted(trials, key=lambda trial: trial.number))
-        points = tuple(point for trial in by_number if (point := _point(trial)) is not None)
+        points = front_points(by_number)
         baseline = next((point for point in points if point.is_baseline), None)
         scale = HypervolumeScale.of(
             baseline.metrics if baseline else {}, study.objectives, bounds_of(study.constraints)
@@ -140,14 +141,6 @@ class StudySummary:
 def words(point: FrontPoint | TrialRecord) -> str:
     """The recipe in words."""
     return describe(point.recipe)
-
-
-def _point(trial: TrialRecord) -> FrontPoint | None:
-    result = trial.result
-    if result is None or lesson(result.outcome) is Lesson.REJECT:
-        return None
-    feasible = result.outcome is Outcome.OK
-    return FrontPoint(trial.number, trial.recipe, result.metrics, feasible)
 
 
 def _best_first(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[FrontPoint]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from autotune.errors import AutotuneError, InputError, Interrupted
 from autotune.execute.base import Executor, OnProgress
 from autotune.hashing import sha256_json
 from autotune.messages import Metrics, TrialResult
-from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe
 from autotune.search.budget import Clock
+from autotune.search.confirm import Repetition, confirmation_spec, repetitions
 from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
@@ -31,6 +32,9 @@ from autotune.store.store import Store
 
 MAX_ATTEMPTS = 3
 """A trial whose coordinator dies more often than this is given up as lost."""
+
+_CONFIRMATION_PASSES = 3
+"""How often confirmed numbers may make new picks that have to be confirmed themselves."""
 
 MakeExecutor = Callable[[OnProgress], Executor]
 
@@ -158,7 +162,9 @@ class Search:
         self._observer.on_started(self._plan, trials, self._clock.describe())
         waiting = self._reconcile()
         with closing(self._make_executor(self._observer.on_progress)) as executor:
-            return self._loop(executor, waiting)
+            reason = self._loop(executor, waiting)
+            self._confirm(executor)
+        return reason
 
     def _reconcile(self) -> list[tuple[int, Recipe]]:
         """Brings Optuna's record and ours to the same state after a death at any moment.
@@ -201,6 +207,32 @@ class Search:
                 return reason
             self._finish(executor.wait())
             running -= 1
+
+    def _confirm(self, executor: Executor) -> None:
+        """Repeats what the result rests on in fresh processes. New numbers may make new picks,
+        which are then repeated too."""
+        for _ in range(_CONFIRMATION_PASSES):
+            missing = repetitions(self._plan, self._store.trials(self._plan.name))
+            if not missing:
+                return
+            self._observer.on_confirming(len(missing))
+            self._repeat(executor, missing)
+
+    def _repeat(self, executor: Executor, missing: Sequence[Repetition]) -> None:
+        name = self._plan.name
+        baseline = next(t for t in self._store.trials(name) if not t.recipe)
+        running: dict[int, int] = {}
+        waiting = deque(missing)
+        while waiting or running:
+            while waiting and len(running) < executor.slots:
+                number, trial = waiting[0]
+                if trial.number in running:  # never beside itself
+                    break
+                executor.submit(confirmation_spec(self._plan, waiting.popleft(), baseline))
+                running[trial.number] = number
+            result = executor.wait()
+            self._store.confirm_trial(name, running.pop(result.number), result)
+            self._observer.on_confirmed(result, len(waiting) + len(running))
 
     def _slots(self, executor: Executor) -> int:
         """The baseline is measured before anything runs beside it."""
@@ -261,20 +293,13 @@ class Search:
         self._baseline = result.metrics
 
     def _save_accuracy(self, trial: TrialRecord, result: TrialResult) -> None:
-        accuracy = {
-            name: found
-            for name, found in result.metrics.items()
-            if name in METRICS
-            and METRICS[name].family is Family.ACCURACY
-            and found.value is not None
-        }
-        if accuracy:
+        if result.accuracy:
             self._store.save_accuracy(
                 self._plan.model.fingerprint,
                 trial.output_key,
                 self._plan.workload.evaluation_key,
                 self._accuracy_key,
-                accuracy,
+                result.accuracy,
             )
 
 

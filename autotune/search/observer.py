@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune.messages import Progress, TrialSpec
+from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.search.plan import Plan
 from autotune.store.records import StudyRecord, TrialRecord
 
@@ -24,6 +24,12 @@ class Observer:
 
     def on_trial_finished(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
         """A result was stored; ``trials`` are all of the study, the new one included."""
+
+    def on_confirming(self, count: int) -> None:
+        """The search is over; so many repetitions in fresh processes follow."""
+
+    def on_confirmed(self, result: TrialResult, left: int) -> None:
+        """A repetition was stored."""
 
     def on_stopped(self, reason: str, begun: int) -> None:
         """The search has stopped; ``begun`` trials were run since it was started or resumed."""

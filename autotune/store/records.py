@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from autotune.messages import RecipeDict, TrialResult
 
@@ -47,9 +47,9 @@ class StudyRecord(_Record):
     """UTC, like all times of the store."""
     updated_at: datetime
     convergence_reason: str = ""
+    """Why the search stopped; empty while it runs."""
     front: dict[str, Any] | None = None
     """What ``front.json`` held when the search last ended."""
-    """Why the search stopped; empty while it runs."""
     environment: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -71,3 +71,5 @@ class TrialRecord(_Record):
     finished_at: datetime | None = None
     result: TrialResult | None = None
     """Null while it runs."""
+    confirmations: dict[int, TrialResult] = Field(default_factory=dict)
+    """Repetitions in fresh processes, by their number from 1 on."""

@@ -19,12 +19,17 @@ def study_record(row: StudyRow) -> StudyRecord:
 
 
 def trial_record(
-    study: str, row: TrialRow, metrics: Metrics, blocks: list[Columns]
+    study: str,
+    row: TrialRow,
+    metrics: Metrics,
+    blocks: list[Columns],
+    confirmations: Mapping[int, Columns],
 ) -> TrialRecord:
     """A trial as its readers see it."""
-    copied = set(TrialRecord.model_fields) - {"study", "result"}
+    copied = set(TrialRecord.model_fields) - {"study", "result", "confirmations"}
     return TrialRecord(
         study=study,
+        confirmations={n: TrialResult(**result) for n, result in confirmations.items()},
         result=_result(row, metrics, blocks) if row.state == TrialState.FINISHED else None,
         **{name: getattr(row, name) for name in copied},
     )
@@ -48,6 +53,12 @@ def trial_columns(result: TrialResult) -> Columns:
     """The columns of a result's trial."""
     columns = result.model_dump(mode="json", exclude={"number", "metrics", "blocks"})
     return {**_clean(columns), "phase_seconds": _finite(result.phase_seconds)}
+
+
+def confirmation_json(result: TrialResult) -> Columns:
+    """A whole result as plain data."""
+    columns: Columns = _clean(result.model_dump(mode="json"))
+    return columns
 
 
 def measurement_columns(trial_id: int, metrics: Metrics) -> list[Columns]:

@@ -214,6 +214,27 @@ class Store:
         with self._write() as session:
             return trials.finish(session, study_row(session, study), result)
 
+    def confirm_trial(self, study: str, confirmation: int, result: TrialResult) -> bool:
+        """Stores a repetition of a finished trial.
+
+        Args:
+            study: Name of the study.
+            confirmation: Its number, from 1 on.
+            result: What came of it; a failure is kept too.
+
+        Returns:
+            False if it was stored before; nothing changes then.
+
+        Raises:
+            StoreError: The trial is not finished.
+        """
+        try:
+            with self._write() as session:
+                trials.confirm(session, study_row(session, study), confirmation, result)
+        except IntegrityError:
+            return False
+        return True
+
     def trials(self, study: str) -> list[TrialRecord]:
         """All trials of a study, by number."""
         with self._read() as session:

@@ -110,6 +110,7 @@ class TrialRow(Base):
     accuracy_reused: Mapped[bool | None]
     log: Mapped[str | None] = mapped_column(Text)
     environment: Mapped[dict[str, Any] | None]
+    contention: Mapped[dict[str, Any] | None]
 
 
 class MeasurementRow(Base):
@@ -133,6 +134,7 @@ class MeasurementRow(Base):
     ratio: Mapped[float | None]
     ratio_ci_low: Mapped[float | None]
     ratio_ci_high: Mapped[float | None]
+    grade: Mapped[str | None]
 
 
 class BlocksRow(Base):
@@ -144,6 +146,19 @@ class BlocksRow(Base):
         ForeignKey(TrialRow.id, ondelete="CASCADE"), primary_key=True
     )
     pairs: Mapped[list[Any]]
+
+
+class ConfirmationRow(Base):
+    """One repetition of a trial in fresh processes: a whole result, as JSON."""
+
+    __tablename__ = "autotune_confirmations"
+    __table_args__ = (UniqueConstraint("trial_id", "confirmation"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id, ondelete="CASCADE"))
+    confirmation: Mapped[int]
+    result: Mapped[dict[str, Any]]
+    finished_at: Mapped[datetime]
 
 
 class AccuracyRow(Base):

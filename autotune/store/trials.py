@@ -13,7 +13,14 @@ from autotune.messages import Metrics, RecipeDict, TrialResult
 from autotune.recipe import RecipeKeys
 from autotune.store import rows
 from autotune.store.records import TrialRecord, TrialState
-from autotune.store.tables import BlocksRow, MeasurementRow, StudyRow, TrialRow, now
+from autotune.store.tables import (
+    BlocksRow,
+    ConfirmationRow,
+    MeasurementRow,
+    StudyRow,
+    TrialRow,
+    now,
+)
 
 
 def trial_row(session: Session, study_id: int, number: int) -> TrialRow | None:
@@ -24,7 +31,7 @@ def trial_row(session: Session, study_id: int, number: int) -> TrialRow | None:
 
 
 def trial_records(session: Session, study: StudyRow, *only: Any) -> list[TrialRecord]:
-    """Trials of a study by number, complete, in three queries.
+    """Trials of a study by number, complete, in four queries.
 
     Args:
         session: An open session.
@@ -35,8 +42,15 @@ def trial_records(session: Session, study: StudyRow, *only: Any) -> list[TrialRe
     found = session.scalars(select(TrialRow).where(*wanted).order_by(TrialRow.number)).all()
     metrics = _metrics(session, wanted)
     blocks = _blocks(session, wanted)
+    again = _confirmations(session, wanted)
     return [
-        rows.trial_record(study.name, row, metrics.get(row.id, {}), blocks.get(row.id, []))
+        rows.trial_record(
+            study.name,
+            row,
+            metrics.get(row.id, {}),
+            blocks.get(row.id, []),
+            again.get(row.id, {}),
+        )
         for row in found
     ]
 
@@ -52,6 +66,34 @@ def _metrics(session: Session, wanted: Sequence[Any]) -> dict[int, Metrics]:
 def _blocks(session: Session, wanted: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:
     query = select(BlocksRow).join(TrialRow).where(*wanted)
     return {row.trial_id: row.pairs for row in session.scalars(query)}
+
+
+def _confirmations(session: Session, wanted: Sequence[Any]) -> dict[int, dict[int, Any]]:
+    found: dict[int, dict[int, Any]] = {}
+    query = select(ConfirmationRow).join(TrialRow).where(*wanted)
+    for row in session.scalars(query.order_by(ConfirmationRow.confirmation)):
+        found.setdefault(row.trial_id, {})[row.confirmation] = row.result
+    return found
+
+
+def confirm(session: Session, study: StudyRow, confirmation: int, result: TrialResult) -> None:
+    """Adds a repetition to a finished trial.
+
+    Raises:
+        StoreError: The trial is not finished.
+    """
+    row = trial_row(session, study.id, result.number)
+    if row is None or row.state != TrialState.FINISHED:
+        raise StoreError(f"study {study.name!r} has no finished trial {result.number}")
+    session.add(
+        ConfirmationRow(
+            trial_id=row.id,
+            confirmation=confirmation,
+            result=rows.confirmation_json(result),
+            finished_at=now(),
+        )
+    )
+    study.updated_at = now()
 
 
 def start(

@@ -15,7 +15,15 @@ QUICK = {
         "evaluation_window_tokens": 64,
         "calibration_sequences": 4,
     },
-    "measure": {"block_seconds": 0.02, "max_pairs": 6, "warmup_blocks": 3},
+    "measure": {
+        "block_seconds": 0.02,
+        "max_pairs": 6,
+        "warmup_blocks": 3,
+        # Such short blocks would all be of grade C.
+        "worst_half_width_ratio": 1000,
+        "worst_contention_ratio": 1,
+    },
+    "confirm": {"processes": 0},
 }
 """Enough to go through every phase, not enough to trust the numbers."""
 

@@ -17,9 +17,9 @@ def test_training_prints_a_line_for_every_tenth_where_nothing_can_be_redrawn(
 ) -> None:
     with training_bar() as update:
         for step in range(201):
-            update(step / 200, "training the demo model")
+            update(step / 200, f"step {step}")
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"training the demo model: {10 * i} %" for i in range(11)]
+    assert lines == [f"training the demo model: {10 * i} % (step {20 * i})" for i in range(11)]
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ class Lab:
             {n: EVERY[n] for n in plugins or EVERY}, {n: "fake 1" for n in plugins or EVERY}
         )
         device, spec = fake_device(), fake_spec()
-        file = StudyFile.model_validate({"model": "fake", **study})
+        file = StudyFile.model_validate({"model": "fake", "confirm": {"processes": 0}, **study})
         pool = build_pool(
             chosen, {}, task="causal-lm", model_config={}, device=device, seed=file.seed
         )

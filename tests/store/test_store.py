@@ -230,4 +230,4 @@ def test_trials_reads_a_thousand_in_a_few_queries(store: Store) -> None:
     found = store.trials("first")
     assert [trial.number for trial in found] == list(range(1000))
     assert all(trial.result == result(trial.number) for trial in found)
-    assert len([query for query in queries if query.startswith("SELECT")]) == 4
+    assert len([query for query in queries if query.startswith("SELECT")]) == 5

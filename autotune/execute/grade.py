@@ -1,0 +1,78 @@
+"""How far a timed value may be trusted, from its interval and from what disturbed it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from autotune.messages import BlockPair, Contention, Grade, Measurement, MeasureSettings, Metrics
+
+
+def grade(found: Measurement, contention: Contention | None, settings: MeasureSettings) -> Grade:
+    """The grade of one timed value.
+
+    The interval counts first: it holds what the disturbances did to the value. Contention and
+    drift can make a grade worse, never better.
+
+    Args:
+        found: The value with its paired ratio.
+        contention: What was seen while it was taken; None if nobody looked.
+        settings: The thresholds.
+    """
+    width = _half_width_ratio(found)
+    disturbed = _disturbance(contention) if contention else 0.0
+    if width > settings.worst_half_width_ratio or disturbed > settings.worst_contention_ratio:
+        return Grade.C
+    marred = bool(
+        contention and (contention.foreign_gpu_processes or contention.thermal_throttles)
+    )
+    drift = contention.drift_ratio if contention else 0.0
+    quiet = (
+        found.converged
+        and disturbed <= settings.quiet_contention_ratio
+        and drift <= settings.quiet_drift_ratio
+        and not marred
+    )
+    return Grade.A if quiet else Grade.B
+
+
+def graded(timed: Metrics, contention: Contention, settings: MeasureSettings) -> Metrics:
+    """Timed values with their grades."""
+    return {
+        name: found.model_copy(update={"grade": grade(found, contention, settings)})
+        for name, found in timed.items()
+    }
+
+
+def _half_width_ratio(found: Measurement) -> float:
+    """Half the interval of the paired ratio, relative to it; of the value where there is none."""
+    if found.ratio and found.ratio_ci_low is not None and found.ratio_ci_high is not None:
+        return (found.ratio_ci_high - found.ratio_ci_low) / 2 / abs(found.ratio)
+    if found.value and found.ci_low is not None and found.ci_high is not None:
+        return (found.ci_high - found.ci_low) / 2 / abs(found.value)
+    return 0.0
+
+
+def _disturbance(seen: Contention) -> float:
+    """The largest share of the machine that somebody else took."""
+    return max(
+        seen.foreign_cpu_ratio + seen.steal_ratio,
+        seen.memory_pressure_ratio or 0.0,
+        seen.throttled_ratio or 0.0,
+    )
+
+
+def drift_ratio(pairs: Sequence[BlockPair], name: str) -> float:
+    """How much the baseline's median changed from the first half of the pairs to the second.
+
+    Args:
+        pairs: In the order in which they were measured.
+        name: The metric to look at.
+    """
+    logs = [math.log(pair.reference[name]) for pair in pairs]
+    if len(logs) < 2:
+        return 0.0
+    half = len(logs) // 2
+    change = statistics.median(logs[half:]) - statistics.median(logs[:half])
+    return math.expm1(abs(change))

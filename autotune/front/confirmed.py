@@ -1,0 +1,150 @@
+"""The numbers that a trial is shown with: those of its repetitions in fresh processes, where
+there are any. The best of many noisy trials looks better than it is; a repetition does not know
+that it was the best."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from autotune.front.dominance import FrontPoint
+from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
+from autotune.metrics import METRICS, Family
+from autotune.outcome import Lesson, Outcome, lesson
+from autotune.statistics import Interval, hierarchical_mean
+
+CONFIRMED = "confirmed"
+CONFIRMED_RATIO = "confirmed_ratio"
+"""``Measurement.stat`` of a value from fresh processes; the latter from their paired ratios."""
+
+
+class Trial(Protocol):
+    """A trial as it is stored."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def recipe(self) -> RecipeDict: ...
+    @property
+    def result(self) -> TrialResult | None: ...
+    @property
+    def confirmations(self) -> Mapping[int, TrialResult]: ...
+
+
+def front_points(trials: Sequence[Trial]) -> tuple[FrontPoint, ...]:
+    """The measured trials with their headline numbers, feasible or not.
+
+    Args:
+        trials: Of one study; those that failed or still run have no point.
+    """
+    measured = [t for t in trials if t.result and lesson(t.result.outcome) is Lesson.VALUES]
+    baseline: Metrics | None = None
+    for trial in measured:
+        if not trial.recipe:
+            baseline = _headline(trial, None)
+    points = []
+    for trial in measured:
+        assert trial.result is not None
+        metrics = _headline(trial, baseline if trial.recipe else None)
+        feasible = trial.result.outcome is Outcome.OK
+        points.append(FrontPoint(trial.number, trial.recipe, metrics, feasible))
+    return tuple(points)
+
+
+def is_confirmed(point: FrontPoint) -> bool:
+    """Whether its headline comes from fresh processes."""
+    return any(m.stat in (CONFIRMED, CONFIRMED_RATIO) for m in point.metrics.values())
+
+
+def _headline(trial: Trial, baseline: Metrics | None) -> Metrics:
+    assert trial.result is not None
+    again = [result for _, result in sorted(trial.confirmations.items())]
+    return confirmed_metrics(trial.result.metrics, again, baseline)
+
+
+def confirmed_metrics(
+    searched: Metrics, repetitions: Sequence[TrialResult], baseline: Metrics | None
+) -> Metrics:
+    """Combines the repetitions of one trial.
+
+    Speed: the mean over processes of the median paired log-ratio, with a hierarchical bootstrap
+    (processes, then pairs), times the baseline's value. Memory and energy: the median over
+    processes, their range as the interval. Accuracy is deterministic and stays.
+
+    Args:
+        searched: The trial's own metrics.
+        repetitions: Results of its fresh processes; failed ones are left out.
+        baseline: The baseline's headline metrics; None for the baseline itself.
+    """
+    usable = [r for r in repetitions if lesson(r.outcome) is Lesson.VALUES and r.blocks]
+    if not usable:
+        return searched
+    found = dict(searched)
+    for name in searched:
+        family = METRICS[name].family if name in METRICS else None
+        if family is Family.SPEED:
+            found[name] = _speed(name, searched[name], usable, baseline)
+        elif family in (Family.MEMORY, Family.ENERGY):
+            found[name] = _reading(name, searched[name], usable)
+    return found
+
+
+def _speed(
+    name: str, searched: Measurement, usable: Sequence[TrialResult], baseline: Metrics | None
+) -> Measurement:
+    if any(name not in pair.candidate for r in usable for pair in r.blocks):
+        return searched
+    ratio = _exp(hierarchical_mean([[_log_ratio(p, name) for p in r.blocks] for r in usable]))
+    own = baseline[name].value if baseline and name in baseline else None
+    if own is None:
+        sides = [
+            [math.log(side[name]) for p in r.blocks for side in (p.candidate, p.reference)]
+            for r in usable
+        ]
+        found, stat = _exp(hierarchical_mean(sides)), CONFIRMED
+    else:
+        found = Interval(own * ratio.value, own * ratio.low, own * ratio.high, ratio.n)
+        stat = CONFIRMED_RATIO
+    return Measurement.of(
+        found,
+        searched.unit,
+        stat,
+        f"alternating blocks, {_processes(len(usable))}",
+        converged=all(r.metrics[name].converged for r in usable if name in r.metrics),
+        grade=_grade(name, usable),
+        ratio=ratio.value,
+        ratio_ci_low=ratio.low,
+        ratio_ci_high=ratio.high,
+    )
+
+
+def _log_ratio(pair: BlockPair, name: str) -> float:
+    return math.log(pair.candidate[name] / pair.reference[name])
+
+
+def _exp(found: Interval) -> Interval:
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n)
+
+
+def _grade(name: str, usable: Sequence[TrialResult]) -> Grade | None:
+    """The middle one of the processes' grades: one disturbed process of three is outvoted."""
+    grades = [g for r in usable if name in r.metrics and (g := r.metrics[name].grade) is not None]
+    return statistics.median_high(sorted(grades)) if grades else None
+
+
+def _reading(name: str, searched: Measurement, usable: Sequence[TrialResult]) -> Measurement:
+    readings = [r.metrics[name] for r in usable if name in r.metrics]
+    values = [m.value for m in readings if m.value is not None]
+    if not values:
+        return searched
+    lows = [m.low for m in readings if m.low is not None]
+    highs = [m.high for m in readings if m.high is not None]
+    found = Interval(statistics.median(values), min(lows), max(highs), len(values))
+    source = f"{readings[0].source}, {_processes(len(values))}"
+    return Measurement.of(found, searched.unit, CONFIRMED, source)
+
+
+def _processes(count: int) -> str:
+    return f"{count} fresh process" + ("" if count == 1 else "es")
