@@ -27,7 +27,8 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
         "prune": {"method": ["depth"], "ratio": [0.5]},
         "quantize": {"scheme": ["int8_weight_only"]},
     }
-    path = study(plugins=plugins, constraints=["kld_mean_nats<=2.0"])
+    confirm = {"processes": 1, "points": "picks"}
+    path = study(plugins=plugins, constraints=["kld_mean_nats<=2.0"], confirm=confirm)
 
     done = autotune("search", "--study", path, "--trials", 6)
 
@@ -72,6 +73,7 @@ def test_search_on_an_encoder_measures_samples_and_embeddings(
             "calibration_sequences": 8,
         },
         "measure": {"block_seconds": 0.05, "max_pairs": 6, "warmup_blocks": 3},
+        "confirm": {"processes": 0},
     }
     path.write_text(yaml.safe_dump(definition))
 

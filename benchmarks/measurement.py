@@ -1,0 +1,186 @@
+"""How far the ruler can be trusted here: ``python benchmarks/measurement.py [--runs 20]``.
+
+Prints, on a quiet machine and beside a second process that loads all cores in random bursts:
+
+1. A/A: how many of the comparisons of the baseline with itself have an interval that contains 1,
+   and the median half-width of these intervals.
+2. Known ratio: how often 5 % and 20 % more decode work lie within the interval, or the comparison
+   was graded C.
+3. The root mean square error (of the log-ratio) of the alternating estimate, and of measuring A
+   and then B with as many blocks, in the same run.
+
+And once, on the quiet machine: prefill and decode times of a plain ``model.generate`` timed by
+hand, beside ours. Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.config import StudyFile
+from autotune.execute.ruler import DECODE, Comparison, Ruler
+from autotune.messages import Grade, TrialSpec
+from autotune.recipe import Recipe
+from autotune.search.plan import make_plan
+from autotune.search.single import make_spec
+
+_DECODE_TOKENS = 41
+"""40 decode steps: 5 % and 20 % more are whole steps."""
+
+_BURSTS = """
+import random, sys, time
+draw = random.Random(int(sys.argv[1]))
+while True:
+    end = time.monotonic() + draw.uniform(0.5, 4)
+    while time.monotonic() < end:
+        pass
+    time.sleep(draw.uniform(0.5, 4))
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One comparison by the alternating harness, and one of A and then B."""
+
+    alternating: Comparison
+    sequential: float
+    """Median of the candidate's blocks over the median of the reference's, taken afterwards."""
+
+
+def compare(ruler: Ruler, seed: int) -> Run:
+    """Both ways, with the same number of blocks, one right after the other."""
+    alternating = ruler.compare(seed)
+    count = len(alternating.pairs)
+    first = [ruler.block("candidate")[DECODE] for _ in range(count)]
+    second = [ruler.block("reference")[DECODE] for _ in range(count)]
+    return Run(alternating, statistics.median(first) / statistics.median(second))
+
+
+@contextlib.contextmanager
+def load(wanted: bool) -> Iterator[None]:
+    """A process for each core that is busy in random bursts."""
+    cores = os.cpu_count() or 1
+    children = [
+        subprocess.Popen([sys.executable, "-c", _BURSTS, str(i)])
+        for i in range(cores if wanted else 0)
+    ]
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def root_mean_square(errors: list[float]) -> float:
+    """Of log-ratios, in percent."""
+    return 100 * math.sqrt(statistics.fmean(error * error for error in errors))
+
+
+def report(name: str, truth: float, runs: list[Run]) -> None:
+    """Prints one line per question."""
+    found = [run.alternating for run in runs]
+    inside = sum(f.ratio.low <= truth <= f.ratio.high for f in found)
+    poor = sum(f.grade is Grade.C and not f.ratio.low <= truth <= f.ratio.high for f in found)
+    widths = [100 * f.ratio.half_width_ratio for f in found]
+    grades = " ".join(f"{sum(f.grade is g for f in found)}{g}" for g in Grade)
+    ours = root_mean_square([math.log(f.ratio.value / truth) for f in found])
+    theirs = root_mean_square([math.log(run.sequential / truth) for run in runs])
+    print(
+        f"{name:22} {inside}/{len(runs)} intervals hold {truth:.3f}, {poor} others are graded C; "
+        f"median half-width {statistics.median(widths):.1f} %; grades {grades}; RMS error "
+        f"{ours:.1f} % alternating, {theirs:.1f} % A then B ({theirs / ours:.1f} times)",
+        flush=True,
+    )
+
+
+def by_hand(spec: TrialSpec, repeats: int) -> None:
+    """Times ``model.generate`` in a process of its own, right beside our own blocks."""
+    code = f"""
+import json, statistics, time, torch, transformers
+from autotune.bench.tokens import load_tokens, take
+from autotune.messages import TrialSpec
+spec = TrialSpec.model_validate_json(open({str(Path(spec.directory) / "spec.json")!r}).read())
+model = transformers.AutoModelForCausalLM.from_pretrained(spec.model.path).eval()
+prompts = take(load_tokens(spec.model, spec.workload, torch.device("cpu")).prompts, 1)
+def generate(count):
+    began = time.perf_counter()
+    with torch.inference_mode():
+        model.generate(**prompts, max_new_tokens=count, min_new_tokens=count, do_sample=False)
+    return time.perf_counter() - began
+def once(): return generate(1), generate({_DECODE_TOKENS})
+once(); once()
+for line in iter(input, "stop"):
+    short, long = once()
+    print(json.dumps([short, (long - short) / {_DECODE_TOKENS - 1}]), flush=True)
+"""
+    import json
+
+    Path(spec.directory).mkdir(parents=True, exist_ok=True)
+    Path(spec.directory, "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with Ruler(spec) as ruler:
+        hand, own = [], []
+        for _ in range(repeats):
+            own.append(ruler.block("reference"))
+            child.stdin.write("go\n")
+            child.stdin.flush()
+            hand.append(json.loads(child.stdout.readline()))
+    child.communicate("stop\n")
+    for name, index in (("ttft_seconds", 0), ("tpot_seconds", 1)):
+        ratios = [o[name] / h[index] for o, h in zip(own, hand, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(
+            f"{name}: ours over model.generate by hand: {middle:.2f} "
+            f"(half of {repeats} between {low:.2f} and {high:.2f})",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Runs and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="demo-tiny")
+    parser.add_argument("--runs", type=int, default=20)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        study = StudyFile.model_validate(
+            {
+                "name": "ruler",
+                "model": options.model,
+                "workload": {"prompt_tokens": 32, "new_tokens": _DECODE_TOKENS},
+                "measure": {"block_seconds": 0.2},
+            }
+        )
+        plan = make_plan(study, Path(folder), lambda *_: None, only={})
+        spec = make_spec(plan, 0, Recipe())
+        by_hand(spec, options.runs)
+        for loaded in (False, True):
+            print("beside a load on all cores" if loaded else "quiet", flush=True)
+            for more in (0.0, 0.05, 0.20):
+                with Ruler(spec, more) as ruler, load(loaded):
+                    runs = [compare(ruler, seed) for seed in range(options.runs)]
+                name = f"{more:.0%} more decode work" if more else "A/A"
+                report(name, ruler.true_ratio, runs)
+
+
+if __name__ == "__main__":
+    main()

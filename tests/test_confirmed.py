@@ -1,0 +1,146 @@
+"""Repetitions in fresh processes: how they are combined, and what is made of them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from autotune.front import confirmed_metrics, front_points, is_confirmed, picks
+from autotune.front.hypervolume import HypervolumeScale
+from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
+from autotune.outcome import Outcome
+from autotune.statistics import hierarchical_mean
+
+SPEED, MEMORY, LOSS = "output_tokens_per_second", "host_peak_rss_bytes", "kld_mean_nats"
+
+
+def result(
+    number: int,
+    ratio: float,
+    *,
+    memory: float = 1000.0,
+    outcome: Outcome = Outcome.OK,
+    grade: Grade = Grade.A,
+) -> TrialResult:
+    noise = random.Random(number)
+    blocks = tuple(
+        BlockPair(
+            candidate={SPEED: 100 * ratio * noise.uniform(0.99, 1.01)},
+            reference={SPEED: 100.0},
+            candidate_first=True,
+        )
+        for _ in range(12)
+    )
+    metrics = {
+        SPEED: Measurement(value=100 * ratio, unit="1/s", ratio=ratio, grade=grade),
+        MEMORY: Measurement(value=memory, unit="B", source="VmHWM"),
+        LOSS: Measurement(value=0.01, unit="nat"),
+    }
+    return TrialResult(number=number, outcome=outcome, metrics=metrics, blocks=blocks)
+
+
+BASELINE: Metrics = {SPEED: Measurement(value=100.0, unit="1/s")}
+RECIPE: RecipeDict = {"batch": {"size": 8}}
+
+
+@dataclass
+class Trial:
+    number: int
+    recipe: RecipeDict
+    result: TrialResult | None
+    confirmations: dict[int, TrialResult] = field(default_factory=dict)
+
+
+def test_speed_is_the_mean_over_processes_of_the_median_ratio() -> None:
+    again = [result(1, 2.0), result(2, 2.2), result(3, 2.1)]
+    found = confirmed_metrics(result(0, 3.0).metrics, again, BASELINE)[SPEED]
+    assert found.value == pytest.approx(210, rel=0.01)
+    assert found.ratio == pytest.approx(2.1, rel=0.01)
+    assert found.ratio_ci_low is not None
+    assert found.ratio_ci_high is not None
+    assert 1.97 < found.ratio_ci_low < 2.1 < found.ratio_ci_high < 2.23
+    assert (found.stat, found.grade) == ("confirmed_ratio", Grade.A)
+    assert "3 fresh processes" in found.source
+
+
+def test_memory_is_the_median_and_the_range_of_the_processes() -> None:
+    again = [result(1, 2.0, memory=10), result(2, 2.0, memory=30), result(3, 2.0, memory=20)]
+    found = confirmed_metrics(result(0, 2.0).metrics, again, BASELINE)[MEMORY]
+    assert (found.value, found.ci_low, found.ci_high, found.n) == (20, 10, 30, 3)
+
+
+def test_accuracy_is_deterministic_and_stays() -> None:
+    searched = result(0, 2.0).metrics
+    assert confirmed_metrics(searched, [result(1, 2.0)], BASELINE)[LOSS] == searched[LOSS]
+
+
+def test_failed_repetitions_are_left_out() -> None:
+    searched = result(0, 2.0).metrics
+    failed = result(1, 9.0, outcome=Outcome.CRASHED)
+    assert confirmed_metrics(searched, [failed], BASELINE) == searched
+    found = confirmed_metrics(searched, [failed, result(2, 2.0)], BASELINE)[SPEED]
+    assert found.ratio == pytest.approx(2.0, rel=0.01)
+
+
+def test_one_disturbed_process_of_three_is_outvoted() -> None:
+    grades = (Grade.A, Grade.C, Grade.A)
+    again = [result(i, 2.0, grade=grade) for i, grade in enumerate(grades)]
+    assert confirmed_metrics(again[0].metrics, again, BASELINE)[SPEED].grade is Grade.A
+    again[2] = result(2, 2.0, grade=Grade.C)
+    assert confirmed_metrics(again[0].metrics, again, BASELINE)[SPEED].grade is Grade.C
+
+
+def test_points_compare_with_the_confirmed_baseline() -> None:
+    baseline = Trial(0, {}, result(0, 1.0), {1: result(0, 1.0)})
+    candidate = Trial(1, RECIPE, result(1, 3.0), {1: result(1, 2.0)})
+    points = front_points([baseline, candidate, Trial(2, RECIPE, None)])
+    assert [p.number for p in points] == [0, 1]
+    assert all(is_confirmed(p) for p in points)
+    assert points[1].value(SPEED) == pytest.approx(200, rel=0.02)
+
+
+def test_lucky_search_number_is_no_pick_once_others_are_confirmed() -> None:
+    trials = [
+        Trial(0, {}, result(0, 1.0), {1: result(0, 1.0)}),
+        Trial(1, RECIPE, result(1, 2.0), {1: result(1, 2.0)}),
+        Trial(2, {"batch": {"size": 4}}, result(2, 5.0)),
+    ]
+    points = front_points(trials)
+    scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
+    assert picks(points, (SPEED, MEMORY), scale)["fastest"].number == 1
+    assert picks(points, (SPEED, MEMORY), scale, confirmed_only=False)["fastest"].number == 2
+
+
+def test_grade_c_is_never_a_pick() -> None:
+    trials = [
+        Trial(0, {}, result(0, 1.0)),
+        Trial(1, RECIPE, result(1, 9.0, grade=Grade.C)),
+        Trial(2, {"batch": {"size": 4}}, result(2, 2.0)),
+    ]
+    points = front_points(trials)
+    scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
+    found = picks(points, (SPEED, MEMORY), scale)
+    assert found["fastest"].number == 2
+    assert found["balanced"].number == 2
+
+
+def test_hierarchical_interval_covers_the_truth() -> None:
+    """Five processes, each with its own luck: nominal 95 %, the bootstrap over five gives less,
+    a plain interval over all blocks would give far less."""
+    noise, covered = random.Random(1), 0
+    for _ in range(200):
+        groups = []
+        for _ in range(5):
+            luck = noise.gauss(0, 0.05)
+            groups.append([luck + noise.gauss(0, 0.02) for _ in range(20)])
+        found = hierarchical_mean(groups, resamples=400)
+        covered += found.low <= 0 <= found.high
+    assert covered >= 0.8 * 200
+
+
+def test_hierarchical_interval_is_the_same_for_the_same_data() -> None:
+    groups = [[1.0, 2.0, 3.0], [2.0, 2.5]]
+    assert hierarchical_mean(groups) == hierarchical_mean(groups)
+    assert hierarchical_mean([[5.0]]).value == 5.0
