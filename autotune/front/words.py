@@ -58,7 +58,7 @@ def _part(kind: Metric, measured: Measurement | None, baseline: Measurement | No
 
 def _small(kind: Metric, value: float) -> str:
     """A loss; below the metric's resolution its digits mean nothing."""
-    if 0 < value < kind.resolution:
+    if 0 < abs(value) < kind.resolution:
         return f"<{kind.resolution:g}"
     return f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune.front import PICKS, FrontPoint
+from autotune.front import PICKS, FrontPoint, is_confirmed
 from autotune.report import format
 from autotune.report.chart import chart_data
 from autotune.report.front_file import autotune_version, write_atomically
@@ -103,6 +103,11 @@ def sentences(summary: StudySummary) -> list[str]:
     )
     if summary.front:
         told.append(f"{_count(len(summary.front))} beaten by no other beyond noise.")
+    fresh = sum(map(is_confirmed, summary.front))
+    if fresh:
+        told.append(f"{fresh} of these are shown as measured again in fresh processes.")
+    elif summary.front:
+        told.append("None was measured again: the best of many noisy trials looks too good.")
     if summary.study.convergence_reason:
         told.append(f"The search stopped: {summary.study.convergence_reason}.")
     return told

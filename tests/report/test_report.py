@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console, RenderableType
 
 from autotune.errors import InputError
+from autotune.messages import BlockPair
 from autotune.outcome import Outcome
 from autotune.report import console
 from autotune.report.front_file import front_file, read_front, write_front
@@ -159,3 +160,20 @@ def test_html_takes_the_commands_it_is_given(summary: StudySummary, tmp_path: Pa
     write_html(summary, path, commands=("autotune search --study mine.yaml",))
     assert "autotune search --study mine.yaml" in path.read_text(encoding="utf-8")
     assert "autotune pareto tiny-llama_cpu" in page(render_html(summary))
+
+
+def test_reports_say_what_is_confirmed(summary: StudySummary) -> None:
+    assert "not confirmed" in printed(console.front_table(summary))
+    assert "None was measured again" in render_html(summary)
+    speed = summary.objectives[0].name
+    pair = BlockPair(candidate={speed: 2.0}, reference={speed: 1.0}, candidate_first=True)
+    again = [
+        trial.model_copy(
+            update={"confirmations": {1: trial.result.model_copy(update={"blocks": (pair,)})}}
+        )
+        for trial in summary.trials
+        if trial.result
+    ]
+    confirmed = StudySummary.of(summary.study, again)
+    assert "confirmed in fresh processes: " in printed(console.front_table(confirmed))
+    assert "measured again in fresh processes" in render_html(confirmed)
