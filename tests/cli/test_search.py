@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
         "prune": {"method": ["depth"], "ratio": [0.5]},
         "quantize": {"scheme": ["int8_weight_only"]},
     }
-    confirm = {"processes": 1, "points": "picks"}
+    confirm = {"processes": 1, "points": "picks", "max_pairs": 6}
     path = study(plugins=plugins, constraints=["kld_mean_nats<=2.0"], confirm=confirm)
 
     done = autotune("search", "--study", path, "--trials", 6)
@@ -48,6 +50,25 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     assert warm, "siblings share a prepared process"
     reused = [t for t in trials if t.result and t.result.accuracy_reused]
     assert reused, "accuracy is measured once per output_key"
+    confirmed = [t for t in trials if t.confirmations]
+    assert confirmed, "picks are measured again"
+    _reproduce(autotune, confirmed[-1].number, tmp_path / "studies/autotune.db")
+
+
+def _reproduce(autotune: RunAutotune, number: int, database: Path) -> None:
+    again = autotune("reproduce", "s", number, "--processes", 1, "--json")
+    assert again.returncode in (0, 1), again.stderr  # whether timings hold is not for a test
+    checks = {row["metric"]: row for row in json.loads(again.stdout)}
+    assert checks["kld_mean_nats"]["holds"]
+    assert checks["output_tokens_per_second"]["now"]["stat"].startswith("confirmed")
+
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        change = "json_set(environment, '$.torch', '0.1', '$.env_id', '0')"
+        connection.execute(f"UPDATE autotune_studies SET environment = {change}")
+    refused = autotune("reproduce", "s", number)
+    assert refused.returncode == 2
+    assert "torch differs: then 0.1" in refused.stderr
+    assert "--allow-different-env" in refused.stderr
 
 
 @pytest.mark.slow
