@@ -33,7 +33,7 @@ def picks(
 ) -> dict[str, FrontPoint]:
     """Names the points of a front that people ask for.
 
-    A value of grade C is never a pick's. A pick whose metric nobody measured is left out, and so
+    A value of grade C is never a pick's, nor is a trial that ran otherwise than asked. A pick whose metric nobody measured is left out, and so
     is ``balanced`` with fewer than two objectives. Among ties within the metric's resolution the
     fastest is taken. The baseline is a pick only where it alone is best; it is balanced only
     where there is no other point.
@@ -47,7 +47,7 @@ def picks(
         scale: The study's scale, for ``balanced``.
         confirmed_only: Once some points are confirmed in fresh processes, pick no others.
     """
-    feasible = [point for point in points if point.feasible]
+    feasible = [point for point in points if point.feasible and not point.fallbacks]
     confirmed = [point for point in feasible if is_confirmed(point)]
     if confirmed_only and confirmed:
         feasible = confirmed
