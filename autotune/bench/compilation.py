@@ -5,6 +5,7 @@ torch counts them for the whole process; a watch looks at what came since it beg
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -24,14 +25,14 @@ class CompileWatch:
         self._asked = asked
         self._cuda = device.kind == "cuda"
         self._begun = _counters()
+        self._begun_us = time.time_ns() // 1000
         self._graphs = 0
 
     def after_warm_up(self) -> Iterator[Fallback]:
         """What compiling gave; for all of the process's life, as its graphs are used again."""
         seen = {name: _counters()[name] - self._begun[name] for name in _GROUPS}
         self._graphs = seen["stats"]["unique_graphs"]
-        yield from self._graph_breaks(seen["graph_break"])
-        yield from self._eager(seen)
+        yield from self._not_whole(seen)
         skipped = seen["inductor"]["cudagraph_skips"]
         if self._cuda and "cuda_graphs" in self._asked and skipped:
             yield Fallback(
@@ -45,37 +46,47 @@ class CompileWatch:
         """Compilations since the warm-up: they are in the times that were measured."""
         graphs = _counters()["stats"] - self._begun["stats"]
         more = graphs["unique_graphs"] - self._graphs
+        reasons = self._reasons("recompile_reason")
         if more > 0:
             yield Fallback(
                 what="compiled",
                 asked="no compilation after the warm-up",
                 ran=_count(more, "recompile"),
-                reason=_latest("recompile_reason") or "torch gave no reason",
+                reason=reasons[-1] if reasons else "torch gave no reason",
             )
 
-    def _graph_breaks(self, breaks: Counter[str]) -> Iterator[Fallback]:
-        if breaks:
-            reasons = [_first_line(reason) for reason, _ in breaks.most_common()]
-            others = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+    def _not_whole(self, seen: dict[str, Counter[str]]) -> Iterator[Fallback]:
+        breaks = seen["graph_break"] + seen["unimplemented"]
+        eager = seen["frames"]["total"] - seen["frames"]["ok"]
+        if not self._graphs:
+            ran = ["eager"]
+        else:
+            ran = [_count(breaks.total(), "graph break")] if breaks else []
+            ran += [_count(eager, "frame") + " eager"] if eager > 0 else []
+        if ran:
             yield Fallback(
                 what="compiled",
                 asked=self._asked["compiled"],
-                ran=_count(breaks.total(), "graph break"),
-                reason=reasons[0] + others,
+                ran=", ".join(ran),
+                reason=self._why(breaks) + _suppressed(),
             )
 
-    def _eager(self, seen: dict[str, Counter[str]]) -> Iterator[Fallback]:
-        failed = seen["frames"]["total"] - seen["frames"]["ok"]
-        if failed or seen["unimplemented"] or not self._graphs:
-            told = [*seen["unimplemented"], _latest("fail_reason")]
-            reason = next(filter(None, told), "") or "torch compiled no graph"
-            ran = f"{_count(failed, 'frame')} eager" if failed and self._graphs else "eager"
-            yield Fallback(
-                what="compiled",
-                asked=self._asked["compiled"],
-                ran=ran,
-                reason=_first_line(reason) + _suppressed(),
-            )
+    def _why(self, breaks: Counter[str]) -> str:
+        """An error comes before the breaks that it caused."""
+        reasons = [_in_short(reason) for reason, _ in breaks.most_common()]
+        others = f" (and {_count(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
+        failed = self._reasons("fail_reason")
+        if failed and (not reasons or not self._graphs):
+            return _in_short(failed[0])
+        return reasons[0] + others if reasons else "torch compiled no graph"
+
+    def _reasons(self, field: str) -> list[str]:
+        """What torch noted about the compilations since the watch began, the earliest first."""
+        from torch._dynamo.utils import get_compilation_metrics
+
+        records: list[Any] = list(get_compilation_metrics())
+        mine = [m for m in records if (m.start_time_us or 0) >= self._begun_us]
+        return [str(reason) for m in mine if (reason := getattr(m, field, None))]
 
 
 def _counters() -> dict[str, Counter[str]]:
@@ -85,22 +96,16 @@ def _counters() -> dict[str, Counter[str]]:
     return {name: Counter(counters[name]) for name in _GROUPS}
 
 
-def _latest(field: str) -> str:
-    """The latest compilation's reason that is not empty."""
-    from torch._dynamo.utils import get_compilation_metrics
-
-    records: list[Any] = list(get_compilation_metrics())
-    return next((str(r) for m in reversed(records) if (r := getattr(m, field, None))), "")
-
-
 def _suppressed() -> str:
     from torch._dynamo import config
 
     return " (suppress_errors is on)" if config.suppress_errors else ""
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+def _in_short(text: str) -> str:
+    """The first two lines: torch puts the cause into the second."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:2])
 
 
 def _count(number: int, noun: str) -> str:
