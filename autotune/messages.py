@@ -253,6 +253,9 @@ class TrialResult(Message):
     """Wall clock of each phase: lock, prepare, baseline, score, warmup, measure, energy."""
     notes: tuple[str, ...] = ()
     """What plugins and the harness want a person to know."""
+    fallbacks: tuple[str, ...] = ()
+    """What ran otherwise than the recipe asked: ``asked for X, ran Y: reason``. Such a trial is
+    never a pick."""
     warm: bool = False
     """True if a warm bench session was reused."""
     accuracy_reused: bool = False

@@ -137,6 +137,16 @@ class Plugin:
         """How the ready model is driven; the engine knows the keys (``batch_size``, ``cache``)."""
         return {}
 
+    def expects(self, params: Params) -> Mapping[str, str]:
+        """What must be found to run, or the trial is marked as one that fell back.
+
+        Keys: ``dtype`` of the weights (``bfloat16``), ``attention`` (transformers' name of the
+        implementation), ``quantized`` (the scheme; every linear but the head), ``matmul`` (the
+        format in which quantized linears multiply: ``int8``, ``float8``), ``compiled``
+        (``fullgraph``), ``cuda_graphs`` (``on``), ``cpu_capability`` (torch's: ``AVX2``).
+        """
+        return {}
+
     def estimate(self, params: Params, model_config: ModelConfig) -> Estimate:
         """Analytic factors on weights bytes, FLOPs and memory traffic."""
         return Estimate()

@@ -268,6 +268,12 @@ def test_picks_leave_out_what_was_not_measured() -> None:
     assert picks([infeasible], OBJECTIVES, scale()) == {}
 
 
+def test_picks_leave_out_what_ran_otherwise_than_asked() -> None:
+    fastest = FrontPoint(1, {"p": {}}, metrics(300, 1000, 1, 0), fallbacks=("asked for x",))
+    assert picks([fastest, point(2, 200, 1000, 1, 0)], (SPEED,), scale())["fastest"].number == 2
+    assert picks([fastest], OBJECTIVES, scale()) == {}
+
+
 def test_smallest_falls_back_to_the_weights() -> None:
     small = FrontPoint(1, {"q": {}}, {"weights_bytes": measured(10)})
     large = FrontPoint(2, {"p": {}}, {"weights_bytes": measured(20)})

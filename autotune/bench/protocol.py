@@ -40,6 +40,21 @@ class Request(Message):
     """The trial; with prepare, score and warmup."""
 
 
+class Fallback(Message):
+    """Something that runs otherwise than the recipe asked."""
+
+    what: str
+    """A key of ``Plugin.expects``."""
+    asked: str
+    ran: str
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """In one line, for a person."""
+        return f"asked for {self.what} {self.asked}, ran {self.ran}: {self.reason}"
+
+
 class Reply(Message):
     """One line from the bench process: an answer, or how the operation failed."""
 
@@ -47,6 +62,8 @@ class Reply(Message):
     values: dict[str, float] = Field(default_factory=dict)
     """Raw values of a block."""
     notes: tuple[str, ...] = ()
+    fallbacks: tuple[Fallback, ...] = ()
+    """What was found in this step; with prepare, warmup and memory."""
     environment: dict[str, str] = Field(default_factory=dict)
     outcome: Outcome | None = None
     """Null when all went well."""

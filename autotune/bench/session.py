@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from autotune import energy, registry
+from autotune.bench import fallbacks, kernels
+from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
@@ -34,6 +36,10 @@ class Session:
         self._spec = spec
         self._memory = MemoryMeter(spec.device)
         self._prepared: Prepared = prepare(spec, self._memory.before_loading)
+        self._asked = merge(
+            spec.recipe, self._prepared.plugins, lambda p, v: p.expects(v), "expectation"
+        )
+        self._watch: CompileWatch | None = None
         self._compiled = False
         self._prompts: Any = None
         self._run_args: dict[str, Any] = {}
@@ -41,9 +47,14 @@ class Session:
     def prepared(self) -> Reply:
         """What preparing cost, after a check that one forward pass gives finite numbers."""
         self._check_finite()
+        model, asked, device = self._prepared.model, self._asked, self._spec.device
+        tokens = self._spec.workload.prompt_tokens
+        notes, other = kernels.look_at_linears(model, asked, device, tokens)
+        notes += kernels.sdpa_note(model, asked, device, tokens)
         return Reply(
             metrics=self._prepared.metrics | self._memory.prepare_peak(),
-            notes=tuple(self._prepared.context.notes),
+            notes=(*self._prepared.context.notes, *notes),
+            fallbacks=(*fallbacks.find_in_model(model, asked, device), *other),
             environment=_environment(),
         )
 
@@ -53,11 +64,14 @@ class Session:
             return Reply(metrics=self._score())
         if request.operation is Operation.WARMUP:
             assert request.spec is not None
-            return Reply(metrics=self._warm_up(request.spec))
+            metrics = self._warm_up(request.spec)
+            found = self._watch.after_warm_up() if self._watch else ()
+            return Reply(metrics=metrics, fallbacks=tuple(found))
         if request.operation is Operation.BLOCK:
             return Reply(values=self._block())
         if request.operation is Operation.MEMORY:
-            return Reply(metrics=self._memory.read())
+            found = self._watch.after_blocks() if self._watch else ()
+            return Reply(metrics=self._memory.read(), fallbacks=tuple(found))
         assert request.operation is Operation.ENERGY, request.operation
         return Reply(metrics=self._energy())
 
@@ -104,6 +118,8 @@ class Session:
     def _compile(self) -> None:
         """Transforms of the compile phase come last: accuracy was scored before them."""
         if not self._compiled:
+            if "compiled" in self._asked:
+                self._watch = CompileWatch(self._asked, self._spec.device)
             made = self._prepared
             model = transform(made.model, self._spec, made.plugins, made.context, Phase.COMPILE)
             if model is not made.model:

@@ -97,5 +97,7 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
     console.print(table)
     for line in missing:
         console.print(line, markup=False)
-    for line in filter(None, (result.explanation, *result.notes, f"log: {result.log}")):
+    fallbacks = [f"fallback: {words}" for words in result.fallbacks]
+    told = (result.explanation, *fallbacks, *result.notes, f"log: {result.log}")
+    for line in filter(None, told):
         console.print(line, markup=False)

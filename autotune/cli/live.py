@@ -197,5 +197,7 @@ def _line(trial: TrialRecord, summary: StudySummary) -> str:
         words = ", ".join(_figures(point, summary))
     if result.outcome is not Outcome.OK:
         words = f"[yellow]{result.outcome}[/]: {escape(result.explanation)}"
+    for fallback in result.fallbacks:
+        words += f" [yellow]fallback:[/] {escape(fallback)}"
     star = "[green]*[/] " if trial.number in summary.front_numbers else "  "
     return f"{star}#{trial.number} {escape(describe(trial.recipe))}: {words}"

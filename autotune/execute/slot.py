@@ -119,9 +119,9 @@ class DeviceSlot:
             self._score(trial, candidate)
         trial.stop_if_violated()
         with trial.phase("warmup"):
-            trial.metrics |= self._ask(candidate, Operation.WARMUP, spec).metrics
+            trial.learn(self._ask(candidate, Operation.WARMUP, spec))
         self._measure(trial, candidate)
-        trial.metrics |= self._ask(candidate, Operation.MEMORY, spec).metrics
+        trial.learn(self._ask(candidate, Operation.MEMORY, spec))
         self._measure_energy(trial, candidate)
 
     def _candidate(self, trial: TrialUnderWay) -> BenchSession:
@@ -130,7 +130,7 @@ class DeviceSlot:
         trial.log = str(_log(trial.spec, "candidate"))  # it may fail before it is a session
         session, reply = self._session("candidate", trial.spec)
         trial.log = str(session.log)
-        trial.metrics |= reply.metrics
+        trial.learn(reply)
         trial.notes += reply.notes
         trial.environment |= reply.environment
         return session
@@ -140,7 +140,7 @@ class DeviceSlot:
             with trial.phase("baseline"):
                 self._ask_reference(Operation.SCORE, trial.spec)
         with trial.phase("score"):
-            trial.metrics |= self._ask(candidate, Operation.SCORE, trial.spec).metrics
+            trial.learn(self._ask(candidate, Operation.SCORE, trial.spec))
 
     def _measure(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         spec = trial.spec
@@ -171,7 +171,7 @@ class DeviceSlot:
         # Without a counter the answer comes at once, and says why.
         if wanted or isinstance(find_counter(trial.spec.device), str):
             with trial.phase("energy"):
-                trial.metrics |= self._ask(candidate, Operation.ENERGY, trial.spec).metrics
+                trial.learn(self._ask(candidate, Operation.ENERGY, trial.spec))
 
     def _reference(self, spec: TrialSpec) -> BenchSession:
         baseline = spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": ""})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from autotune import constraints
+from autotune.bench.protocol import Reply
 from autotune.execute.base import OnProgress
 from autotune.messages import BlockPair, Contention, Metrics, Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
@@ -28,6 +29,8 @@ class TrialUnderWay:
         self.pairs: list[BlockPair] = []
         self.contention: Contention | None = None
         self.notes: list[str] = []
+        self.fallbacks: dict[str, None] = {}
+        """In the order of finding; a trial that is started again finds the same once more."""
         self.environment: dict[str, str] = {}
         self.warm = False
         self.log = ""
@@ -57,6 +60,11 @@ class TrialUnderWay:
             self.fail(Outcome.INFEASIBLE, constraints.explain(broken, self.metrics))
             raise Stop
 
+    def learn(self, reply: Reply) -> None:
+        """Takes over what one step of the candidate gave."""
+        self.metrics |= reply.metrics
+        self.fallbacks |= dict.fromkeys(found.words for found in reply.fallbacks)
+
     def fail(self, outcome: Outcome, explanation: str) -> None:
         self._outcome, self._explanation = outcome, explanation
 
@@ -73,6 +81,7 @@ class TrialUnderWay:
             contention=self.contention,
             phase_seconds=self._seconds,
             notes=tuple(self.notes),
+            fallbacks=tuple(self.fallbacks),
             warm=self.warm,
             accuracy_reused=self.spec.known_accuracy is not None,
             log=self.log,

@@ -1,6 +1,6 @@
 """The front: which trials no other beats beyond noise, how far it reaches, which to take."""
 
-from autotune.front.confirmed import confirmed_metrics, front_points, is_confirmed
+from autotune.front.confirmed import confirmed_metrics, fallbacks_of, front_points, is_confirmed
 from autotune.front.dominance import FrontPoint, dominates, front
 from autotune.front.hypervolume import (
     Axis,
@@ -21,6 +21,7 @@ __all__ = [
     "bounds_of",
     "confirmed_metrics",
     "dominates",
+    "fallbacks_of",
     "front",
     "front_points",
     "hypervolume",

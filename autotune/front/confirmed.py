@@ -49,8 +49,20 @@ def front_points(trials: Sequence[Trial]) -> tuple[FrontPoint, ...]:
         assert trial.result is not None
         metrics = _headline(trial, baseline if trial.recipe else None)
         feasible = trial.result.outcome is Outcome.OK
-        points.append(FrontPoint(trial.number, trial.recipe, metrics, feasible))
+        points.append(
+            FrontPoint(trial.number, trial.recipe, metrics, feasible, fallbacks_of(trial))
+        )
     return tuple(points)
+
+
+def fallbacks_of(trial: Trial) -> tuple[str, ...]:
+    """What ran otherwise than asked, in the search or in any repetition; each once.
+
+    Args:
+        trial: Finished or not.
+    """
+    results = [trial.result, *(again for _, again in sorted(trial.confirmations.items()))]
+    return tuple(dict.fromkeys(words for r in results if r for words in r.fallbacks))
 
 
 def is_confirmed(point: FrontPoint) -> bool:

@@ -33,6 +33,8 @@ class FrontPoint:
     recipe: RecipeDict
     metrics: Metrics
     feasible: bool = True
+    fallbacks: tuple[str, ...] = ()
+    """What ran otherwise than asked, in the search or in a repetition; never a pick if any."""
 
     @property
     def is_baseline(self) -> bool:

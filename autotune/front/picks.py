@@ -33,10 +33,10 @@ def picks(
 ) -> dict[str, FrontPoint]:
     """Names the points of a front that people ask for.
 
-    A value of grade C is never a pick's. A pick whose metric nobody measured is left out, and so
-    is ``balanced`` with fewer than two objectives. Among ties within the metric's resolution the
-    fastest is taken. The baseline is a pick only where it alone is best; it is balanced only
-    where there is no other point.
+    A value of grade C is never a pick's, nor is a trial that ran otherwise than asked. A pick
+    whose metric nobody measured is left out, and so is ``balanced`` with fewer than two
+    objectives. Among ties within the metric's resolution the fastest is taken. The baseline is a
+    pick only where it alone is best; it is balanced only where there is no other point.
     ``balanced`` is the point of the front nearest (Euclidean distance) to the point that would
     be best in every objective, each objective running from 0 to 1 over the front, on the
     logarithmic or linear axis of ``scale``.
@@ -47,7 +47,7 @@ def picks(
         scale: The study's scale, for ``balanced``.
         confirmed_only: Once some points are confirmed in fresh processes, pick no others.
     """
-    feasible = [point for point in points if point.feasible]
+    feasible = [point for point in points if point.feasible and not point.fallbacks]
     confirmed = [point for point in feasible if is_confirmed(point)]
     if confirmed_only and confirmed:
         feasible = confirmed

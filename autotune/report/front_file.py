@@ -41,6 +41,8 @@ class Point(_Part):
     against_baseline: str
     """What it gains and costs, for a person."""
     feasible: bool
+    fallbacks: tuple[str, ...] = ()
+    """What ran otherwise than asked; such a point is never a pick."""
     metrics: Metrics
 
 
@@ -116,6 +118,7 @@ def _point(summary: StudySummary, point: FrontPoint) -> Point:
         words=words(point),
         against_baseline=summary.against_baseline(point),
         feasible=point.feasible,
+        fallbacks=point.fallbacks,
         metrics=point.metrics,
     )
 

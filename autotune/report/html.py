@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune.front import PICKS, FrontPoint, is_confirmed
+from autotune.front import PICKS, FrontPoint, fallbacks_of, is_confirmed
 from autotune.report import format
 from autotune.report.chart import chart_data
 from autotune.report.front_file import autotune_version, write_atomically
@@ -143,12 +143,17 @@ def _row(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "recipe": words(trial),
         "outcome": result.outcome.value.replace("_", " ") if result else "running",
-        "remarks": [text for text in (result.explanation, *result.notes) if text]
-        if result
-        else [],
+        "remarks": _remarks(trial),
         "tags": _tags(summary, trial.number),
         "cells": [_cell(summary, point, kind.name) for kind in summary.columns],
     }
+
+
+def _remarks(trial: TrialRecord) -> list[str]:
+    if trial.result is None:
+        return []
+    fallbacks = [f"fallback: {text}" for text in fallbacks_of(trial)]
+    return [text for text in (trial.result.explanation, *fallbacks, *trial.result.notes) if text]
 
 
 def _tags(summary: StudySummary, number: int) -> list[str]:

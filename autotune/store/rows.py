@@ -36,10 +36,11 @@ def trial_record(
 
 
 def _result(row: TrialRow, metrics: Metrics, blocks: list[Columns]) -> TrialResult:
-    copied = set(TrialResult.model_fields) - {"metrics", "blocks"}
+    copied = set(TrialResult.model_fields) - {"metrics", "blocks", "fallbacks"}
     return TrialResult(
         metrics=metrics,
         blocks=tuple(BlockPair(**pair) for pair in blocks),
+        fallbacks=tuple(row.fallbacks or ()),  # null where it was stored before there were any
         **{name: getattr(row, name) for name in copied},
     )
 

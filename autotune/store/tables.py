@@ -111,6 +111,7 @@ class TrialRow(Base):
     log: Mapped[str | None] = mapped_column(Text)
     environment: Mapped[dict[str, Any] | None]
     contention: Mapped[dict[str, Any] | None]
+    fallbacks: Mapped[list[Any] | None]
 
 
 class MeasurementRow(Base):

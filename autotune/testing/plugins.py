@@ -64,6 +64,12 @@ class PluginContract:
             texts = [text for item in env.items() for text in item]
             assert all(isinstance(text, str) for text in texts), f"env({variant}) gives {env}"
 
+    def test_expectations_are_text(self) -> None:
+        for variant in self._on():
+            asked = self.plugin().expects(variant)
+            texts = [text for item in asked.items() for text in item]
+            assert all(isinstance(text, str) for text in texts), f"expects({variant}): {asked}"
+
     def test_arguments_are_json(self) -> None:
         for variant in self._on():
             for hook in (self.plugin().load_args, self.plugin().run_args):
@@ -87,7 +93,7 @@ class PluginContract:
             plugin = self.plugin()
             self._assert_pure(plugin.check, variant, config, device)
             self._assert_pure(plugin.estimate, variant, config)
-            for hook in (plugin.env, plugin.load_args, plugin.run_args):
+            for hook in (plugin.env, plugin.load_args, plugin.run_args, plugin.expects):
                 self._assert_pure(hook, variant)
 
     def test_estimate_gives_positive_factors(self) -> None:

@@ -39,6 +39,9 @@ class Attention(Plugin):
     def load_args(self, params: Params) -> dict[str, Any]:
         return {"attn_implementation": params["kernel"]}
 
+    def expects(self, params: Params) -> dict[str, str]:
+        return {"attention": str(params["kernel"])}
+
 
 def _check_flash(device: Device) -> None:
     if device.compute_capability is None or device.compute_capability < (8, 0):

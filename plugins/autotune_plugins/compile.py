@@ -61,3 +61,7 @@ class Compile(Plugin):
         # CUDA graphs need tensors that stay where they are; max-autotune uses graphs as well.
         fixed = params["shapes"] == "static" or params["mode"] != "default"
         return {"cache": "static"} if fixed else {}
+
+    def expects(self, params: Params) -> dict[str, str]:
+        graphs = {} if params["mode"] == "default" else {"cuda_graphs": "on"}
+        return {"compiled": "fullgraph"} | graphs

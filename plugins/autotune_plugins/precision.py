@@ -45,6 +45,9 @@ class Precision(Plugin):
     def load_args(self, params: Params) -> dict[str, Any]:
         return {"dtype": params["dtype"]}
 
+    def expects(self, params: Params) -> dict[str, str]:
+        return {"dtype": str(params["dtype"])}
+
     def estimate(self, params: Params, model_config: ModelConfig) -> Estimate:
         own = checkpoint_dtype(model_config)
         factor = BITS[str(params["dtype"])] / BITS[own]

@@ -71,6 +71,12 @@ class Quantize(Plugin):
         _verify(chosen, context)
         return model
 
+    def expects(self, params: Params) -> dict[str, str]:
+        scheme = str(params["scheme"])
+        width, _, kind = scheme.partition("_")
+        matmul = {"matmul": width} if kind == "dynamic" else {}
+        return {"quantized": scheme} | matmul
+
     def estimate(self, params: Params, model_config: ModelConfig) -> Estimate:
         share = shares(model_config)
         if share is None:

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from autotune.cli.demo_progress import training_bar
-from autotune.cli.live import LiveDisplay
+from autotune.cli.live import LiveDisplay, _line
+from autotune.report.summary import StudySummary
+from autotune.store.records import StudyRecord, TrialRecord
+from autotune.testing import fake_result, fake_spec
 
 
 def test_training_prints_a_line_for_every_tenth_where_nothing_can_be_redrawn(
@@ -42,3 +46,14 @@ def test_search_that_ran_does_not(display: tuple[LiveDisplay, Callable[[], str]]
     shown, text = display
     shown.on_stopped("budget: 5 trials", 5)
     assert text() == ""
+
+
+def test_fallback_is_shown_with_its_trial() -> None:
+    result = fake_result(fake_spec(0), weights_bytes=1.0)
+    result = result.model_copy(update={"fallbacks": ("asked for dtype x, ran y: [all]",)})
+    trial = TrialRecord.model_construct(number=0, recipe={}, confirmations={}, result=result)
+    summary = StudySummary.of(
+        StudyRecord.model_construct(objectives=("weights_bytes",), constraints=()), [trial]
+    )
+    line = Text.from_markup(_line(trial, summary)).plain
+    assert line.endswith("fallback: asked for dtype x, ran y: [all]")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from autotune import registry
-from autotune.bench.protocol import Operation
+from autotune.bench.protocol import Fallback, Operation
 from autotune.config import WorkloadFile
 from autotune.device import detect
 from autotune.errors import BenchError
@@ -155,3 +155,25 @@ class TestLocalExecutor(ExecutorContract):
 
     def failing_spec(self, number: int) -> TrialSpec:
         return self._make_spec(number).model_copy(update={"recipe": {"not_here": {"level": 1}}})
+
+
+def test_fallback_travels_from_the_bench_process_to_the_result(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    slot = DeviceSlot(registry.installed(), lambda progress: None)
+    try:
+        result = slot.run(make_spec(0, {"attention": {"kernel": "eager"}}))
+    finally:
+        slot.close()
+    assert result.outcome is Outcome.OK, result.explanation
+    expected = [found.words for found in _lower_than(detect("cpu").cpu_flags)]
+    assert list(result.fallbacks) == expected
+
+
+def _lower_than(flags: frozenset[str]) -> Iterator[Fallback]:
+    """What a process with torch's plainest kernels misses here."""
+    best = "AVX512" if "avx512vl" in flags else "AVX2" if "avx2" in flags else None
+    if best:
+        reason = "ATEN_CPU_CAPABILITY=default"
+        yield Fallback(what="cpu_capability", asked=best, ran="DEFAULT", reason=reason)

@@ -55,6 +55,22 @@ def test_summary_computes_front_picks_and_progress(summary: StudySummary) -> Non
     ]
 
 
+def test_fallbacks_are_remarked_and_cost_the_pick(summary: StudySummary) -> None:
+    told = "asked for dtype bfloat16, ran float32: <all>"
+    number = summary.picks["fastest"].number
+    (trial,) = (t for t in summary.trials if t.number == number)
+    assert trial.result is not None
+    marked = trial.model_copy(
+        update={"confirmations": {1: trial.result.model_copy(update={"fallbacks": (told,)})}}
+    )
+    others = [marked if t is trial else t for t in summary.trials]
+    found = StudySummary.of(summary.study, others)
+    assert found.picks["fastest"].number != number
+    assert "fallback: asked for dtype bfloat16, ran float32: &lt;all&gt;" in render_html(found)
+    (point,) = (p for p in front_file(found).front if p.number == number)
+    assert point.fallbacks == (told,)
+
+
 def test_front_table_has_a_row_per_recipe(summary: StudySummary) -> None:
     text = printed(console.front_table(summary))
     for point in summary.front:

@@ -16,7 +16,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from autotune.errors import InputError, StoreError
-from autotune.messages import Measurement
+from autotune.messages import Measurement, TrialResult
+from autotune.outcome import Outcome
+from autotune.recipe import RecipeKeys
 from autotune.store import Store, TrialState
 from autotune.store.migrate import VERSION_TABLE
 from autotune.store.tables import TABLE_PREFIX, Base, MeasurementRow
@@ -206,6 +208,19 @@ def test_migrations_equal_the_models(url: str) -> None:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
+
+
+def test_result_from_before_fallbacks_were_looked_for_has_none(url: str, tmp_path: Path) -> None:
+    with Store.open(url) as store:
+        store.start_trial("first", 0, {}, RecipeKeys("o", "s", "r"))
+        store.finish_trial("first", TrialResult(number=0, outcome=Outcome.OK))
+    with sqlite3.connect(tmp_path / "autotune.db") as connection:
+        connection.execute("UPDATE autotune_trials SET fallbacks = NULL")
+    connection.close()
+    with Store.open(url) as store:
+        result = store.trial("first", 0).result
+    assert result is not None
+    assert result.fallbacks == ()
 
 
 def test_optuna_shares_the_database(url: str) -> None:

@@ -47,6 +47,7 @@ def result(number: int, outcome: Outcome = Outcome.OK) -> TrialResult:
         blocks=(pair, pair),
         phase_seconds={"prepare": 1.25},
         notes=("a note",),
+        fallbacks=("asked for dtype bfloat16, ran float32: all of it",),
         warm=True,
         accuracy_reused=True,
         log="trial.log",

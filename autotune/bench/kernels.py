@@ -1,0 +1,145 @@
+"""Which kernels compute a prepared model, as notes for a person.
+
+The operators are watched by a dispatch mode rather than by torch's profiler: the profiler keeps
+tens of megabytes and, on a GPU, a tracer, which would be measured with the model. Compiled code
+cannot be watched so; what is said holds for the model before compilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from autotune.bench.fallbacks import Asked, is_quantized, linears_to_quantize
+from autotune.bench.protocol import Fallback
+from autotune.device import Device
+
+Kernel = tuple[str, tuple[str, ...]]
+"""An operator's name and the formats of its two operands, e.g. ``aten::_int_mm``, ``int8``."""
+
+_PRODUCTS = ("mm", "matmul", "linear")
+_OWN = ("aten", "prims", "torchao")
+"""Whose operators are told by name; any other library's operator counts as a kernel."""
+_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every matrix product that runs under it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[Kernel] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        space, _, name = function.name().partition("::")
+        if space not in _OWN or any(word in name for word in _PRODUCTS):
+            tensors = [a for a in args if isinstance(a, torch.Tensor)][:2]
+            formats = dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in tensors)
+            self.seen.append((function.name().partition(".")[0], tuple(formats)))
+        return function(*args, **(kwargs or {}))
+
+
+def products_of(linear: torch.nn.Linear, rows: int) -> tuple[Kernel, ...]:
+    """The matrix products of one call, each once.
+
+    Args:
+        linear: A quantized linear.
+        rows: How many tokens it is given.
+    """
+    weight = linear.weight
+    zeros = torch.zeros(1, rows, linear.in_features, dtype=weight.dtype, device=weight.device)
+    with torch.inference_mode(), _Products() as products:
+        linear(zeros)
+    return tuple(dict.fromkeys(products.seen))
+
+
+def look_at_linears(
+    model: Any, asked: Asked, device: Device, rows: int
+) -> tuple[list[str], list[Fallback]]:
+    """What multiplies the quantized weights.
+
+    Args:
+        model: The transformed model, not yet compiled.
+        asked: What the plugins expect; ``matmul`` is the format that products are asked in.
+        device: Where it runs.
+        rows: Tokens of a prompt; one token is tried as well.
+
+    Returns:
+        Notes, and a fallback for each product in another format than asked for.
+    """
+    if "quantized" not in asked or not isinstance(model, torch.nn.Module):
+        return [], []
+    kinds = {type(x.weight): x for x in linears_to_quantize(model) if is_quantized(x)}
+    notes: dict[str, None] = {}
+    fallbacks: dict[Fallback, None] = {}
+    for linear in kinds.values():
+        for kernels in {products_of(linear, count): None for count in (rows, 1)}:
+            notes |= dict.fromkeys(_words(kernel, device) for kernel in kernels)
+            fallbacks |= dict.fromkeys(_other_format(kernels, asked.get("matmul")))
+    return list(notes), list(fallbacks)
+
+
+def _other_format(kernels: tuple[Kernel, ...], asked: str | None) -> Iterator[Fallback]:
+    """None where no product was seen: then nothing is known."""
+    if asked is None or not kernels:
+        return
+    if not any(found.startswith(asked) for _, formats in kernels for found in formats):
+        name, formats = kernels[0]
+        ran = " and ".join(formats)
+        yield Fallback(what="matmul", asked=asked, ran=ran, reason=f"{name} computes it")
+
+
+def _words(kernel: Kernel, device: Device) -> str:
+    name, formats = kernel
+    told = f"quantized linears compute with {name} on {' and '.join(formats)}"
+    if name == "aten::mm" and all("float" in f and "float8" not in f for f in formats):
+        return f"{told}: the weights are converted on each call, unless compilation fuses that"
+    if device.kind == "cpu" and "int8" in formats and not _INT8_FLAGS & device.cpu_flags:
+        return f"{told}: this CPU has no int8 dot products (VNNI, AMX)"
+    return told
+
+
+def sdpa_note(model: Any, asked: Asked, device: Device, tokens: int) -> list[str]:
+    """What scaled_dot_product_attention may choose from on a GPU; nothing on a CPU.
+
+    Args:
+        model: A transformers model.
+        asked: What the plugins expect; another attention than sdpa has no choice.
+        device: Where it runs.
+        tokens: Tokens of a prompt.
+    """
+    if device.kind != "cuda" or asked.get("attention", "sdpa") != "sdpa":
+        return []
+    config: Any = getattr(model, "config", None)
+    if getattr(config, "_attn_implementation", None) != "sdpa":
+        return []
+    text = config.get_text_config()
+    heads = getattr(text, "num_attention_heads", None)
+    size = getattr(text, "head_dim", None) or (heads and text.hidden_size // heads)
+    if not isinstance(heads, int) or not isinstance(size, int):
+        return []
+    query = torch.zeros(1, heads, tokens, size, dtype=model.dtype, device=model.device)
+    found = ", ".join(sdpa_backends(query)) or "math only"
+    return [f"scaled_dot_product_attention on a prompt may use: {found}"]
+
+
+def sdpa_backends(query: torch.Tensor) -> tuple[str, ...]:
+    """The fused kernels that can compute causal attention of this shape.
+
+    Args:
+        query: ``[batch, heads, tokens, head_dim]``; keys and values of the same shape.
+    """
+    from torch.backends import cuda
+
+    params = cuda.SDPAParams(query, query, query, None, 0.0, True, False)
+    tests = {
+        "flash": cuda.can_use_flash_attention,
+        "memory-efficient": cuda.can_use_efficient_attention,
+        "cuDNN": cuda.can_use_cudnn_attention,
+    }
+    return tuple(name for name, usable in tests.items() if usable(params, False))

@@ -1,0 +1,135 @@
+"""What torch.compile did is seen: breaks, eager code, recompiles, CUDA graphs left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.bench.compilation import CompileWatch
+from autotune.bench.engines.torch_engine import TorchGenerator
+from autotune.device import Device
+from autotune.testing import fake_device
+from autotune_plugins.compile import Compile
+
+PARAMS = {"mode": "max-autotune", "shapes": "static"}
+CPU = fake_device("cpu")
+Batch = dict[str, torch.Tensor]
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def watch(device: Device = CPU) -> CompileWatch:
+    return CompileWatch(Compile().expects(PARAMS), device)
+
+
+def compiled(model: Any, backend: Any = "eager", dynamic: bool = False) -> TorchGenerator:
+    """As the plugin does it, with a backend that builds no code."""
+    model.forward = torch.compile(model.forward, backend=backend, dynamic=dynamic)
+    return TorchGenerator(model, new_tokens=4)
+
+
+def drive(engine: TorchGenerator, windows: Batch, batch: int, cache: str = "static") -> None:
+    prompts = {name: tensor[:batch] for name, tensor in windows.items()}
+    engine.request(prompts, engine.resolve({"cache": cache}))
+
+
+@pytest.mark.parametrize(("cache", "dynamic"), [("static", False), ("dynamic", True)])
+def test_a_whole_graph_has_no_fallbacks(
+    llama: Any, windows: Batch, cache: str, dynamic: bool
+) -> None:
+    watched, engine = watch(), compiled(llama, dynamic=dynamic)
+    drive(engine, windows, 2, cache)
+    assert list(watched.after_warm_up()) == []
+    drive(engine, windows, 2, cache)
+    assert list(watched.after_blocks()) == []
+
+
+def break_the_graph(model: Any) -> None:
+    """Puts a break into the first layer."""
+    layer = model.model.layers[0].mlp
+    inner = layer.forward
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        torch._dynamo.graph_break()
+        return inner(x)  # type: ignore[no-any-return]
+
+    layer.forward = forward
+
+
+def test_a_graph_break_is_told_with_its_reason(llama: Any, windows: Batch) -> None:
+    break_the_graph(llama)
+    watched, engine = watch(), compiled(llama)
+    drive(engine, windows, 2)
+    found = list(watched.after_warm_up())
+    assert len(found) == 1
+    assert (found[0].what, found[0].asked) == ("compiled", "fullgraph")
+    assert "graph break" in found[0].ran
+    assert "graph_break()" in found[0].reason
+    assert list(watched.after_warm_up()) == found, "a warm sibling runs the same code"
+
+
+def test_what_came_before_the_watch_is_not_counted(llama: Any, windows: Batch) -> None:
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        torch._dynamo.graph_break()
+        return x + 1
+
+    torch.compile(broken, backend="eager")(torch.ones(2))
+    watched, engine = watch(), compiled(llama)
+    drive(engine, windows, 2)
+    assert list(watched.after_warm_up()) == []
+
+
+def test_a_recompile_while_measuring_is_told(llama: Any, windows: Batch) -> None:
+    watched, engine = watch(), compiled(llama)
+    drive(engine, windows, 2)
+    assert list(watched.after_warm_up()) == []
+    drive(engine, windows, 3)
+    (found,) = watched.after_blocks()
+    assert "recompile" in found.ran
+    assert "mismatch" in found.reason
+
+    drive(engine, windows, 4)
+    assert list(watched.after_warm_up()) == [], "a sibling's warm-up may compile"
+    assert list(watched.after_blocks()) == []
+
+
+def test_a_backend_that_fails_in_silence_is_told(llama: Any, windows: Batch) -> None:
+    def failing(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no such instruction")
+
+    with torch._dynamo.config.patch(suppress_errors=True, fail_on_recompile_limit_hit=False):
+        watched, engine = watch(), compiled(llama, failing)
+        drive(engine, windows, 2)
+        (found,) = watched.after_warm_up()
+    assert (found.asked, found.ran) == ("fullgraph", "eager")
+    assert "no such instruction" in found.reason
+    assert "suppress_errors is on" in found.reason
+
+
+def test_a_model_that_is_not_compiled_at_all_is_told(llama: Any, windows: Batch) -> None:
+    watched, engine = watch(), TorchGenerator(llama, new_tokens=2)
+    drive(engine, windows, 2)
+    (found,) = watched.after_warm_up()
+    assert (found.ran, found.reason) == ("eager", "torch compiled no graph")
+
+
+@pytest.mark.parametrize(("kind", "count"), [("cpu", 0), ("cuda", 1)])
+def test_cuda_graphs_left_out_are_told_on_a_gpu(
+    llama: Any, windows: Batch, kind: Any, count: int
+) -> None:
+    from torch._dynamo.utils import counters
+
+    watched, engine = watch(fake_device(kind)), compiled(llama)
+    drive(engine, windows, 2)
+    counters["inductor"]["cudagraph_skips"] += 2  # what torch does when it leaves them out
+    found = [f for f in watched.after_warm_up() if f.what == "cuda_graphs"]
+    assert len(found) == count
+    assert all("out of 2 graphs" in f.reason for f in found)
