@@ -33,6 +33,7 @@ SIDEWAYS: dict[str, str] = {
     "metrics": "errors",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door
+    "environment": "registry",  # the entry point group
     "workload": "config",  # the study file's section
     "demo": "workload",  # the cache folder
     "execute": "bench",  # the protocol

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from autotune.cli import options
 from autotune.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from autotune.search.reproduce import Check
 
 
@@ -19,7 +22,9 @@ def reproduce(
     processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 3,
     allow_different_env: Annotated[
         bool,
-        typer.Option("--allow-different-env", help="Compare although the machine differs."),
+        typer.Option(
+            "--allow-different-env", help="Compare although machine, versions or settings differ."
+        ),
     ] = False,
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
@@ -32,8 +37,9 @@ def reproduce(
     from autotune.cli.demo_progress import training_bar
     from autotune.cli.show import make_console
     from autotune.config import StudyFile
+    from autotune.environment import describe_environment
     from autotune.search.plan import make_plan
-    from autotune.search.reproduce import environment_differences, measure_again
+    from autotune.search.reproduce import measure_again
     from autotune.store.store import Store
 
     with Store.open_existing(options.database_url(database, output)) as store:
@@ -44,14 +50,12 @@ def reproduce(
     with training_bar() as bar:
         plan = make_plan(wanted, output, bar)
     console = make_console(stderr=True)
-    differing = environment_differences(record, plan)
-    for name, (then, now) in differing.items():
-        console.print(f"{name} differs: then {then}, now {now}", markup=False)
-    if differing and not allow_different_env:
-        raise InputError(
-            "numbers of different machines or versions are not comparable; run it where the study "
-            "ran, or give --allow-different-env"
-        )
+    _check_environment(
+        record.environment,
+        describe_environment(plan.device),
+        console,
+        allow_different=allow_different_env,
+    )
     with console.status("starting") as status:
         checks = measure_again(
             plan, trials, trial, processes, lambda p: status.update(f"{p.phase} {p.detail}")
@@ -62,6 +66,22 @@ def reproduce(
         _print_table(checks, study, trial)
     if not all(check.holds for check in checks if check.metric in plan.objectives):
         raise typer.Exit(1)
+
+
+def _check_environment(
+    then: Mapping[str, str], now: Mapping[str, str], console: Console, *, allow_different: bool
+) -> None:
+    """Says what differs, and refuses to compare unless that is allowed."""
+    from autotune.environment import environment_differences
+
+    differing = environment_differences(then, now)
+    for name, (before, after) in differing.items():
+        console.print(f"{name} differs: then {before}, now {after}", markup=False)
+    if differing and not allow_different:
+        raise InputError(
+            "numbers of different machines, versions or settings are not comparable; run it where "
+            "and as the study ran, or give --allow-different-env"
+        )
 
 
 def _print_json(checks: list[Check]) -> None:

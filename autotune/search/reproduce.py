@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from autotune import registry
-from autotune.environment import describe_environment
 from autotune.errors import AutotuneError, InputError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
@@ -16,7 +15,7 @@ from autotune.metrics import Family, metric
 from autotune.outcome import Lesson, lesson
 from autotune.search.confirm import confirmation_spec
 from autotune.search.plan import Plan
-from autotune.store.records import StudyRecord, TrialRecord
+from autotune.store.records import TrialRecord
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,3 @@ def _compared(plan: Plan, stored: Metrics, now: Metrics) -> list[str]:
     speed = [name for name in stored if metric(name).family is Family.SPEED]
     names = dict.fromkeys((*plan.objectives, *speed))
     return [n for n in names if n in stored and n in now and stored[n].value is not None]
-
-
-def environment_differences(study: StudyRecord, plan: Plan) -> dict[str, tuple[str, str]]:
-    """What differs between the machine of the study and this one: name → (then, now)."""
-    then, now = study.environment, describe_environment(plan.device)
-    return {
-        name: (then.get(name, "unknown"), now.get(name, "unknown"))
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    }

@@ -1,0 +1,17 @@
+"""What accuracy depends on besides model, recipe and text."""
+
+from __future__ import annotations
+
+from autotune.device import Device
+from autotune.environment.software import library_versions
+from autotune.hashing import sha256_json
+
+SCORING_VERSION = 1
+"""Raised when our scoring, tokenization or decoding changes: older accuracy is then not reused."""
+
+
+def accuracy_key(device: Device, task: str) -> str:
+    """Names what accuracy depends on besides model, recipe and text: the task, the device, the
+    libraries and our own scoring."""
+    identity = [SCORING_VERSION, task, device.kind, device.name, sorted(device.cpu_flags)]
+    return sha256_json([*identity, library_versions()])[:16]
