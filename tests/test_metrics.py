@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from autotune.config import TASKS
 from autotune.errors import InputError
 from autotune.metrics import METRICS, Family, Metric, default_objectives, metric
+from autotune.metrics.document import page, resolution
+from autotune.metrics.elsewhere import FALSE_FRIENDS, TOOLS
+
+PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 
 UNITS_OF_NAMES = {
     "_seconds": "s",
@@ -59,3 +65,57 @@ def test_default_objectives_exist_for_the_task(task: str, kind: str) -> None:
 def test_metric_unknown_suggests_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'kld_mean_nats'"):
         metric("kld_mean_nat")
+
+
+def test_page_is_what_the_catalogue_generates() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), (
+        "run scripts/docs and commit docs/metrics.md"
+    )
+
+
+def test_page_has_a_row_for_every_metric() -> None:
+    lines = page().splitlines()
+    for found in METRICS.values():
+        (row,) = (ln for ln in lines if ln.startswith(f"| `{found.name}` | {found.unit} |"))
+        assert found.formula.replace("*", "\\*") in row
+        assert resolution(found) in row
+
+
+def test_tables_have_the_same_columns_in_every_row() -> None:
+    for table in page().split("\n\n"):
+        rows = [row for row in table.splitlines() if row.startswith("|")]
+        assert len({row.count(" | ") for row in rows}) <= 1
+
+
+@pytest.mark.parametrize("found", METRICS.values(), ids=lambda m: m.name)
+def test_metric_is_named_only_in_tools_that_are_known(found: Metric) -> None:
+    assert set(found.elsewhere) <= set(TOOLS)
+    assert isinstance(hash(found), int)
+
+
+def test_tpot_has_its_name_in_every_tool() -> None:
+    assert metric("tpot_seconds").elsewhere == {
+        "vLLM": "mean_tpot_ms",
+        "guidellm": "inter_token_latency_ms",
+        "aiperf": "inter_token_latency",
+        "MLPerf": "TPOT",
+    }
+
+
+def test_false_friends_are_no_names_of_ours() -> None:
+    for friend in FALSE_FRIENDS:
+        assert friend.name != metric(friend.ours).elsewhere.get(friend.tool)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ttft_seconds", ""),
+        ("weights_bytes", "0.1 %"),
+        ("kld_mean_nats", "0.0001 nat"),
+        ("embedding_cosine_distance", "1e-05"),
+        ("host_model_peak_bytes", "hypot(4 MiB, 2 %)"),
+    ],
+)
+def test_resolution_in_words(name: str, words: str) -> None:
+    assert resolution(metric(name)) == words

@@ -13,6 +13,7 @@ from autotune.cli import (
     bench,
     demo_model,
     doctor,
+    metrics,
     pareto,
     plugins,
     report,
@@ -43,6 +44,7 @@ app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)
 app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")
+app.command("metrics")(metrics.metrics)
 app.command("demo-model")(demo_model.demo_model)
 
 

@@ -183,7 +183,7 @@ def test_help_shows_an_example_for_every_command(
     monkeypatch.setenv("COLUMNS", "200")
     for command in (
         *("search", "baseline", "bench", "studies", "pareto", "report", "demo-model"),
-        *("plugins list", "plugins show"),
+        *("plugins list", "plugins show", "metrics"),
     ):
         monkeypatch.setattr(sys, "argv", ["autotune", *command.split(), "--help"])
         with pytest.raises(SystemExit):

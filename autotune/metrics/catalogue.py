@@ -6,75 +6,9 @@ output token on the host, n = output tokens per sequence, batch = sequences per 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from enum import StrEnum
-
 from autotune.errors import InputError, unknown_name
-
-
-class Direction(StrEnum):
-    """Which way is better."""
-
-    MAXIMIZE = "maximize"
-    MINIMIZE = "minimize"
-
-
-class Family(StrEnum):
-    """Which meter takes it."""
-
-    SPEED = "speed"
-    COLD = "cold"
-    MEMORY = "memory"
-    ENERGY = "energy"
-    ACCURACY = "accuracy"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One named quantity."""
-
-    name: str
-    unit: str
-    direction: Direction
-    family: Family
-    formula: str
-    label: str
-    """What a table calls it."""
-    meaning: str = ""
-    """One line for people who do not know the term; empty where the label says it all."""
-    tasks: tuple[str, ...] = ()
-    """Tasks for which it exists; empty for all."""
-    resolution_ratio: float = 0.0
-    """Values closer than this fraction are ties, whatever their intervals say."""
-    resolution: float = 0.0
-    """Values closer than this many units are ties."""
-
-    def steps(self, value: float) -> float:
-        """The value on a scale whose unit is what the metric can resolve, so that a difference
-        under 1 is a tie. One step is about ``hypot(resolution, resolution_ratio * value)``: the
-        scale is linear near zero and logarithmic beyond. Without a resolution the value itself
-        is returned; see ``ties``."""
-        if self.resolution and self.resolution_ratio:
-            ratio = self.resolution_ratio
-            return math.asinh(value * ratio / self.resolution) / ratio
-        if self.resolution:
-            return value / self.resolution
-        if self.resolution_ratio and value > 0:
-            return math.log(value) / self.resolution_ratio
-        return value if not self.resolution_ratio else -math.inf
-
-    @property
-    def ties(self) -> bool:
-        """Whether it has a resolution, so that close values are ties."""
-        return bool(self.resolution or self.resolution_ratio)
-
-    def tied(self, one: float | None, other: float | None) -> bool:
-        """Whether two values differ by no more than the resolution."""
-        if one is None or other is None:
-            return False
-        return one == other or (self.ties and abs(self.steps(one) - self.steps(other)) <= 1)
-
+from autotune.metrics.elsewhere import AIPERF, GUIDELLM, MLPERF, VLLM
+from autotune.metrics.kinds import Direction, Family, Metric
 
 _UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
 _GENERATES = ("causal-lm",)
@@ -82,7 +16,22 @@ _CLASSIFIES = ("causal-lm", "sequence-classification")
 _ENCODES = ("sequence-classification", "feature-extraction")
 
 _CATALOGUE = (
-    Metric("ttft_seconds", "s", _DOWN, Family.SPEED, "t1 - t0", "TTFT", tasks=_GENERATES),
+    Metric(
+        "ttft_seconds",
+        "s",
+        _DOWN,
+        Family.SPEED,
+        "t1 - t0",
+        "TTFT",
+        "time to first token",
+        tasks=_GENERATES,
+        elsewhere={
+            VLLM: "mean_ttft_ms",
+            GUIDELLM: "time_to_first_token_ms",
+            AIPERF: "time_to_first_token",
+            MLPERF: "TTFT",
+        },
+    ),
     Metric(
         "tpot_seconds",
         "s",
@@ -90,9 +39,28 @@ _CATALOGUE = (
         Family.SPEED,
         "(tn - t1)/(n - 1), null if n < 2",
         "TPOT",
+        "time per output token after the first",
         tasks=_GENERATES,
+        elsewhere={
+            VLLM: "mean_tpot_ms",
+            GUIDELLM: "inter_token_latency_ms",
+            AIPERF: "inter_token_latency",
+            MLPERF: "TPOT",
+        },
     ),
-    Metric("e2e_latency_seconds", "s", _DOWN, Family.SPEED, "tn - t0", "E2E latency"),
+    Metric(
+        "e2e_latency_seconds",
+        "s",
+        _DOWN,
+        Family.SPEED,
+        "tn - t0",
+        "E2E latency",
+        elsewhere={
+            VLLM: "mean_e2el_ms",
+            GUIDELLM: "request_latency",
+            AIPERF: "request_latency",
+        },
+    ),
     Metric(
         "output_tokens_per_second",
         "1/s",
@@ -101,6 +69,11 @@ _CATALOGUE = (
         "all output tokens of the block / (last token - first request start)",
         "output tokens/s",
         tasks=_GENERATES,
+        elsewhere={
+            VLLM: "output_throughput",
+            GUIDELLM: "output_tokens_per_second",
+            AIPERF: "output_token_throughput",
+        },
     ),
     Metric(
         "decode_tokens_per_second",
@@ -110,6 +83,9 @@ _CATALOGUE = (
         "batch*(n - 1)/(tn - t1), null if n < 2",
         "decode tokens/s",
         tasks=_GENERATES,
+        elsewhere={
+            AIPERF: "output_token_throughput_per_user times batch",
+        },
     ),
     Metric(
         "prefill_tokens_per_second",
@@ -119,6 +95,9 @@ _CATALOGUE = (
         "batch*prompt tokens/(t1 - t0)",
         "prefill tokens/s",
         tasks=_GENERATES,
+        elsewhere={
+            AIPERF: "prefill_throughput_per_user times batch",
+        },
     ),
     Metric(
         "samples_per_second",
