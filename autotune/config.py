@@ -113,9 +113,8 @@ class StudyFile(_Section):
         return self
 
     def definition(self) -> dict[str, Any]:
-        """What makes the study what it is: all but its name, its budget and how its result is
-        confirmed, as JSON data."""
-        return self.model_dump(mode="json", exclude={"name", "budget", "confirm"})
+        """What makes the study what it is: all but its name and its budget, as JSON data."""
+        return self.model_dump(mode="json", exclude={"name", "budget"})
 
 
 def _lists(values: Any) -> Any:

@@ -75,8 +75,10 @@ def register(plan: Plan, store: Store, *, resume: bool) -> StudyRecord:
 
 
 def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
-    """Top-level keys in which two definitions differ."""
-    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    """Top-level keys in which two definitions differ; how often a result is repeated changes
+    nothing that is measured already."""
+    keys = (old.keys() | new.keys()) - {"confirm"}
+    return sorted(key for key in keys if old.get(key) != new.get(key))
 
 
 def coordinator_lock(url: str, name: str) -> FileLock:
