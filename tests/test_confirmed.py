@@ -144,3 +144,18 @@ def test_hierarchical_interval_is_the_same_for_the_same_data() -> None:
     groups = [[1.0, 2.0, 3.0], [2.0, 2.5]]
     assert hierarchical_mean(groups) == hierarchical_mean(groups)
     assert hierarchical_mean([[5.0]]).value == 5.0
+
+
+def test_fallback_that_the_baseline_shares_is_the_machines() -> None:
+    def fell(number: int, *words: str) -> TrialResult:
+        return result(number, 1.0 + number).model_copy(update={"fallbacks": words})
+
+    trials = [
+        Trial(0, {}, fell(0, "slow CPU")),
+        Trial(1, RECIPE, fell(1, "slow CPU")),
+        Trial(2, {"batch": {"size": 4}}, fell(2, "slow CPU", "plain linears")),
+    ]
+    points = front_points(trials)
+    assert [p.fallbacks for p in points] == [(), (), ("plain linears",)]
+    scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
+    assert picks(points, (SPEED, MEMORY), scale)["fastest"].number == 1

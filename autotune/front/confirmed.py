@@ -41,17 +41,18 @@ def front_points(trials: Sequence[Trial]) -> tuple[FrontPoint, ...]:
     """
     measured = [t for t in trials if t.result and lesson(t.result.outcome) is Lesson.VALUES]
     baseline: Metrics | None = None
+    # What the baseline's process shares (fewer CPU instructions, say) is the machine's doing.
+    shared: tuple[str, ...] = ()
     for trial in measured:
         if not trial.recipe:
-            baseline = _headline(trial, None)
+            baseline, shared = _headline(trial, None), fallbacks_of(trial)
     points = []
     for trial in measured:
         assert trial.result is not None
         metrics = _headline(trial, baseline if trial.recipe else None)
         feasible = trial.result.outcome is Outcome.OK
-        points.append(
-            FrontPoint(trial.number, trial.recipe, metrics, feasible, fallbacks_of(trial))
-        )
+        own = tuple(words for words in fallbacks_of(trial) if words not in shared)
+        points.append(FrontPoint(trial.number, trial.recipe, metrics, feasible, own))
     return tuple(points)
 
 
