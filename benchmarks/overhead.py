@@ -28,7 +28,7 @@ def run_study(model: str, trials: int, folder: Path) -> tuple[float, float]:
     command = [AUTOTUNE, "search", "--study", str(study), "--model", model, "--name", "overhead"]
     # The compile plugin's minutes would hide what is looked for here.
     command += ["--plugins", "batch,precision,quantize,prune,attention,threads"]
-    command += ["--trials", str(trials), "--minutes", "60"]
+    command += ["--trials", str(trials), "--minutes", "60", "--confirm", "0"]
     began = time.monotonic()
     child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     peak = 0.0

@@ -148,6 +148,15 @@ def test_dominates_never_a_point_that_is_better_somewhere() -> None:
     assert not dominates(a, b, OBJECTIVES)
 
 
+def test_baselines_own_noise_saves_nobody() -> None:
+    """Both speeds share the baseline's own uncertainty; only the paired ratio's counts."""
+    own = measured(100, 0.2).model_copy(update={"stat": "median", "ratio": 1.0})
+    slower = measured(84, 0.05).model_copy(update={"stat": "median_ratio", "ratio": 0.84})
+    unsure = measured(84, 0.25).model_copy(update={"stat": "median_ratio", "ratio": 0.84})
+    assert dominates({SPEED: own}, {SPEED: slower}, (SPEED,))
+    assert not dominates({SPEED: own}, {SPEED: unsure}, (SPEED,))
+
+
 def test_equal_points_both_stay() -> None:
     twins = [point(1, 10, 1, 1, 0), point(2, 10, 1, 1, 0)]
     assert numbers(front(twins, OBJECTIVES)) == [1, 2]

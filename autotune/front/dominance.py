@@ -76,6 +76,11 @@ def _cost(name: str, metrics: Metrics) -> _Cost:
 
 
 def _ends(measured: Measurement, value: float) -> tuple[float, float]:
+    """The interval in which values are compared. The others' are the baseline's value times the
+    interval of a paired ratio; the baseline's own ratio is 1 by definition, and how well its value
+    is known concerns all of them alike."""
+    if measured.ratio is not None and measured.stat in ("median", "confirmed"):
+        return value, value
     low, high = measured.low, measured.high
     return (value if low is None else low, value if high is None else high)
 
