@@ -152,7 +152,7 @@ class MeasureSettings(Message):
     """Beyond this share: grade C."""
     quiet_drift_ratio: float = Field(default=0.05, ge=0)
     """Up to this change of the baseline's own blocks: grade A."""
-    worst_half_width_ratio: float = Field(default=0.1, gt=0)
+    worst_half_width_ratio: float = Field(default=0.3, gt=0)
     """A ratio whose interval is wider than this to both sides: grade C."""
     warmup_blocks: int = Field(default=6, ge=3)
     """At most so many warm-up blocks; fewer once three agree within 5 %."""

@@ -142,9 +142,10 @@ def _exp(found: Interval) -> Interval:
 
 
 def _grade(name: str, usable: Sequence[TrialResult]) -> Grade | None:
-    """The middle one of the processes' grades: one disturbed process of three is outvoted."""
+    """The middle one of the processes' grades: one disturbed process of three is outvoted. Of two
+    it is the better one; the combined interval holds what the other did."""
     grades = [g for r in usable if name in r.metrics and (g := r.metrics[name].grade) is not None]
-    return statistics.median_high(sorted(grades)) if grades else None
+    return statistics.median_low(sorted(grades)) if grades else None
 
 
 def _reading(name: str, searched: Measurement, usable: Sequence[TrialResult]) -> Measurement:

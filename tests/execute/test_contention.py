@@ -148,7 +148,7 @@ def value(half_width_ratio: float, *, converged: bool = True) -> Measurement:
         (value(0.01), Contention(seconds=1, thermal_throttles=1), Grade.B),
         (value(0.01), Contention(seconds=1, foreign_cpu_ratio=0.7), Grade.C),
         (value(0.01), Contention(seconds=1, throttled_ratio=0.7), Grade.C),
-        (value(0.2, converged=False), Contention(seconds=1), Grade.C),
+        (value(0.4, converged=False), Contention(seconds=1), Grade.C),
     ],
 )
 def test_grade(found: Measurement, contention: Contention | None, expected: Grade) -> None:
