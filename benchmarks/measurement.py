@@ -137,7 +137,7 @@ for line in iter(input, "stop"):
     )
     assert child.stdin is not None
     assert child.stdout is not None
-    with Ruler(spec) as ruler:
+    with contextlib.closing(Ruler(spec)) as ruler:
         hand, own = [], []
         for _ in range(repeats):
             own.append(ruler.block("reference"))
@@ -176,7 +176,7 @@ def main() -> None:
         for loaded in (False, True):
             print("beside a load on all cores" if loaded else "quiet", flush=True)
             for more in (0.0, 0.05, 0.20):
-                with Ruler(spec, more) as ruler, load(loaded):
+                with contextlib.closing(Ruler(spec, more)) as ruler, load(loaded):
                     runs = [compare(ruler, seed) for seed in range(options.runs)]
                 name = f"{more:.0%} more decode work" if more else "A/A"
                 report(name, ruler.true_ratio, runs)

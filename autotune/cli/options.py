@@ -12,6 +12,7 @@ from autotune.errors import InputError
 if TYPE_CHECKING:
     from autotune.config import StudyFile
     from autotune.params import Scalar
+    from autotune.store.records import StudyRecord
 
 Model = Annotated[
     str | None,
@@ -87,8 +88,21 @@ def study_of(
 def _option(key: str) -> str:
     """The option that gives a key: ``--prompt-tokens`` for ``workload.prompt_tokens``."""
     name = key.rpartition(".")[2]
-    short = {"objectives": "objective", "constraints": "constraint", "evaluation_text": "text"}
-    return f"--{(short | {'processes': 'confirm'}).get(name, name).replace('_', '-')}"
+    other = {
+        "objectives": "objective",
+        "constraints": "constraint",
+        "evaluation_text": "text",
+        "processes": "confirm",
+    }
+    return f"--{other.get(name, name).replace('_', '-')}"
+
+
+def stored_keys(study: StudyRecord) -> dict[str, Any]:
+    """The keys of a stored study's file, for ``study_of``."""
+    from autotune.config import StudyFile
+
+    known = {k: v for k, v in study.definition.items() if k in StudyFile.model_fields}
+    return {**known, "name": study.name}
 
 
 def plugin_names(text: str | None) -> list[str] | None:

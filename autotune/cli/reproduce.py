@@ -36,7 +36,6 @@ def reproduce(
     """
     from autotune.cli.demo_progress import training_bar
     from autotune.cli.show import make_console
-    from autotune.config import StudyFile
     from autotune.environment import describe_environment
     from autotune.search.plan import make_plan
     from autotune.search.reproduce import measure_again
@@ -45,8 +44,7 @@ def reproduce(
     with Store.open_existing(options.database_url(database, output)) as store:
         record, trials = store.study(study), store.trials(study)
         store.trial(study, trial)
-    keys = {k: v for k, v in record.definition.items() if k in StudyFile.model_fields}
-    wanted = options.study_of(None, {}, {**keys, "name": study})
+    wanted = options.study_of(None, {}, options.stored_keys(record))
     with training_bar() as bar:
         plan = make_plan(wanted, output, bar)
     console = make_console(stderr=True)

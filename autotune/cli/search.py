@@ -147,15 +147,12 @@ def _refuse_existing(study: StudyFile, url: str, again: str) -> None:
 
 def _stored(url: str, name: str | None) -> dict[str, Any]:
     """The definition of a study that is to go on, when nothing but its name is given."""
-    from autotune.config import StudyFile
     from autotune.store.store import Store
 
     if name is None:
         raise InputError("--resume needs --name, --model or --study to know which study goes on")
     with Store.open_existing(url) as store:
-        definition = store.study(name).definition
-    keys = {key: value for key, value in definition.items() if key in StudyFile.model_fields}
-    return {**keys, "name": name}
+        return options.stored_keys(store.study(name))
 
 
 def _run(plan: Plan, url: str, resume: bool, console: Console) -> StudySummary:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from autotune.bench.protocol import Operation
 from autotune.execute.contention import ContentionRecorder
@@ -34,7 +33,7 @@ class Comparison:
 class Ruler:
     """Two bench sessions of the baseline, the candidate's with its own number of new tokens.
 
-    A context manager: the processes end with it.
+    Close it, and the processes end.
     """
 
     def __init__(self, spec: TrialSpec, more_decode_steps: float = 0.0) -> None:
@@ -116,14 +115,3 @@ class Ruler:
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
-
-    def __enter__(self) -> Ruler:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,7 +68,7 @@ def _spec(plan: Plan) -> TrialSpec:
 
 
 def _same(plan: Plan) -> tuple[Verdict, str]:
-    with Ruler(_spec(plan)) as ruler:
+    with closing(Ruler(_spec(plan))) as ruler:
         found = ruler.compare(seed=1)
     contains = found.ratio.low <= 1 <= found.ratio.high
     width = found.ratio.half_width_ratio
@@ -80,7 +81,7 @@ def _same(plan: Plan) -> tuple[Verdict, str]:
 def _more_work(plan: Plan) -> tuple[Verdict, str]:
     if plan.model.task != "causal-lm":
         return Verdict.WARNING, "not tried: an encoder's work cannot be made 5 % more"
-    with Ruler(_spec(plan), _MORE_WORK) as ruler:
+    with closing(Ruler(_spec(plan), _MORE_WORK)) as ruler:
         truth, found = ruler.true_ratio, ruler.compare(seed=2)
     words = f"true ratio {truth:.3f}, measured {_ratio(found)}"
     if not found.ratio.low <= truth <= found.ratio.high:
@@ -116,13 +117,10 @@ def _energy(plan: Plan) -> tuple[Verdict, str]:
 
 def _self_divergence(plan: Plan) -> tuple[Verdict, str]:
     """The baseline against its own stored reference, scored with another batch size."""
-    name = "embedding_cosine_distance" if plan.model.task == "feature-extraction" else None
-    name = name or "kld_mean_nats"
-    slot = DeviceSlot(plan.registry, lambda _: None)
-    try:
+    embeds = plan.model.task == "feature-extraction"
+    name = "embedding_cosine_distance" if embeds else "kld_mean_nats"
+    with closing(DeviceSlot(plan.registry, lambda _: None)) as slot:
         result = slot.run(make_spec(plan, 0, Recipe()))
-    finally:
-        slot.close()
     found = result.metrics.get(name)
     if found is None or found.value is None:
         return Verdict.FAILED, f"{result.outcome}: {result.explanation}"
