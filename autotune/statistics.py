@@ -74,6 +74,56 @@ def clustered_mean(cluster_means: Sequence[float]) -> Interval:
     return Interval(mean, mean - error, mean + error, n)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How much the medians of fresh processes of one recipe differ from each other."""
+
+    deviation: float
+    """Standard deviation."""
+    degrees_of_freedom: int
+
+
+def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
+    """The standard deviation within groups, pooled over them as in a one-way analysis of
+    variance.
+
+    Two or three processes of one recipe say little about how much processes differ; those of all
+    recipes of a study say it well.
+
+    Args:
+        groups: For each recipe, the values of its processes.
+
+    Returns:
+        None where no group has two values.
+    """
+    squares = sum((v - statistics.fmean(group)) ** 2 for group in groups for v in group)
+    freedom = sum(len(group) - 1 for group in groups if group)
+    return Spread(math.sqrt(squares / freedom), freedom) if freedom else None
+
+
+def repeatable_mean(groups: Sequence[Sequence[float]], spread: Spread | None) -> Interval:
+    """The mean over groups of each group's median, with the 95 % interval in which the mean of
+    as many new groups falls: Student's t times the spread times ``sqrt(2/n)`` (a prediction
+    interval), or the bootstrap of ``hierarchical_mean`` where that is wider.
+
+    Args:
+        groups: For each process, the values of its blocks.
+        spread: Between processes, over the whole study. The groups' own is taken where it is
+            larger; without any the bootstrap alone is left.
+    """
+    from scipy.stats import t
+
+    found = hierarchical_mean(groups)
+    if spread is None:
+        return found
+    own = pooled_spread([[statistics.median(group) for group in groups]])
+    deviation = max(spread.deviation, own.deviation if own else 0.0)
+    quantile = float(t.ppf(0.975, spread.degrees_of_freedom))
+    reach = quantile * deviation * math.sqrt(2 / len(groups))
+    low, high = min(found.low, found.value - reach), max(found.high, found.value + reach)
+    return Interval(found.value, low, high, found.n)
+
+
 def hierarchical_mean(groups: Sequence[Sequence[float]], resamples: int = 2000) -> Interval:
     """The mean over groups of each group's median, with a two-level bootstrap 95 % interval
     (percentiles; groups are drawn with replacement, then values within each).

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import statistics
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +13,7 @@ from autotune.front import confirmed_metrics, front_points, is_confirmed, picks
 from autotune.front.hypervolume import HypervolumeScale
 from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.outcome import Outcome
-from autotune.statistics import hierarchical_mean
+from autotune.statistics import Spread, hierarchical_mean, pooled_spread, repeatable_mean
 
 SPEED, MEMORY, LOSS = "output_tokens_per_second", "host_peak_rss_bytes", "kld_mean_nats"
 
@@ -55,7 +57,7 @@ class Trial:
 
 def test_speed_is_the_mean_over_processes_of_the_median_ratio() -> None:
     again = [result(1, 2.0), result(2, 2.2), result(3, 2.1)]
-    found = confirmed_metrics(result(0, 3.0).metrics, again, BASELINE)[SPEED]
+    found = confirmed_metrics(result(0, 3.0).metrics, again, BASELINE, {})[SPEED]
     assert found.value == pytest.approx(210, rel=0.01)
     assert found.ratio == pytest.approx(2.1, rel=0.01)
     assert found.ratio_ci_low is not None
@@ -67,29 +69,29 @@ def test_speed_is_the_mean_over_processes_of_the_median_ratio() -> None:
 
 def test_memory_is_the_median_and_the_range_of_the_processes() -> None:
     again = [result(1, 2.0, memory=10), result(2, 2.0, memory=30), result(3, 2.0, memory=20)]
-    found = confirmed_metrics(result(0, 2.0).metrics, again, BASELINE)[MEMORY]
+    found = confirmed_metrics(result(0, 2.0).metrics, again, BASELINE, {})[MEMORY]
     assert (found.value, found.ci_low, found.ci_high, found.n) == (20, 10, 30, 3)
 
 
 def test_accuracy_is_deterministic_and_stays() -> None:
     searched = result(0, 2.0).metrics
-    assert confirmed_metrics(searched, [result(1, 2.0)], BASELINE)[LOSS] == searched[LOSS]
+    assert confirmed_metrics(searched, [result(1, 2.0)], BASELINE, {})[LOSS] == searched[LOSS]
 
 
 def test_failed_repetitions_are_left_out() -> None:
     searched = result(0, 2.0).metrics
     failed = result(1, 9.0, outcome=Outcome.CRASHED)
-    assert confirmed_metrics(searched, [failed], BASELINE) == searched
-    found = confirmed_metrics(searched, [failed, result(2, 2.0)], BASELINE)[SPEED]
+    assert confirmed_metrics(searched, [failed], BASELINE, {}) == searched
+    found = confirmed_metrics(searched, [failed, result(2, 2.0)], BASELINE, {})[SPEED]
     assert found.ratio == pytest.approx(2.0, rel=0.01)
 
 
 def test_one_disturbed_process_of_three_is_outvoted() -> None:
     grades = (Grade.A, Grade.C, Grade.A)
     again = [result(i, 2.0, grade=grade) for i, grade in enumerate(grades)]
-    assert confirmed_metrics(again[0].metrics, again, BASELINE)[SPEED].grade is Grade.A
+    assert confirmed_metrics(again[0].metrics, again, BASELINE, {})[SPEED].grade is Grade.A
     again[2] = result(2, 2.0, grade=Grade.C)
-    assert confirmed_metrics(again[0].metrics, again, BASELINE)[SPEED].grade is Grade.C
+    assert confirmed_metrics(again[0].metrics, again, BASELINE, {})[SPEED].grade is Grade.C
 
 
 def test_points_compare_with_the_confirmed_baseline() -> None:
@@ -110,7 +112,7 @@ def test_lucky_search_number_is_no_pick_once_others_are_confirmed() -> None:
     points = front_points(trials)
     scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
     assert picks(points, (SPEED, MEMORY), scale)["fastest"].number == 1
-    assert picks(points, (SPEED, MEMORY), scale, confirmed_only=False)["fastest"].number == 2
+    assert picks(points, (SPEED, MEMORY), scale, provisional=True)["fastest"].number == 2
 
 
 def test_grade_c_is_never_a_pick() -> None:
@@ -124,6 +126,21 @@ def test_grade_c_is_never_a_pick() -> None:
     found = picks(points, (SPEED, MEMORY), scale)
     assert found["fastest"].number == 2
     assert found["balanced"].number == 2
+    again = picks(points, (SPEED, MEMORY), scale, provisional=True)
+    assert again["fastest"].number == 1, "it deserves to be measured again"
+
+
+def test_grade_c_that_was_measured_again_is_no_provisional_pick() -> None:
+    poor = result(1, 9.0, grade=Grade.C)
+    trials = [
+        Trial(0, {}, result(0, 1.0)),
+        Trial(1, RECIPE, poor, {1: poor}),
+        Trial(2, {"batch": {"size": 4}}, result(2, 2.0)),
+    ]
+    points = front_points(trials)
+    scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
+    found = picks(points, (SPEED, MEMORY), scale, provisional=True)
+    assert found["fastest"].number == 2
 
 
 def test_hierarchical_interval_covers_the_truth() -> None:
@@ -138,6 +155,55 @@ def test_hierarchical_interval_covers_the_truth() -> None:
         found = hierarchical_mean(groups, resamples=400)
         covered += found.low <= 0 <= found.high
     assert covered >= 0.8 * 200
+
+
+def test_repeatable_interval_holds_the_next_repetition() -> None:
+    """Two processes of each of five recipes; what two new processes of the first give."""
+    noise, covered = random.Random(2), 0
+
+    def process() -> list[float]:
+        luck = noise.gauss(0, 0.08)
+        return [luck + noise.gauss(0, 0.03) for _ in range(8)]
+
+    def medians(groups: list[list[float]]) -> list[float]:
+        return [statistics.median(group) for group in groups]
+
+    for _ in range(200):
+        recipes = [[process(), process()] for _ in range(5)]
+        spread = pooled_spread([medians(groups) for groups in recipes])
+        found = repeatable_mean(recipes[0], spread)
+        covered += found.low <= statistics.fmean(medians([process(), process()])) <= found.high
+    assert covered >= 0.93 * 200
+
+
+def test_pooled_spread_by_hand() -> None:
+    assert pooled_spread([[1.0, 3.0], [10.0, 10.0], [5.0]]) == Spread(1.0, 2)
+    assert pooled_spread([[1.0], [2.0]]) is None
+
+
+def test_interval_is_never_narrower_than_its_own_processes_ask_for() -> None:
+    groups = [[0.0] * 8, [1.0] * 8]
+    calm = Spread(0.001, 10)
+    found = repeatable_mean(groups, calm)
+    # Student's t with 10 degrees of freedom at 97.5 % is 2.228139; the deviation is sqrt(1/2).
+    assert found.high - found.value == pytest.approx(2.228139 * math.sqrt(0.5), rel=1e-6)
+
+
+def test_processes_of_one_recipe_widen_the_intervals_of_all() -> None:
+    steady = {i: result(i, 2.0) for i in (1, 2)}
+    baseline = Trial(0, {}, result(0, 1.0), {1: result(1, 1.0), 2: result(2, 1.0)})
+    unsteady = Trial(
+        2, {"batch": {"size": 4}}, result(0, 1.5), {1: result(1, 1.2), 2: result(2, 1.8)}
+    )
+
+    def width(*trials: Trial) -> float:
+        found = {p.number: p.metrics[SPEED] for p in front_points(trials)}[1]
+        assert found.ratio_ci_low is not None
+        assert found.ratio_ci_high is not None
+        return found.ratio_ci_high - found.ratio_ci_low
+
+    one = Trial(1, RECIPE, result(0, 2.0), steady)
+    assert width(baseline, one, unsteady) > 5 * width(baseline, one)
 
 
 def test_hierarchical_interval_is_the_same_for_the_same_data() -> None:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def reproduce(
     study: Annotated[str, typer.Argument(help="Name of the study; see autotune studies.")],
     trial: Annotated[int, typer.Argument(help="Number of the trial; see autotune pareto.")],
-    processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 3,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fresh processes to measure in; default: as the study did."),
+    ] = None,
     allow_different_env: Annotated[
         bool,
         typer.Option(
@@ -54,9 +57,14 @@ def reproduce(
         console,
         allow_different=allow_different_env,
     )
+    again = max(1, wanted.confirm.processes)
     with console.status("starting") as status:
         checks = measure_again(
-            plan, trials, trial, processes, lambda p: status.update(f"{p.phase} {p.detail}")
+            plan,
+            trials,
+            trial,
+            processes or again,
+            lambda p: status.update(f"{p.phase} {p.detail}"),
         )
     if json:
         _print_json(checks)

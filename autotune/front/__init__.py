@@ -1,6 +1,12 @@
 """The front: which trials no other beats beyond noise, how far it reaches, which to take."""
 
-from autotune.front.confirmed import confirmed_metrics, fallbacks_of, front_points, is_confirmed
+from autotune.front.confirmed import (
+    confirmed_metrics,
+    fallbacks_of,
+    front_points,
+    is_confirmed,
+    process_spreads,
+)
 from autotune.front.dominance import FrontPoint, dominates, front
 from autotune.front.hypervolume import (
     Axis,
@@ -28,5 +34,6 @@ __all__ = [
     "hypervolume_history",
     "is_confirmed",
     "picks",
+    "process_spreads",
     "ratio_to_baseline",
 ]

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from autotune.front.dominance import FrontPoint
-from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
+from autotune.messages import Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Lesson, Outcome, lesson
-from autotune.statistics import Interval, hierarchical_mean
+from autotune.statistics import Interval, Spread, hierarchical_mean, pooled_spread, repeatable_mean
 
 CONFIRMED = "confirmed"
 CONFIRMED_RATIO = "confirmed_ratio"
@@ -43,13 +43,14 @@ def front_points(trials: Sequence[Trial]) -> tuple[FrontPoint, ...]:
     baseline: Metrics | None = None
     # What the baseline's process shares (fewer CPU instructions, say) is the machine's doing.
     shared: tuple[str, ...] = ()
+    spreads = process_spreads(measured)
     for trial in measured:
         if not trial.recipe:
-            baseline, shared = _headline(trial, None), fallbacks_of(trial)
+            baseline, shared = _headline(trial, None, spreads), fallbacks_of(trial)
     points = []
     for trial in measured:
         assert trial.result is not None
-        metrics = _headline(trial, baseline if trial.recipe else None)
+        metrics = _headline(trial, baseline if trial.recipe else None, spreads)
         feasible = trial.result.outcome is Outcome.OK
         own = tuple(words for words in fallbacks_of(trial) if words not in shared)
         points.append(FrontPoint(trial.number, trial.recipe, metrics, feasible, own))
@@ -71,45 +72,83 @@ def is_confirmed(point: FrontPoint) -> bool:
     return any(m.stat in (CONFIRMED, CONFIRMED_RATIO) for m in point.metrics.values())
 
 
-def _headline(trial: Trial, baseline: Metrics | None) -> Metrics:
+def process_spreads(trials: Sequence[Trial]) -> Mapping[str, Spread]:
+    """How much fresh processes of one recipe differ in the logarithm of each paired ratio, over
+    all recipes of a study.
+
+    Args:
+        trials: Of one study.
+    """
+    repeated = [usable for t in trials if len(usable := _usable(t.confirmations.values())) > 1]
+    names = {name for usable in repeated for name in _paired(usable)}
+    groups = {
+        name: [
+            [statistics.median(_log_ratios(result, name)) for result in usable]
+            for usable in repeated
+            if name in _paired(usable)
+        ]
+        for name in names
+    }
+    found = {name: pooled_spread(group) for name, group in groups.items()}
+    return {name: spread for name, spread in found.items() if spread is not None}
+
+
+def _usable(repetitions: Iterable[TrialResult]) -> list[TrialResult]:
+    return [r for r in repetitions if lesson(r.outcome) is Lesson.VALUES and r.blocks]
+
+
+def _paired(usable: Sequence[TrialResult]) -> set[str]:
+    """The metrics that every block has."""
+    return set.intersection(*(set(pair.candidate) for r in usable for pair in r.blocks))
+
+
+def _headline(trial: Trial, baseline: Metrics | None, spreads: Mapping[str, Spread]) -> Metrics:
     assert trial.result is not None
     again = [result for _, result in sorted(trial.confirmations.items())]
-    return confirmed_metrics(trial.result.metrics, again, baseline)
+    return confirmed_metrics(trial.result.metrics, again, baseline, spreads)
 
 
 def confirmed_metrics(
-    searched: Metrics, repetitions: Sequence[TrialResult], baseline: Metrics | None
+    searched: Metrics,
+    repetitions: Sequence[TrialResult],
+    baseline: Metrics | None,
+    spreads: Mapping[str, Spread],
 ) -> Metrics:
     """Combines the repetitions of one trial.
 
-    Speed: the mean over processes of the median paired log-ratio, with a hierarchical bootstrap
-    (processes, then pairs), times the baseline's value. Memory and energy: the median over
-    processes, their range as the interval. Accuracy is deterministic and stays.
+    Speed: the mean over processes of the median paired log-ratio, times the baseline's value; its
+    interval is the one in which as many new processes fall (``statistics.repeatable_mean``).
+    Memory and energy: the median over processes, their range as the interval. Accuracy is
+    deterministic and stays.
 
     Args:
         searched: The trial's own metrics.
         repetitions: Results of its fresh processes; failed ones are left out.
         baseline: The baseline's headline metrics; None for the baseline itself.
+        spreads: From ``process_spreads``.
     """
-    usable = [r for r in repetitions if lesson(r.outcome) is Lesson.VALUES and r.blocks]
+    usable = _usable(repetitions)
     if not usable:
         return searched
     found = dict(searched)
+    paired = _paired(usable)
     for name in searched:
         family = METRICS[name].family if name in METRICS else None
-        if family is Family.SPEED:
-            found[name] = _speed(name, searched[name], usable, baseline)
+        if family is Family.SPEED and name in paired:
+            found[name] = _speed(name, searched[name], usable, baseline, spreads.get(name))
         elif family in (Family.MEMORY, Family.ENERGY):
             found[name] = _reading(name, searched[name], usable)
     return found
 
 
 def _speed(
-    name: str, searched: Measurement, usable: Sequence[TrialResult], baseline: Metrics | None
+    name: str,
+    searched: Measurement,
+    usable: Sequence[TrialResult],
+    baseline: Metrics | None,
+    spread: Spread | None,
 ) -> Measurement:
-    if any(name not in pair.candidate for r in usable for pair in r.blocks):
-        return searched
-    ratio = _exp(hierarchical_mean([[_log_ratio(p, name) for p in r.blocks] for r in usable]))
+    ratio = _exp(repeatable_mean([_log_ratios(result, name) for result in usable], spread))
     own = baseline[name].value if baseline and name in baseline else None
     if own is None:
         sides = [
@@ -133,8 +172,8 @@ def _speed(
     )
 
 
-def _log_ratio(pair: BlockPair, name: str) -> float:
-    return math.log(pair.candidate[name] / pair.reference[name])
+def _log_ratios(result: TrialResult, name: str) -> list[float]:
+    return [math.log(pair.candidate[name] / pair.reference[name]) for pair in result.blocks]
 
 
 def _exp(found: Interval) -> Interval:

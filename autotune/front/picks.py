@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from autotune.front.confirmed import is_confirmed
 from autotune.front.dominance import FrontPoint
@@ -29,7 +30,7 @@ def picks(
     objectives: Sequence[str],
     scale: HypervolumeScale,
     *,
-    confirmed_only: bool = True,
+    provisional: bool = False,
 ) -> dict[str, FrontPoint]:
     """Names the points of a front that people ask for.
 
@@ -45,11 +46,15 @@ def picks(
         points: The front; infeasible points are never picked.
         objectives: Names of metrics.
         scale: The study's scale, for ``balanced``.
-        confirmed_only: Once some points are confirmed in fresh processes, pick no others.
+        provisional: Pick what deserves to be measured again: also among points that were never
+            confirmed in fresh processes, and whatever their grade. Otherwise, once some points
+            are confirmed, no others are picked.
     """
     feasible = [point for point in points if point.feasible and not point.fallbacks]
     confirmed = [point for point in feasible if is_confirmed(point)]
-    if confirmed_only and confirmed:
+    if provisional:
+        feasible = [p if is_confirmed(p) else _without_grades(p) for p in feasible]
+    elif confirmed:
         feasible = confirmed
     speed = _first(Family.SPEED, objectives)
     memory = _first(Family.MEMORY, objectives) or "weights_bytes"
@@ -67,6 +72,11 @@ def picks(
     }
     found["balanced"] = _balanced(feasible, scale)
     return {pick: point for pick, point in found.items() if point is not None}
+
+
+def _without_grades(point: FrontPoint) -> FrontPoint:
+    metrics = {n: m.model_copy(update={"grade": None}) for n, m in point.metrics.items()}
+    return replace(point, metrics=metrics)
 
 
 def _first(family: Family, objectives: Sequence[str]) -> str | None:

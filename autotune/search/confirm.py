@@ -17,7 +17,8 @@ Repetition = tuple[int, TrialRecord]
 
 
 def targets(plan: Plan, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials whose numbers will be looked at: the baseline, the picks, and the front.
+    """The trials whose numbers will be looked at: the baseline, the picks, what would be a pick
+    if it had not been disturbed, and the front.
 
     Args:
         plan: The search; its study file says whether the front is wanted.
@@ -30,8 +31,11 @@ def targets(plan: Plan, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     best = front(points, plan.objectives)
     bounds = bounds_of(plan.study.constraints)
     scale = HypervolumeScale.of(baseline.metrics, plan.objectives, bounds)
-    # Not only among confirmed points, as for a reader: here it is found out which should be.
-    chosen = [*picks(best, plan.objectives, scale, confirmed_only=False).values()]
+    chosen = [
+        point
+        for provisional in (False, True)
+        for point in picks(best, plan.objectives, scale, provisional=provisional).values()
+    ]
     if plan.study.confirm.points == "front":
         chosen += best
     numbers = dict.fromkeys([baseline.number, *(p.number for p in chosen)])

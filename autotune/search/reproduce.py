@@ -9,7 +9,7 @@ from autotune import registry
 from autotune.errors import AutotuneError, InputError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
-from autotune.front import confirmed_metrics, front_points
+from autotune.front import confirmed_metrics, front_points, process_spreads
 from autotune.messages import Measurement, Metrics, TrialResult
 from autotune.metrics import Family, metric
 from autotune.outcome import Lesson, lesson
@@ -93,7 +93,7 @@ def measure_again(
         )
     stored = points[number].metrics
     own = points[baseline.number].metrics if by_number[number].recipe else None
-    now = confirmed_metrics(stored, results, own)
+    now = confirmed_metrics(stored, results, own, process_spreads(trials))
     names = _compared(plan, stored, now)
     return [Check(name, stored[name], now[name]) for name in names]
 
