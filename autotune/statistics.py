@@ -24,18 +24,36 @@ class Interval:
         return math.inf if self.value == 0 else (self.high - self.low) / 2 / abs(self.value)
 
 
+def fewest_for_quantile(quantile: float) -> int:
+    """The fewest independent values whose order statistics bound a quantile from above with
+    97.5 % confidence, so that a two-sided 95 % interval exists: all of n values lie below it with
+    probability ``quantile ** n``. 6 for the median, 36 for 0.9, 72 for 0.95, 368 for 0.99."""
+    return math.ceil(math.log(0.025) / math.log(max(quantile, 1 - quantile)))
+
+
+def quantile_interval(values: Sequence[float], quantile: float) -> Interval:
+    """A quantile with its order-statistic 95 % interval (``scipy.stats.quantile_test``).
+
+    Args:
+        values: At least ``fewest_for_quantile`` of them.
+        quantile: Between 0 and 1.
+    """
+    import numpy as np
+    from scipy.stats import quantile_test
+
+    found: Any = quantile_test(values, p=quantile).confidence_interval(confidence_level=0.95)
+    value = float(np.quantile(values, quantile))
+    return Interval(value, float(found.low), float(found.high), len(values))
+
+
 def median_interval(values: Sequence[float]) -> Interval:
-    """The median with its order-statistic 95 % interval (``scipy.stats.quantile_test``).
+    """The median with its order-statistic 95 % interval.
 
     Fewer than six values have no such interval; then the whole range is returned.
     """
-    from scipy.stats import quantile_test
-
-    middle, n = statistics.median(values), len(values)
-    if n < 6:
-        return Interval(middle, min(values), max(values), n)
-    found: Any = quantile_test(values, p=0.5).confidence_interval(confidence_level=0.95)
-    return Interval(middle, float(found.low), float(found.high), n)
+    if len(values) < fewest_for_quantile(0.5):
+        return Interval(statistics.median(values), min(values), max(values), len(values))
+    return quantile_interval(values, 0.5)
 
 
 def paired_ratio(candidate: Sequence[float], reference: Sequence[float]) -> Interval:

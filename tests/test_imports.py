@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 SIDEWAYS: dict[str, str] = {
     "device": "errors",
-    "metrics": "errors",
+    "metrics": "errors statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door
     "environment": "registry",  # the entry point group

@@ -8,7 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from autotune.statistics import Interval, clustered_mean, median_interval, paired_ratio
+from autotune.statistics import (
+    Interval,
+    clustered_mean,
+    fewest_for_quantile,
+    median_interval,
+    paired_ratio,
+    quantile_interval,
+)
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 DRAWS: dict[str, tuple[Draw, float]] = {
@@ -32,6 +39,24 @@ def test_median_interval_of_few_values_is_their_range(n: int) -> None:
     values = [3.0, 1.0, 2.0, 5.0, 4.0][:n]
     found = median_interval(values)
     assert (found.low, found.high, found.n) == (min(values), max(values), n)
+
+
+def test_quantile_interval_covers_the_quantile() -> None:
+    generator = np.random.default_rng(6)
+    found = [quantile_interval(generator.random(60).tolist(), 0.9) for _ in range(150)]
+    assert np.mean([i.low <= 0.9 <= i.high for i in found]) >= 0.92
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9, 0.99])
+def test_fewest_values_for_a_quantile_are_those_that_scipy_needs(quantile: float) -> None:
+    fewest = fewest_for_quantile(quantile)
+    side = "high" if quantile >= 0.5 else "low"
+    ends = [
+        getattr(quantile_interval(list(np.linspace(0, 1, n)), quantile), side)
+        for n in (fewest - 1, fewest)
+    ]
+    assert math.isnan(ends[0])
+    assert math.isfinite(ends[1])
 
 
 def test_median_interval_contains_its_value_and_ignores_order() -> None:

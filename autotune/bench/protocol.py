@@ -24,6 +24,8 @@ class Operation(StrEnum):
     """Compile, then drive with the recipe's run params until it is steady."""
     BLOCK = "block"
     """Run one block and return each speed metric's value."""
+    PERCENTILES = "percentiles"
+    """Percentiles over the single requests of all blocks since the warm-up."""
     MEMORY = "memory"
     """Peaks since the warm-up began."""
     ENERGY = "energy"

@@ -15,6 +15,7 @@ from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
 from autotune.bench.meters.memory import MemoryMeter
+from autotune.bench.meters.percentiles import percentile_metrics
 from autotune.bench.prepare import Prepared, build_engine, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.tokens import take
@@ -41,6 +42,7 @@ class Session:
         )
         self._watch: CompileWatch | None = None
         self._compiled = False
+        self._timings: list[Timing] = []
         self._prompts: Any = None
         self._run_args: dict[str, Any] = {}
 
@@ -69,6 +71,8 @@ class Session:
             return Reply(metrics=metrics, fallbacks=tuple(found))
         if request.operation is Operation.BLOCK:
             return Reply(values=self._block())
+        if request.operation is Operation.PERCENTILES:
+            return Reply(metrics=percentile_metrics(self._timings, self._spec.model.task))
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
             return Reply(metrics=self._memory.read(), fallbacks=tuple(found))
@@ -113,6 +117,7 @@ class Session:
         latencies: list[float] = []
         while len(latencies) < spec.settings.warmup_blocks and not _steady(latencies):
             latencies.append(self._block()["e2e_latency_seconds"])
+        self._timings.clear()
         return {"first_request_seconds": _cold_seconds(cold.last - cold.start, first)}
 
     def _compile(self) -> None:
@@ -132,6 +137,7 @@ class Session:
 
     def _block(self) -> dict[str, float]:
         block = speed.run_block(self._request, self._spec.settings.block_seconds)
+        self._timings += block.timings
         return speed.speed_values(block)
 
     def _energy(self) -> Metrics:

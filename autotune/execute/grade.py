@@ -38,9 +38,11 @@ def grade(found: Measurement, contention: Contention | None, settings: MeasureSe
 
 
 def graded(timed: Metrics, contention: Contention, settings: MeasureSettings) -> Metrics:
-    """Timed values with their grades."""
+    """Timed values with their grades; what has no value gets none."""
     return {
         name: found.model_copy(update={"grade": grade(found, contention, settings)})
+        if found.value is not None
+        else found
         for name, found in timed.items()
     }
 

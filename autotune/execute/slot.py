@@ -121,6 +121,7 @@ class DeviceSlot:
         with trial.phase("warmup"):
             trial.learn(self._ask(candidate, Operation.WARMUP, spec))
         self._measure(trial, candidate)
+        self._measure_tails(trial, candidate)
         trial.learn(self._ask(candidate, Operation.MEMORY, spec))
         self._measure_energy(trial, candidate)
 
@@ -163,6 +164,11 @@ class DeviceSlot:
         trial.contention = seen.model_copy(update={"drift_ratio": drift})
         timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
         trial.metrics |= graded(timed, trial.contention, spec.settings)
+
+    def _measure_tails(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
+        assert trial.contention is not None
+        found = self._ask(candidate, Operation.PERCENTILES, trial.spec).metrics
+        trial.metrics |= graded(found, trial.contention, trial.spec.settings)
 
     def _measure_energy(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         limits = [c.metric for c in constraints.parse_all(trial.spec.constraints)]

@@ -118,8 +118,8 @@ def confirmed_metrics(
 
     Speed: the mean over processes of the median paired log-ratio, times the baseline's value; its
     interval is the one in which as many new processes fall (``statistics.repeatable_mean``).
-    Memory and energy: the median over processes, their range as the interval. Accuracy is
-    deterministic and stays.
+    Memory, energy and percentiles: the median over processes, their range as the interval.
+    Accuracy is deterministic and stays.
 
     Args:
         searched: The trial's own metrics.
@@ -136,7 +136,7 @@ def confirmed_metrics(
         family = METRICS[name].family if name in METRICS else None
         if family is Family.SPEED and name in paired:
             found[name] = _speed(name, searched[name], usable, baseline, spreads.get(name))
-        elif family in (Family.MEMORY, Family.ENERGY):
+        elif family in (Family.MEMORY, Family.ENERGY, Family.TAIL):
             found[name] = _reading(name, searched[name], usable)
     return found
 

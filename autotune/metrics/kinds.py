@@ -19,6 +19,7 @@ class Family(StrEnum):
     """Which meter takes it."""
 
     SPEED = "speed"
+    TAIL = "tail"
     COLD = "cold"
     MEMORY = "memory"
     ENERGY = "energy"

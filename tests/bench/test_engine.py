@@ -39,6 +39,9 @@ def test_decode_loop_gives_the_tokens_of_generate(
     assert torch.equal(torch.cat(engine.fed[1:], dim=1), expected[:, 16:21])
     assert timing.start < timing.first < timing.last
     assert (timing.sequences, timing.prompt_tokens, timing.output_tokens) == (6, 16, 6)
+    assert len(timing.gaps) == 5
+    assert min(timing.gaps) > 0
+    assert sum(timing.gaps) <= timing.last - timing.first
     assert engine.last_finite
 
 
@@ -47,6 +50,7 @@ def test_one_new_token_has_no_decode_steps(llama: Any, windows: Windows) -> None
     timing = engine.request(windows, engine.resolve({}))
     assert len(engine.fed) == 1
     assert timing.last >= timing.first
+    assert timing.gaps == ()
 
 
 def test_unknown_run_argument_is_refused(llama: Any) -> None:

@@ -28,6 +28,8 @@ class Timing:
     """Per sequence."""
     output_tokens: int
     """Per sequence; 0 for encoders."""
+    gaps: tuple[float, ...] = ()
+    """Seconds between the output tokens after the first; empty if the engine does not know."""
 
 
 class Engine(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,6 +27,37 @@ def _synchroniser(device: torch.device) -> Callable[[], None]:
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
+class _HostTicks:
+    """When each step ended, where a step is over as soon as its call is."""
+
+    def __init__(self) -> None:
+        self._seconds = [time.perf_counter()]
+
+    def tick(self) -> None:
+        self._seconds.append(time.perf_counter())
+
+    def gaps(self) -> tuple[float, ...]:
+        return tuple(later - earlier for earlier, later in pairwise(self._seconds))
+
+
+class _DeviceTicks:
+    """When each step ended on the GPU, by events in its stream: nothing waits for them before
+    the request is over."""
+
+    def __init__(self) -> None:
+        self._events: list[torch.cuda.Event] = []
+        self.tick()
+
+    def tick(self) -> None:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        self._events.append(event)
+
+    def gaps(self) -> tuple[float, ...]:
+        milliseconds = (earlier.elapsed_time(later) for earlier, later in pairwise(self._events))
+        return tuple(value / 1000 for value in milliseconds)
+
+
 class TorchGenerator(Engine):
     """Greedy decoding of exactly ``new_tokens`` tokens with a key-value cache."""
 
@@ -35,6 +67,7 @@ class TorchGenerator(Engine):
         self._model = model
         self._new_tokens = new_tokens
         self._synchronise = _synchroniser(model.device)
+        self._make_ticks = _DeviceTicks if model.device.type == "cuda" else _HostTicks
         self._static_caches: dict[tuple[int, int], Any] = {}
         self._finite = True
         plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
@@ -58,13 +91,17 @@ class TorchGenerator(Engine):
         first_tokens = token.cpu()
         first = time.perf_counter()
         generated = [token]
+        ticks = self._make_ticks()
         for _ in range(self._new_tokens - 1):
             logits = self._step(generated[-1], cache)
             generated.append(logits.argmax(-1))
+            ticks.tick()
         torch.cat(generated[1:] or [first_tokens], dim=1).cpu()
         last = time.perf_counter()
         self._finite = bool(torch.isfinite(logits).all())
-        return Timing(start, first, last, ids.shape[0], ids.shape[1], self._new_tokens)
+        return Timing(
+            start, first, last, ids.shape[0], ids.shape[1], self._new_tokens, ticks.gaps()
+        )
 
     def _step(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
         """Logits of the last position, ``[batch, 1, vocabulary]``."""
