@@ -34,6 +34,12 @@ Database = Annotated[
     str | None,
     typer.Option(help="Database URL; by default sqlite:///OUTPUT/autotune.db."),
 ]
+AllowDifferentEnv = Annotated[
+    bool,
+    typer.Option(
+        "--allow-different-env", help="Go on although machine, versions or settings differ."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PromptTokens = Annotated[int | None, typer.Option(help="Tokens of each prompt.")]
 NewTokens = Annotated[int | None, typer.Option(help="Tokens generated for each prompt.")]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autotune.cli import options
-from autotune.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from autotune.search.reproduce import Check
 
 
@@ -23,12 +19,7 @@ def reproduce(
         int | None,
         typer.Option(min=1, help="Fresh processes to measure in; default: as the study did."),
     ] = None,
-    allow_different_env: Annotated[
-        bool,
-        typer.Option(
-            "--allow-different-env", help="Compare although machine, versions or settings differ."
-        ),
-    ] = False,
+    allow_different_env: options.AllowDifferentEnv = False,
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
     json: options.AsJson = False,
@@ -39,7 +30,7 @@ def reproduce(
     """
     from autotune.cli.demo_progress import training_bar
     from autotune.cli.show import make_console
-    from autotune.environment import describe_environment
+    from autotune.environment import compare_environments, describe_environment
     from autotune.search.plan import make_plan
     from autotune.search.reproduce import measure_again
     from autotune.store.store import Store
@@ -51,12 +42,10 @@ def reproduce(
     with training_bar() as bar:
         plan = make_plan(wanted, output, bar)
     console = make_console(stderr=True)
-    _check_environment(
-        record.environment,
-        describe_environment(plan.device),
-        console,
-        allow_different=allow_different_env,
-    )
+    for line in compare_environments(
+        record.environment, describe_environment(plan.device), allow_different=allow_different_env
+    ):
+        console.print(line, markup=False)
     again = max(1, wanted.confirm.processes)
     with console.status("starting") as status:
         checks = measure_again(
@@ -72,22 +61,6 @@ def reproduce(
         _print_table(checks, study, trial)
     if not all(check.holds for check in checks if check.metric in plan.objectives):
         raise typer.Exit(1)
-
-
-def _check_environment(
-    then: Mapping[str, str], now: Mapping[str, str], console: Console, *, allow_different: bool
-) -> None:
-    """Says what differs, and refuses to compare unless that is allowed."""
-    from autotune.environment import environment_differences
-
-    differing = environment_differences(then, now)
-    for name, (before, after) in differing.items():
-        console.print(f"{name} differs: then {before}, now {after}", markup=False)
-    if differing and not allow_different:
-        raise InputError(
-            "numbers of different machines, versions or settings are not comparable; run it where "
-            "and as the study ran, or give --allow-different-env"
-        )
 
 
 def _print_json(checks: list[Check]) -> None:

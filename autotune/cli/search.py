@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,6 +56,7 @@ def search(
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
     trust_remote_code: options.TrustRemoteCode = False,
+    allow_different_env: options.AllowDifferentEnv = False,
     json: options.AsJson = False,
 ) -> None:
     """Measure a model's optimizations and save the Pareto front.
@@ -98,7 +100,8 @@ def search(
     if database is None:
         output.mkdir(parents=True, exist_ok=True)
     try:
-        summary = _run(plan, url, resume, console)
+        plan = _register(plan, url, console, resume=resume, allow=allow_different_env)
+        summary = _run(plan, url, console)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: {again}") from stopped
     if json:
@@ -155,15 +158,26 @@ def _stored(url: str, name: str | None) -> dict[str, Any]:
         return options.stored_keys(store.study(name))
 
 
-def _run(plan: Plan, url: str, resume: bool, console: Console) -> StudySummary:
-    """Runs the search; the front and the report are written also if it is stopped."""
-    from autotune.cli.live import LiveDisplay
-    from autotune.execute.local import LocalExecutor
-    from autotune.search.loop import Search, register
+def _register(plan: Plan, url: str, console: Console, *, resume: bool, allow: bool) -> Plan:
+    """The plan, with a note of every way in which the study's first environment was another."""
+    from autotune.search.register import register
     from autotune.store.store import Store
 
     with Store.open(url) as store:
-        register(plan, store, resume=resume)
+        differing = register(plan, store, resume=resume, allow_different_env=allow)
+    for line in differing:
+        console.print(line, markup=False)
+    return replace(plan, notes=(*plan.notes, *differing))
+
+
+def _run(plan: Plan, url: str, console: Console) -> StudySummary:
+    """Runs the search; the front and the report are written also if it is stopped."""
+    from autotune.cli.live import LiveDisplay
+    from autotune.execute.local import LocalExecutor
+    from autotune.search.loop import Search
+    from autotune.store.store import Store
+
+    with Store.open(url) as store:
         try:
             with LiveDisplay(console) as display:
                 make = partial(LocalExecutor, plan.registry)

@@ -4,6 +4,7 @@ part. Read without importing torch."""
 from autotune.environment.accuracy import SCORING_VERSION, accuracy_key
 from autotune.environment.fingerprint import (
     ENV_ID,
+    compare_environments,
     describe_environment,
     env_id,
     environment_differences,
@@ -14,6 +15,7 @@ __all__ = [
     "ENV_ID",
     "SCORING_VERSION",
     "accuracy_key",
+    "compare_environments",
     "describe_environment",
     "env_id",
     "environment_differences",

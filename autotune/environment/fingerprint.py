@@ -10,6 +10,7 @@ from autotune.device import Device
 from autotune.environment.hardware import UNKNOWN, hardware
 from autotune.environment.settings import VARIABLE, settings
 from autotune.environment.software import software
+from autotune.errors import InputError
 from autotune.hashing import sha256_json
 
 ENV_ID = "env_id"
@@ -113,6 +114,28 @@ def environment_differences(
     one, other = _stable(then), _stable(now)
     keys = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
     return {key: _both(key, then, now) for key in keys or [ENV_ID]}
+
+
+def compare_environments(
+    then: Mapping[str, str], now: Mapping[str, str], *, allow_different: bool
+) -> list[str]:
+    """Refuses to compare numbers of two environments, or says what differs.
+
+    Returns:
+        One line for every difference, for a person.
+
+    Raises:
+        InputError: They differ, and that is not allowed.
+    """
+    differing = environment_differences(then, now)
+    lines = [f"{key} differs: then {a}, now {b}" for key, (a, b) in differing.items()]
+    if lines and not allow_different:
+        raise InputError(
+            f"numbers of different machines, versions or settings are not comparable ("
+            f"{'; '.join(lines)}); do it where and as the study was begun, or give "
+            "--allow-different-env"
+        )
+    return lines
 
 
 def _both(key: str, then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, str]:

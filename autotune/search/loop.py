@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from autotune.environment import accuracy_key, describe_environment
+from autotune.environment import accuracy_key
 from autotune.errors import AutotuneError, InputError, Interrupted
 from autotune.execute.base import Executor, OnProgress
-from autotune.hashing import sha256_json
 from autotune.messages import Metrics, TrialResult
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe
@@ -24,9 +20,9 @@ from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
+from autotune.search.register import coordinator_lock
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
-from autotune.store.database import parse_url, sqlite_file
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.store import Store
 
@@ -37,57 +33,6 @@ _CONFIRMATION_PASSES = 3
 """How often confirmed numbers may make new picks that have to be confirmed themselves."""
 
 MakeExecutor = Callable[[OnProgress], Executor]
-
-
-def register(plan: Plan, store: Store, *, resume: bool) -> StudyRecord:
-    """Finds or makes the study's record.
-
-    Raises:
-        InputError: A study of that name exists and is not to be resumed, or is another search.
-    """
-    existing = store.find_study(plan.name)
-    if existing is None:
-        return store.create_study(
-            plan.name,
-            plan.definition(),
-            plan.objectives,
-            plan.study.constraints,
-            describe_environment(plan.device),
-        )
-    differing = changed_keys(existing.definition, plan.definition())
-    if differing:
-        raise InputError(
-            f"study {plan.name!r} exists with another definition: {', '.join(differing)} differ; "
-            "its numbers could not be compared with new ones: choose another --name, or give the "
-            "same definition on the same machine"
-        )
-    if not resume:
-        raise InputError(
-            f"study {plan.name!r} exists already ({existing.state}); continue it with --resume, "
-            "or choose another --name"
-        )
-    if existing.objectives != plan.objectives:
-        raise InputError(
-            f"study {plan.name!r} was begun with the objectives {', '.join(existing.objectives)}, "
-            f"this machine can measure {', '.join(plan.objectives)}; choose another --name"
-        )
-    return existing
-
-
-def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
-    """Top-level keys in which two definitions differ; how often a result is repeated changes
-    nothing that is measured already."""
-    keys = (old.keys() | new.keys()) - {"confirm"}
-    return sorted(key for key in keys if old.get(key) != new.get(key))
-
-
-def coordinator_lock(url: str, name: str) -> FileLock:
-    """Held by the one process that runs a study, whatever folder it writes to."""
-    parsed = parse_url(url)
-    file_of_sqlite = sqlite_file(parsed)
-    where = os.path.realpath(file_of_sqlite) if file_of_sqlite else str(parsed)
-    file = f"autotune-{os.getuid()}-study-{sha256_json([where, name])[:16]}.lock"
-    return FileLock(Path(tempfile.gettempdir()) / file)
 
 
 class Search:

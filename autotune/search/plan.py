@@ -12,7 +12,6 @@ from autotune.config import StudyFile
 from autotune.constraints import Constraint
 from autotune.demo.cache import demo_model
 from autotune.device import Device, detect
-from autotune.environment import library_versions
 from autotune.errors import InputError
 from autotune.hashing import canonical_json, sha256_json
 from autotune.messages import ModelRef, Workload
@@ -53,7 +52,7 @@ class Plan:
 
     def definition(self) -> dict[str, Any]:
         """What makes the study what it is: the study file's part, and what the numbers of one
-        study must have in common."""
+        study must have in common besides the environment."""
         params = {
             name: {param: f"{p.describe()} ({p.stage})" for param, p in plugin.params.items()}
             for name, plugin in self.registry.plugins.items()
@@ -63,8 +62,6 @@ class Plan:
             **self.study.definition(),
             "model_files": self.model.fingerprint,
             "texts": self.workload.evaluation_key,
-            "machine": f"{self.device.name}, {self.device.cores} cores",
-            "library_versions": library_versions(),
             "installed_plugins": params,
             "feasible_values": sha256_json(sorted(map(canonical_json, parts))),
         }

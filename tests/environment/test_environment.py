@@ -7,17 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from autotune.cli.reproduce import _check_environment
 from autotune.environment import (
     ENV_ID,
+    compare_environments,
     describe_environment,
     env_id,
     environment_differences,
@@ -220,12 +218,10 @@ def test_id_of_another_rule_differs_by_itself() -> None:
     assert environment_differences(then, now) == {ENV_ID: ("0" * 16, now[ENV_ID])}
 
 
-def test_reproduce_refuses_another_environment_and_prints_only_what_differs() -> None:
-    said = StringIO()
-    console = Console(file=said, width=200)
+def test_another_environment_is_refused_and_what_differs_is_said() -> None:
     then, now = described(), described(OMP_NUM_THREADS="8", CUDA_VISIBLE_DEVICES="")
-    with pytest.raises(InputError, match="--allow-different-env"):
-        _check_environment(then, now, console, allow_different=False)
-    assert said.getvalue() == "env:OMP_NUM_THREADS differs: then 4, now 8\n"
-    _check_environment(then, now, console, allow_different=True)
-    _check_environment(then, then, console, allow_different=False)
+    line = "env:OMP_NUM_THREADS differs: then 4, now 8"
+    with pytest.raises(InputError, match=rf"\({line}\).*--allow-different-env"):
+        compare_environments(then, now, allow_different=False)
+    assert compare_environments(then, now, allow_different=True) == [line]
+    assert compare_environments(then, then, allow_different=False) == []

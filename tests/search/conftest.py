@@ -21,10 +21,11 @@ from autotune.outcome import Outcome
 from autotune.params import Choice, Float, Int, Stage
 from autotune.plugin import Plugin
 from autotune.registry import Registry
-from autotune.search.loop import Search, register
+from autotune.search.loop import Search
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
+from autotune.search.register import register
 from autotune.space import build_pool
 from autotune.store.records import StudyRecord, TrialRecord
 from autotune.store.store import Store

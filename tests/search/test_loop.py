@@ -14,8 +14,9 @@ from autotune.execute.inline import InlineExecutor
 from autotune.messages import TrialResult, TrialSpec
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.search.budget import Clock
-from autotune.search.loop import MAX_ATTEMPTS, Search, register
+from autotune.search.loop import MAX_ATTEMPTS, Search
 from autotune.search.observer import Observer
+from autotune.search.register import register
 from autotune.store.records import StudyState
 from autotune.store.store import Store
 from autotune.testing import fake_result

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from autotune.environment import ENV_ID, describe_environment, env_id
 from autotune.errors import InputError
 from autotune.messages import TrialResult, TrialSpec
 from autotune.params import Choice, Int, Param, Stage
 from autotune.registry import Registry
-from autotune.search.loop import changed_keys, coordinator_lock, register
 from autotune.search.plan import Plan
+from autotune.search.register import changed_keys, coordinator_lock, register
 from autotune.store.records import StudyState
 from autotune.store.store import Store
 
@@ -116,6 +117,18 @@ def test_existing_study_of_other_params_is_refused(
     assert "plugins" in str(caught.value)
     assert (lab.study(), lab.trials(), lab.told()) == before
     lab.search(plan, resume=True)
+
+
+def test_study_of_another_environment_goes_on_only_when_that_is_allowed(lab: Any) -> None:
+    plan = lab.plan(*SMALL, budget={"trials": 1})
+    with Store.open(lab.url) as store:
+        elsewhere = {**describe_environment(plan.device), "cpu_model": "Abacus 3"}
+        elsewhere[ENV_ID] = env_id(elsewhere)
+        store.create_study(plan.name, plan.definition(), plan.objectives, (), elsewhere)
+        with pytest.raises(InputError, match=r"cpu_model differs: then Abacus 3.*--allow"):
+            register(plan, store, resume=True)
+        (line,) = register(plan, store, resume=True, allow_different_env=True)
+    assert line.startswith("cpu_model differs: then Abacus 3, now ")
 
 
 def test_changed_keys() -> None:

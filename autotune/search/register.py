@@ -1,0 +1,77 @@
+"""Whether a study may begin or go on, and who may run it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from autotune.environment import compare_environments, describe_environment
+from autotune.errors import InputError
+from autotune.hashing import sha256_json
+from autotune.search.plan import Plan
+from autotune.store.database import parse_url, sqlite_file
+from autotune.store.store import Store
+
+
+def register(
+    plan: Plan, store: Store, *, resume: bool, allow_different_env: bool = False
+) -> list[str]:
+    """Finds or makes the study's record.
+
+    Args:
+        plan: The search.
+        store: Where its record is kept.
+        resume: Whether it may exist.
+        allow_different_env: Whether it may have been begun in another environment.
+
+    Returns:
+        In how far the environment differs from the one in which the study was begun.
+
+    Raises:
+        InputError: A study of that name exists and is not to be resumed, is another search, or
+            was begun in another environment.
+    """
+    existing = store.find_study(plan.name)
+    here = describe_environment(plan.device)
+    if existing is None:
+        store.create_study(
+            plan.name, plan.definition(), plan.objectives, plan.study.constraints, here
+        )
+        return []
+    differing = changed_keys(existing.definition, plan.definition())
+    if differing:
+        raise InputError(
+            f"study {plan.name!r} exists with another definition: {', '.join(differing)} differ; "
+            "its numbers could not be compared with new ones: choose another --name, or give the "
+            "same definition"
+        )
+    if not resume:
+        raise InputError(
+            f"study {plan.name!r} exists already ({existing.state}); continue it with --resume, "
+            "or choose another --name"
+        )
+    if existing.objectives != plan.objectives:
+        raise InputError(
+            f"study {plan.name!r} was begun with the objectives {', '.join(existing.objectives)}, "
+            f"this machine can measure {', '.join(plan.objectives)}; choose another --name"
+        )
+    return compare_environments(existing.environment, here, allow_different=allow_different_env)
+
+
+def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
+    """Top-level keys in which two definitions differ; how often a result is repeated changes
+    nothing that is measured already."""
+    keys = (old.keys() | new.keys()) - {"confirm"}
+    return sorted(key for key in keys if old.get(key) != new.get(key))
+
+
+def coordinator_lock(url: str, name: str) -> FileLock:
+    """Held by the one process that runs a study, whatever folder it writes to."""
+    parsed = parse_url(url)
+    file_of_sqlite = sqlite_file(parsed)
+    where = os.path.realpath(file_of_sqlite) if file_of_sqlite else str(parsed)
+    file = f"autotune-{os.getuid()}-study-{sha256_json([where, name])[:16]}.lock"
+    return FileLock(Path(tempfile.gettempdir()) / file)
