@@ -70,6 +70,15 @@ def nvml() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
+def free_bytes(device: Device) -> int:
+    """Memory that a new process could have: of the GPU, else of this machine."""
+    with nvml() as library:
+        if device.kind == "cuda" and library is not None:
+            handle = library.nvmlDeviceGetHandleByUUID(device.uuid)
+            return int(library.nvmlDeviceGetMemoryInfo(handle).free)
+    return int(psutil.virtual_memory().available)
+
+
 def _cpu() -> Device:
     return Device(
         kind="cpu",

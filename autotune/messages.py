@@ -144,6 +144,10 @@ class MeasureSettings(Message):
     min_pairs: int = Field(default=6, ge=6)
     """Pairs of candidate and baseline blocks; six are the fewest with a 95 % interval."""
     max_pairs: int = Field(default=16, ge=6)
+    reference: Literal["auto", "session", "probe"] = "auto"
+    """What runs beside a candidate: a live session that holds the baseline, or a probe of the
+    device that only watches for drift (its values are of grade B at best). ``auto`` takes the
+    session wherever both fit into memory."""
     target_half_width_ratio: float = Field(default=0.02, gt=0)
     """Stop when the interval of the first speed objective's ratio is this narrow."""
     quiet_contention_ratio: float = Field(default=0.05, ge=0, le=1)
@@ -208,6 +212,7 @@ class BlockPair(Message):
     candidate: dict[str, float]
     """Metric name → value of this block."""
     reference: dict[str, float]
+    """Of the baseline; ``probe_seconds`` alone where a probe took its place."""
     candidate_first: bool
     """Which of the two ran first (random)."""
 
@@ -235,7 +240,10 @@ class Contention(Message):
     foreign_gpu_processes: int | None = None
     """Processes of others on the GPU; null without one."""
     drift_ratio: float = 0.0
-    """How much the baseline's own blocks changed from their first half to their second."""
+    """How much the baseline's own blocks, or the probe's, changed from their first half to their
+    second."""
+    paired: bool = True
+    """False: the baseline did not fit beside the candidate, and a probe took its place."""
 
 
 class TrialResult(Message):

@@ -86,7 +86,12 @@ def main() -> None:
         if request.operation is Operation.CLOSE:
             break
         try:
-            if request.operation is Operation.PREPARE:
+            if request.operation is Operation.PROBE:
+                from autotune.bench.probe import probe_values
+
+                assert request.spec is not None
+                reply = Reply(values=probe_values(request.spec.device.torch_name))
+            elif request.operation is Operation.PREPARE:
                 # Imported here: an import that fails is this trial's failure, and is reported.
                 from autotune.bench.session import Session
 

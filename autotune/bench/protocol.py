@@ -12,10 +12,15 @@ from autotune.hashing import sha256_json
 from autotune.messages import Message, Metrics, TrialSpec
 from autotune.outcome import Outcome
 
+PROBE_SECONDS = "probe_seconds"
+"""The value of a block of the probe: one round of its work, in seconds."""
+
 
 class Operation(StrEnum):
     """What the parent may ask for, in the order of a trial's life."""
 
+    PROBE = "probe"
+    """Time fixed work on the device, in a process that holds no model."""
     PREPARE = "prepare"
     """Load the model and apply the transforms. Once per process."""
     SCORE = "score"
@@ -39,7 +44,7 @@ class Request(Message):
 
     operation: Operation
     spec: TrialSpec | None = None
-    """The trial; with prepare, score and warmup."""
+    """The trial; with probe, prepare, score and warmup."""
 
 
 class Fallback(Message):

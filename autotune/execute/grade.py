@@ -13,7 +13,8 @@ def grade(found: Measurement, contention: Contention | None, settings: MeasureSe
     """The grade of one timed value.
 
     The interval counts first: it holds what the disturbances did to the value. Contention and
-    drift can make a grade worse, never better.
+    drift can make a grade worse, never better. Drift does not matter to pairs; a value that was
+    taken without the baseline beside it has it in full, and is never of grade A.
 
     Args:
         found: The value with its paired ratio.
@@ -22,6 +23,8 @@ def grade(found: Measurement, contention: Contention | None, settings: MeasureSe
     """
     width = _half_width_ratio(found)
     disturbed = _disturbance(contention) if contention else 0.0
+    if contention and not contention.paired:
+        disturbed = max(disturbed, contention.drift_ratio)
     if width > settings.worst_half_width_ratio or disturbed > settings.worst_contention_ratio:
         return Grade.C
     marred = bool(
@@ -30,6 +33,7 @@ def grade(found: Measurement, contention: Contention | None, settings: MeasureSe
     drift = contention.drift_ratio if contention else 0.0
     quiet = (
         found.converged
+        and (contention is None or contention.paired)
         and disturbed <= settings.quiet_contention_ratio
         and drift <= settings.quiet_drift_ratio
         and not marred

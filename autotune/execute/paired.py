@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from autotune.bench.protocol import PROBE_SECONDS
 from autotune.messages import BlockPair, Measurement, MeasureSettings, Metrics
 from autotune.metrics import METRICS
 from autotune.statistics import Interval, median_interval, paired_ratio
@@ -56,9 +57,18 @@ def _enough(pairs: Sequence[BlockPair], settings: MeasureSettings, headline: str
 
 
 def converged(pairs: Sequence[BlockPair], settings: MeasureSettings, headline: str) -> bool:
-    """Whether the interval of the headline's ratio is as narrow as asked for."""
-    ratio = _ratio(pairs, headline)
-    return ratio.half_width_ratio <= settings.target_half_width_ratio
+    """Whether the interval of the headline's ratio is as narrow as asked for; of its value where
+    no baseline runs beside it."""
+    found = _ratio(pairs, headline) if _is_paired(pairs) else _own(pairs, headline)
+    return found.half_width_ratio <= settings.target_half_width_ratio
+
+
+def _is_paired(pairs: Sequence[BlockPair]) -> bool:
+    return PROBE_SECONDS not in pairs[0].reference
+
+
+def _own(pairs: Sequence[BlockPair], name: str) -> Interval:
+    return median_interval([p.candidate[name] for p in pairs])
 
 
 def _ratio(pairs: Sequence[BlockPair], name: str) -> Interval:
@@ -72,12 +82,42 @@ def speed_metrics(
 
     A metric's value is the baseline's own value times the median paired ratio. The baseline
     itself (``baseline=None``) takes the median of its own blocks, on both sides of each pair.
+    Where a probe took the baseline's place, a value is the median of the candidate's own blocks.
     """
-    shared = sorted(set(pairs[0].candidate) & set(pairs[0].reference))
-    return {name: _speed_metric(name, pairs, baseline, settings) for name in shared}
+    sides = set(pairs[0].candidate), set(pairs[0].reference)
+    names = sorted(sides[0] & sides[1] if _is_paired(pairs) else sides[0])
+    made = _paired_metric if _is_paired(pairs) else _single_metric
+    return {name: made(name, pairs, baseline, settings) for name in names}
 
 
-def _speed_metric(
+def _single_metric(
+    name: str, pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
+) -> Measurement:
+    found = _own(pairs, name)
+    reference = baseline.get(name) if baseline is not None else None
+    ratio = _unpaired_ratio(found, reference) if reference is not None else None
+    return Measurement.of(
+        found,
+        METRICS[name].unit,
+        "median",
+        "blocks without the baseline beside them",
+        converged=converged(pairs, settings, name),
+        ratio=ratio.value if ratio else None,
+        ratio_ci_low=ratio.low if ratio else None,
+        ratio_ci_high=ratio.high if ratio else None,
+    )
+
+
+def _unpaired_ratio(found: Interval, reference: Measurement) -> Interval | None:
+    """The ratio of two medians that were taken at different times; the ends of its interval are
+    those of the worst case."""
+    if not (reference.value and reference.low and reference.high):
+        return None
+    value = found.value / reference.value
+    return Interval(value, found.low / reference.high, found.high / reference.low, found.n)
+
+
+def _paired_metric(
     name: str, pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
 ) -> Measurement:
     ratio = _ratio(pairs, name)

@@ -1,17 +1,16 @@
-"""One device: its lock, its warm bench sessions, and the life of a trial on it."""
+"""One device: its lock, and the life of a trial on it."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from autotune import constraints
-from autotune.bench.protocol import Operation, Reply, reference_files
-from autotune.device import Device
+from autotune.bench.protocol import PROBE_SECONDS, Operation, Reply, reference_files
+from autotune.device import Device, free_bytes
 from autotune.energy import find_counter
 from autotune.errors import BenchError
 from autotune.execute.base import OnProgress
@@ -20,20 +19,22 @@ from autotune.execute.grade import drift_ratio, graded
 from autotune.execute.paired import alternate, speed_metrics
 from autotune.execute.session import BenchSession
 from autotune.execute.trial import Stop, TrialUnderWay
-from autotune.hashing import sha256_json
+from autotune.execute.warm import WarmSessions, session_log
 from autotune.messages import TrialResult, TrialSpec
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
-from autotune.params import Params
-from autotune.plugin import Plugin, Unsupported
+from autotune.plugin import Unsupported
 from autotune.registry import Registry
-from autotune.space import merge
 
 
 def device_lock(device: Device) -> FileLock:
     """Held while a trial measures: one at a time per device, across processes."""
     name = f"autotune-{os.getuid()}-device-{device.uuid or device.kind}.lock"
     return FileLock(Path(tempfile.gettempdir()) / name)
+
+
+_ROOM_RATIO = 1.2
+"""A session takes this many times its weights, at least, where its peak is not known yet."""
 
 
 class _ReferenceLost(Exception):
@@ -45,14 +46,13 @@ class DeviceSlot:
     others.
 
     It keeps two bench sessions: the baseline's, which every candidate is measured beside, and
-    the latest candidate's, which stays warm for recipes with the same ``setup_key``.
+    the latest candidate's, which stays warm for recipes with the same ``setup_key``. Where both
+    do not fit into memory, a probe of the device takes the baseline's place.
     """
 
     def __init__(self, registry: Registry, on_progress: OnProgress) -> None:
-        self._plugins = registry.plugins
         self._on_progress = on_progress
-        self._sessions: dict[str, tuple[str, BenchSession, Reply]] = {}
-        self._terminated = threading.Event()
+        self._sessions = WarmSessions(registry)
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Carries one trial to its end, whatever that is."""
@@ -72,41 +72,66 @@ class DeviceSlot:
             trial.fail(Outcome.UNSUPPORTED, str(error))
         except BenchError as error:
             trial.fail(error.outcome, error.explanation)
-            self._drop("candidate")
+            self._sessions.drop("candidate")
         return trial.result()
 
     def _locked(self, device: Device) -> FileLock:
         """Waits for the device; gives up when the slot is terminated."""
         lock = device_lock(device)
         while True:
-            self._refuse_if_terminated()
+            self._sessions.refuse_if_terminated()
             try:
                 lock.acquire(timeout=1.0)
                 return lock
             except Timeout:
                 continue
 
-    def _refuse_if_terminated(self) -> None:
-        if self._terminated.is_set():
-            raise BenchError(Outcome.CRASHED, "the executor was closed")
-
     def _run_beside_baseline(self, trial: TrialUnderWay) -> None:
-        """Runs the trial; if the baseline's session dies, both are started again, once."""
+        """Runs the trial beside the baseline's session; without it where memory runs out."""
         try:
             self._run(trial)
         except _ReferenceLost as lost:
-            self._drop("candidate")
-            trial.notes.append(f"started again: the baseline's session failed: {lost.__cause__}")
-            try:
+            if _is_out_of_memory(lost.__cause__) and trial.spec.settings.reference == "auto":
+                self._run_alone(trial)
+            else:
+                self._run_again(trial, lost)
+        except BenchError as error:
+            if not (_is_out_of_memory(error) and self._baseline_takes_room(trial.spec)):
+                raise
+            self._run_alone(trial)
+
+    def _baseline_takes_room(self, spec: TrialSpec) -> bool:
+        """Whether the candidate might have had more memory without the baseline's session."""
+        # A limit of its own is not shared.
+        shares = spec.settings.reference == "auto" and spec.settings.memory_limit_bytes is None
+        return shares and self._sessions.holds_baseline
+
+    def _run_alone(self, trial: TrialUnderWay) -> None:
+        self._sessions.close()
+        trial.alone = True
+        try:
+            if _lacks_reference(trial.spec):
                 with trial.phase("baseline"):
-                    self._reference(trial.spec)
-                self._run(trial)
-            except _ReferenceLost as again:
-                raise BenchError(
-                    Outcome.CRASHED,
-                    f"the baseline's session beside it failed twice: {again.__cause__}; both must "
-                    "fit into memory",
-                ) from again
+                    self._ask_reference(Operation.SCORE, trial.spec)
+                self._sessions.close()
+            self._run(trial)
+        except _ReferenceLost as lost:
+            raise BenchError(
+                Outcome.CRASHED, f"the baseline's session failed: {lost.__cause__}"
+            ) from lost
+
+    def _run_again(self, trial: TrialUnderWay, lost: _ReferenceLost) -> None:
+        self._sessions.drop("candidate")
+        trial.notes.append(f"started again: the baseline's session failed: {lost.__cause__}")
+        try:
+            with trial.phase("baseline"):
+                self._reference(trial.spec)
+            self._run(trial)
+        except _ReferenceLost as again:
+            raise BenchError(
+                Outcome.CRASHED,
+                f"the baseline's session beside it failed twice: {again.__cause__}",
+            ) from again
 
     def _run(self, trial: TrialUnderWay) -> None:
         spec = trial.spec
@@ -126,10 +151,9 @@ class DeviceSlot:
         self._measure_energy(trial, candidate)
 
     def _candidate(self, trial: TrialUnderWay) -> BenchSession:
-        key = session_key(trial.spec)
-        trial.warm = "candidate" in self._sessions and self._sessions["candidate"][0] == key
-        trial.log = str(_log(trial.spec, "candidate"))  # it may fail before it is a session
-        session, reply = self._session("candidate", trial.spec)
+        trial.warm = self._sessions.is_warm("candidate", trial.spec)
+        trial.log = str(session_log(trial.spec, "candidate"))  # it may fail before it is a session
+        session, reply = self._sessions.get("candidate", trial.spec)
         trial.log = str(session.log)
         trial.learn(reply)
         trial.notes += reply.notes
@@ -137,7 +161,7 @@ class DeviceSlot:
         return session
 
     def _score(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
-        if trial.spec.recipe and not all(f.exists() for f in reference_files(trial.spec)):
+        if _lacks_reference(trial.spec):
             with trial.phase("baseline"):
                 self._ask_reference(Operation.SCORE, trial.spec)
         with trial.phase("score"):
@@ -147,21 +171,23 @@ class DeviceSlot:
         spec = trial.spec
         headline = speed_headline(spec.objectives, spec.model.task)
         with trial.phase("baseline"):
-            pids = [candidate.pid, self._reference(spec).pid]
+            pids = [candidate.pid, self._beside(trial).pid]
         recorder = ContentionRecorder(spec.device)
         before = recorder.read(pids)
         with trial.phase("measure"):
             trial.pairs = alternate(
                 lambda: self._ask(candidate, Operation.BLOCK, spec).values,
-                lambda: self._ask_reference(Operation.BLOCK, spec).values,
+                lambda: self._block_beside(trial),
                 spec.settings,
                 headline,
                 spec.seed + spec.number,
                 lambda pairs: trial.report("measure", f"pair {pairs}"),
             )
         seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
-        drift = drift_ratio(trial.pairs, headline)
-        trial.contention = seen.model_copy(update={"drift_ratio": drift})
+        drift = drift_ratio(trial.pairs, PROBE_SECONDS if trial.alone else headline)
+        trial.contention = seen.model_copy(
+            update={"drift_ratio": drift, "paired": not trial.alone}
+        )
         timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
         trial.metrics |= graded(timed, trial.contention, spec.settings)
 
@@ -179,16 +205,39 @@ class DeviceSlot:
             with trial.phase("energy"):
                 trial.learn(self._ask(candidate, Operation.ENERGY, trial.spec))
 
+    def _beside(self, trial: TrialUnderWay) -> BenchSession:
+        """What the candidate's blocks alternate with: the baseline, or a probe where there is no
+        room for it."""
+        spec = trial.spec
+        if spec.settings.reference == "auto" and not self._sessions.holds_baseline:
+            trial.alone = trial.alone or _baseline_bytes(trial) > free_bytes(spec.device)
+        if spec.settings.reference != "probe" and not trial.alone:
+            return self._reference(spec)
+        trial.alone = True
+        why = "" if spec.settings.reference == "probe" else ": both do not fit into memory"
+        trial.notes.append(
+            f"measured without the baseline beside it{why}; a probe watched for drift, so the "
+            "grade is B at best"
+        )
+        probe = self._sessions.probe(spec)
+        self._ask(probe, Operation.PROBE, spec)  # the first one imports torch
+        return probe
+
+    def _block_beside(self, trial: TrialUnderWay) -> dict[str, float]:
+        if trial.alone:
+            probe = self._sessions.probe(trial.spec)
+            return self._ask(probe, Operation.PROBE, trial.spec).values
+        return self._ask_reference(Operation.BLOCK, trial.spec).values
+
     def _reference(self, spec: TrialSpec) -> BenchSession:
         baseline = spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": ""})
-        warm = self._sessions.get("reference")
-        if warm is not None and warm[0] == session_key(baseline):
-            return warm[1]
+        warm = self._sessions.is_warm("reference", baseline)
         try:
-            session, _ = self._session("reference", baseline)
-            self._ask(session, Operation.WARMUP, baseline)
+            session, _ = self._sessions.get("reference", baseline)
+            if not warm:
+                self._ask(session, Operation.WARMUP, baseline)
         except BenchError as error:
-            self._drop("reference")
+            self._sessions.drop("reference")
             raise _ReferenceLost from error
         return session
 
@@ -197,70 +246,44 @@ class DeviceSlot:
         try:
             return self._ask(reference, operation, spec)
         except BenchError as error:
-            self._drop("reference")
+            self._sessions.drop("reference")
             raise _ReferenceLost from error
-
-    def _session(self, role: str, spec: TrialSpec) -> tuple[BenchSession, Reply]:
-        """The warm session for this spec, or a new one in the place of the old."""
-        key = session_key(spec)
-        if role in self._sessions:
-            warm_key, session, reply = self._sessions[role]
-            if warm_key == key:
-                return session, reply
-            self._drop(role)
-        absent = [name for name in spec.recipe if name not in self._plugins]
-        if absent:
-            raise Unsupported(f"plugins not installed here: {', '.join(absent)}")
-        self._refuse_if_terminated()
-        environment = merge(spec.recipe, self._plugins, _env_of, "environment variable")
-        environment |= spec.device.environment
-        limit = spec.settings.memory_limit_bytes
-        session = BenchSession(_log(spec, role), environment, limit)
-        self._sessions[role] = (key, session, Reply())
-        if self._terminated.is_set():  # it was, between the check and the start
-            session.terminate()
-        try:
-            reply = session.ask(Operation.PREPARE, spec.settings.prepare_timeout_seconds, spec)
-        except BenchError:
-            self._drop(role)
-            raise
-        self._sessions[role] = (key, session, reply)
-        return session, reply
 
     def _ask(self, session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
         return session.ask(operation, spec.settings.step_timeout_seconds, spec)
 
     def warm_setup(self) -> str | None:
         """The ``setup_key`` of the latest candidate's session."""
-        warm = self._sessions.get("candidate")
-        return warm[0].split(":")[0] if warm else None
+        return self._sessions.warm_setup()
 
     def terminate(self) -> None:
         """Kills the sessions and lets none begin; safe from any thread. A running trial fails."""
-        self._terminated.set()
-        for _, session, _ in list(self._sessions.values()):
-            session.terminate()
+        self._sessions.terminate()
 
     def close(self) -> None:
         """Ends the sessions."""
-        for role in list(self._sessions):
-            self._drop(role)
-
-    def _drop(self, role: str) -> None:
-        dropped = self._sessions.pop(role, None)
-        if dropped is not None:
-            dropped[1].close()
+        self._sessions.close()
 
 
-def _log(spec: TrialSpec, role: str) -> Path:
-    again = f"-confirmation{spec.confirmation}" if spec.confirmation else ""
-    return Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}{again}.log"
+def _lacks_reference(spec: TrialSpec) -> bool:
+    """Whether the baseline must be scored before this recipe can be."""
+    return bool(spec.recipe) and not all(file.exists() for file in reference_files(spec))
 
 
-def session_key(spec: TrialSpec) -> str:
-    """Trials with the same key can share a bench session; begins with the ``setup_key``."""
-    beside = [spec.model, spec.workload, spec.settings, spec.device]
-    return f"{spec.setup_key}:{sha256_json([m.model_dump(mode='json') for m in beside])[:16]}"
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    return isinstance(error, BenchError) and error.outcome is Outcome.OUT_OF_MEMORY
+
+
+def _baseline_bytes(trial: TrialUnderWay) -> float:
+    """What the baseline's session will take of the device's memory: its measured peak, or from
+    its weights while it is the baseline itself that is measured."""
+    known = trial.metrics if trial.spec.baseline is None else trial.spec.baseline
+    kind = trial.spec.device.kind
+    peak = known.get("host_model_peak_bytes" if kind == "cpu" else "device_peak_process_bytes")
+    if peak is not None and peak.value is not None:
+        return peak.value
+    weights = known.get("weights_bytes")
+    return _ROOM_RATIO * (weights.value if weights and weights.value else 0.0)
 
 
 def speed_headline(objectives: tuple[str, ...], task: str) -> str:
@@ -269,16 +292,3 @@ def speed_headline(objectives: tuple[str, ...], task: str) -> str:
         if METRICS[name].family is Family.SPEED:
             return name
     return "output_tokens_per_second" if task == "causal-lm" else "samples_per_second"
-
-
-def _env_of(plugin: Plugin, params: Params) -> dict[str, str]:
-    try:
-        return {str(name): str(value) for name, value in plugin.env(params).items()}
-    except Unsupported:
-        raise
-    except Exception as error:
-        raise BenchError(
-            Outcome.CRASHED,
-            f"plugin {plugin.name!r} raised in env({dict(params)}): "
-            f"{type(error).__name__}: {error}",
-        ) from error

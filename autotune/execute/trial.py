@@ -33,6 +33,8 @@ class TrialUnderWay:
         """In the order of finding; a trial that is started again finds the same once more."""
         self.environment: dict[str, str] = {}
         self.warm = False
+        self.alone = False
+        """Whether a probe takes the baseline's place."""
         self.log = ""
         self._seconds: dict[str, float] = {}
         self._outcome: Outcome | None = None

@@ -98,8 +98,11 @@ def _usable(repetitions: Iterable[TrialResult]) -> list[TrialResult]:
 
 
 def _paired(usable: Sequence[TrialResult]) -> set[str]:
-    """The metrics that every block has."""
-    return set.intersection(*(set(pair.candidate) for r in usable for pair in r.blocks))
+    """The metrics that every block has, on both of its sides."""
+    sides = (
+        side for r in usable for pair in r.blocks for side in (pair.candidate, pair.reference)
+    )
+    return set.intersection(*map(set, sides))
 
 
 def _headline(trial: Trial, baseline: Metrics | None, spreads: Mapping[str, Spread]) -> Metrics:
@@ -134,9 +137,9 @@ def confirmed_metrics(
     paired = _paired(usable)
     for name in searched:
         family = METRICS[name].family if name in METRICS else None
-        if family is Family.SPEED and name in paired:
+        if name in paired:
             found[name] = _speed(name, searched[name], usable, baseline, spreads.get(name))
-        elif family in (Family.MEMORY, Family.ENERGY, Family.TAIL):
+        elif family in (Family.SPEED, Family.MEMORY, Family.ENERGY, Family.TAIL):
             found[name] = _reading(name, searched[name], usable)
     return found
 

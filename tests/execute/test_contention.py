@@ -149,6 +149,9 @@ def value(half_width_ratio: float, *, converged: bool = True) -> Measurement:
         (value(0.01), Contention(seconds=1, foreign_cpu_ratio=0.7), Grade.C),
         (value(0.01), Contention(seconds=1, throttled_ratio=0.7), Grade.C),
         (value(0.4, converged=False), Contention(seconds=1), Grade.C),
+        (value(0.01), Contention(seconds=1, drift_ratio=0.7), Grade.B),
+        (value(0.01), Contention(seconds=1, paired=False), Grade.B),
+        (value(0.01), Contention(seconds=1, paired=False, drift_ratio=0.7), Grade.C),
     ],
 )
 def test_grade(found: Measurement, contention: Contention | None, expected: Grade) -> None:

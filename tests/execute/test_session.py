@@ -18,7 +18,10 @@ from autotune.errors import BenchError
 from autotune.execute.local import LocalExecutor
 from autotune.execute.session import BenchSession
 from autotune.execute.slot import DeviceSlot
-from autotune.messages import MeasureSettings, Progress, TrialSpec
+from autotune.execute.trial import TrialUnderWay
+from autotune.execute.warm import WarmSessions
+from autotune.front import confirmed_metrics
+from autotune.messages import Grade, MeasureSettings, Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe, keys
 from autotune.testing import ExecutorContract
@@ -91,6 +94,75 @@ def test_timeout_ends_the_process(session: BenchSession, make_spec: MakeSpec) ->
     assert late.value.outcome is Outcome.TIMEOUT
     with pytest.raises(ProcessLookupError):
         os.kill(session.pid, 0)
+
+
+def test_probe_takes_the_baselines_place(make_spec: MakeSpec) -> None:
+    slot = DeviceSlot(registry.installed(), lambda _: None)
+
+    def run(number: int, chosen: Any = None, **fields: Any) -> TrialResult:
+        spec = make_spec(number, chosen, **fields)
+        settings = spec.settings.model_copy(update={"reference": "probe"})
+        return slot.run(spec.model_copy(update={"settings": settings}))
+
+    try:
+        baseline = run(0)
+        assert baseline.outcome is Outcome.OK, baseline.explanation
+        batch = run(1, {"batch": {"size": 4}}, baseline=baseline.metrics)
+        assert batch.outcome is Outcome.OK, batch.explanation
+    finally:
+        slot.close()
+    for result in (baseline, batch):
+        assert {tuple(pair.reference) for pair in result.blocks} == {("probe_seconds",)}
+        assert all(pair.reference["probe_seconds"] > 0 for pair in result.blocks)
+        assert result.contention is not None
+        assert not result.contention.paired
+        assert "measured without the baseline beside it" in " ".join(result.notes)
+        speed = result.metrics["output_tokens_per_second"]
+        assert speed.stat == "median"
+        assert speed.grade in (Grade.B, Grade.C)
+    own = baseline.metrics["output_tokens_per_second"]
+    found = batch.metrics["output_tokens_per_second"]
+    assert own.ratio is None
+    assert own.value is not None
+    assert found.value is not None
+    assert found.ratio == pytest.approx(found.value / own.value)
+    assert confirmed_metrics(batch.metrics, [batch, batch], baseline.metrics, {})
+
+
+def test_baseline_that_does_not_fit_beside_the_candidate_is_left_out(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune.execute.slot.free_bytes", lambda _: 1000)
+    slot = DeviceSlot(registry.installed(), lambda _: None)
+    try:
+        result = slot.run(make_spec(0))
+    finally:
+        slot.close()
+    assert result.outcome is Outcome.OK, result.explanation
+    (note,) = (text for text in result.notes if "baseline" in text)
+    assert note.startswith("measured without the baseline beside it: both do not fit into memory")
+
+
+@pytest.mark.parametrize("limit", [None, 1 << 30])
+def test_candidate_that_runs_out_of_memory_beside_the_baseline_is_tried_alone(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    tried: list[bool] = []
+
+    def run(_: DeviceSlot, trial: TrialUnderWay) -> None:
+        tried.append(trial.alone)
+        if not trial.alone:
+            raise BenchError(Outcome.OUT_OF_MEMORY, "no room")
+
+    monkeypatch.setattr(DeviceSlot, "_run", run)
+    monkeypatch.setattr(WarmSessions, "holds_baseline", True)
+    spec = make_spec(0)
+    settings = spec.settings.model_copy(update={"memory_limit_bytes": limit})
+    slot = DeviceSlot(registry.installed(), lambda _: None)
+    result = slot.run(spec.model_copy(update={"settings": settings}))
+    # A limit of its own is not shared with the baseline.
+    assert tried == ([False, True] if limit is None else [False])
+    assert (result.outcome is Outcome.OUT_OF_MEMORY) == (limit is not None)
 
 
 def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:

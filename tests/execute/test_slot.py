@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from autotune.execute import slot
+from autotune.execute import slot, warm
 from autotune.execute.slot import DeviceSlot
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
@@ -67,7 +67,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         raise AssertionError("a bench process was started")
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a device lock of its own
-    monkeypatch.setattr(slot, "BenchSession", start)
+    monkeypatch.setattr(warm, "BenchSession", start)
     told: list[Progress] = []
     device_slot = DeviceSlot(Registry(PLUGINS), told.append)
 

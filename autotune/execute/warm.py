@@ -1,0 +1,137 @@
+"""The bench processes that a slot keeps: the latest candidate's, and what runs beside it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Literal
+
+from autotune.bench.protocol import Operation, Reply
+from autotune.errors import BenchError
+from autotune.execute.session import BenchSession
+from autotune.hashing import sha256_json
+from autotune.messages import TrialSpec
+from autotune.outcome import Outcome
+from autotune.params import Params
+from autotune.plugin import Plugin, Unsupported
+from autotune.registry import Registry
+from autotune.space import merge
+
+Role = Literal["candidate", "reference"]
+
+_PROBE = "probe"
+"""The key of a probe's process, which stands where the baseline's session would."""
+
+
+class WarmSessions:
+    """At most one process for each role; the next one takes the old one's place."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._plugins = registry.plugins
+        self._held: dict[Role, tuple[str, BenchSession, Reply]] = {}
+        self._terminated = threading.Event()
+
+    def is_warm(self, role: Role, spec: TrialSpec) -> bool:
+        """Whether the role's session holds what this trial needs."""
+        return role in self._held and self._held[role][0] == session_key(spec)
+
+    @property
+    def holds_baseline(self) -> bool:
+        """Whether a session of the baseline takes memory beside the candidate's."""
+        return "reference" in self._held and self._held["reference"][0] != _PROBE
+
+    def warm_setup(self) -> str | None:
+        """The ``setup_key`` of the latest candidate's session."""
+        warm = self._held.get("candidate")
+        return warm[0].split(":")[0] if warm else None
+
+    def get(self, role: Role, spec: TrialSpec) -> tuple[BenchSession, Reply]:
+        """The warm session for this trial with its answer to prepare, or a new one in the place
+        of the old.
+
+        Raises:
+            Unsupported: The recipe needs a plugin that is not installed here.
+            BenchError: It cannot be prepared.
+        """
+        if self.is_warm(role, spec):
+            return self._held[role][1:]
+        self.drop(role)
+        absent = [name for name in spec.recipe if name not in self._plugins]
+        if absent:
+            raise Unsupported(f"plugins not installed here: {', '.join(absent)}")
+        key, session = session_key(spec), self._start(role, role, spec)
+        try:
+            reply = session.ask(Operation.PREPARE, spec.settings.prepare_timeout_seconds, spec)
+        except BenchError:
+            self.drop(role)
+            raise
+        self._held[role] = (key, session, reply)
+        return session, reply
+
+    def probe(self, spec: TrialSpec) -> BenchSession:
+        """A process without a model, in the place of the baseline's session."""
+        if "reference" in self._held and self._held["reference"][0] == _PROBE:
+            return self._held["reference"][1]
+        self.drop("reference")
+        return self._start("reference", _PROBE, spec.model_copy(update={"recipe": {}}))
+
+    def _start(self, role: Role, key: str, spec: TrialSpec) -> BenchSession:
+        self.refuse_if_terminated()
+        environment = merge(spec.recipe, self._plugins, _env_of, "environment variable")
+        environment |= spec.device.environment
+        limit = spec.settings.memory_limit_bytes
+        session = BenchSession(session_log(spec, key), environment, limit)
+        self._held[role] = (key, session, Reply())
+        if self._terminated.is_set():  # it was, between the check and the start
+            session.terminate()
+        return session
+
+    def refuse_if_terminated(self) -> None:
+        """
+        Raises:
+            BenchError: ``terminate`` was called.
+        """
+        if self._terminated.is_set():
+            raise BenchError(Outcome.CRASHED, "the executor was closed")
+
+    def terminate(self) -> None:
+        """Kills the processes and lets none begin; safe from any thread."""
+        self._terminated.set()
+        for _, session, _ in list(self._held.values()):
+            session.terminate()
+
+    def drop(self, role: Role) -> None:
+        """Ends the role's process, if there is one."""
+        dropped = self._held.pop(role, None)
+        if dropped is not None:
+            dropped[1].close()
+
+    def close(self) -> None:
+        """Ends all processes."""
+        for role in list(self._held):
+            self.drop(role)
+
+
+def session_log(spec: TrialSpec, role: str) -> Path:
+    """Where a process of this trial writes what it prints."""
+    again = f"-confirmation{spec.confirmation}" if spec.confirmation else ""
+    return Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}{again}.log"
+
+
+def session_key(spec: TrialSpec) -> str:
+    """Trials with the same key can share a bench session; begins with the ``setup_key``."""
+    beside = [spec.model, spec.workload, spec.settings, spec.device]
+    return f"{spec.setup_key}:{sha256_json([m.model_dump(mode='json') for m in beside])[:16]}"
+
+
+def _env_of(plugin: Plugin, params: Params) -> dict[str, str]:
+    try:
+        return {str(name): str(value) for name, value in plugin.env(params).items()}
+    except Unsupported:
+        raise
+    except Exception as error:
+        raise BenchError(
+            Outcome.CRASHED,
+            f"plugin {plugin.name!r} raised in env({dict(params)}): "
+            f"{type(error).__name__}: {error}",
+        ) from error
