@@ -10,7 +10,9 @@ Prints, on a quiet machine and beside a second process that loads all cores in r
    and then B with as many blocks, in the same run.
 
 And once, on the quiet machine: prefill and decode times of a plain ``model.generate`` timed by
-hand, beside ours. Nothing else should run meanwhile.
+hand, beside ours, of a random Llama with 150 million parameters (``generate`` does about a
+millisecond of work of its own for each token, which a tiny model would show). Nothing else should
+run meanwhile. Takes about 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from autotune.messages import Grade, TrialSpec
 from autotune.recipe import Recipe
 from autotune.search.plan import make_plan
 from autotune.search.single import make_spec
+from autotune.statistics import paired_ratio
 
 _DECODE_TOKENS = 41
 """40 decode steps: 5 % and 20 % more are whole steps."""
@@ -104,6 +107,23 @@ def report(name: str, truth: float, runs: list[Run]) -> None:
     )
 
 
+def larger_model(folder: Path, tokenizer: str) -> Path:
+    """A random Llama with the demo model's tokenizer."""
+    code = f"""
+import torch, transformers
+tokenizer = transformers.AutoTokenizer.from_pretrained({tokenizer!r})
+torch.manual_seed(0)
+config = transformers.LlamaConfig(
+    vocab_size=len(tokenizer), hidden_size=1024, intermediate_size=2816, num_hidden_layers=12,
+    num_attention_heads=16, num_key_value_heads=4, max_position_embeddings=512,
+)
+transformers.LlamaForCausalLM(config).save_pretrained({str(folder)!r})
+tokenizer.save_pretrained({str(folder)!r})
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    return folder
+
+
 def by_hand(spec: TrialSpec, repeats: int) -> None:
     """Times ``model.generate`` in a process of its own, right beside our own blocks."""
     code = f"""
@@ -113,16 +133,17 @@ from autotune.messages import TrialSpec
 spec = TrialSpec.model_validate_json(open({str(Path(spec.directory) / "spec.json")!r}).read())
 model = transformers.AutoModelForCausalLM.from_pretrained(spec.model.path).eval()
 prompts = take(load_tokens(spec.model, spec.workload, torch.device("cpu")).prompts, 1)
+tokens = spec.workload.new_tokens
 def generate(count):
     began = time.perf_counter()
     with torch.inference_mode():
         model.generate(**prompts, max_new_tokens=count, min_new_tokens=count, do_sample=False)
     return time.perf_counter() - began
-def once(): return generate(1), generate({_DECODE_TOKENS})
+def once(): return generate(1), generate(tokens)
 once(); once()
 for line in iter(input, "stop"):
     short, long = once()
-    print(json.dumps([short, (long - short) / {_DECODE_TOKENS - 1}]), flush=True)
+    print(json.dumps([short, (long - short) / (tokens - 1)]), flush=True)
 """
     import json
 
@@ -146,13 +167,26 @@ for line in iter(input, "stop"):
             hand.append(json.loads(child.stdout.readline()))
     child.communicate("stop\n")
     for name, index in (("ttft_seconds", 0), ("tpot_seconds", 1)):
-        ratios = [o[name] / h[index] for o, h in zip(own, hand, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
+        ratio = paired_ratio([o[name] for o in own], [h[index] for h in hand])
         print(
-            f"{name}: ours over model.generate by hand: {middle:.2f} "
-            f"(half of {repeats} between {low:.2f} and {high:.2f})",
+            f"{name}: ours over model.generate by hand: {ratio.value:.3f} "
+            f"[{ratio.low:.3f}, {ratio.high:.3f}] from {repeats} pairs",
             flush=True,
         )
+
+
+def baseline_spec(model: str, folder: Path, new_tokens: int) -> TrialSpec:
+    """The baseline of a study with short blocks."""
+    study = StudyFile.model_validate(
+        {
+            "name": "ruler",
+            "model": model,
+            "workload": {"prompt_tokens": 32, "new_tokens": new_tokens},
+            "measure": {"block_seconds": 0.2, "max_pairs": 10},
+        }
+    )
+    plan = make_plan(study, folder, lambda *_: None, only={})
+    return make_spec(plan, 0, Recipe())
 
 
 def main() -> None:
@@ -162,17 +196,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        study = StudyFile.model_validate(
-            {
-                "name": "ruler",
-                "model": options.model,
-                "workload": {"prompt_tokens": 32, "new_tokens": _DECODE_TOKENS},
-                "measure": {"block_seconds": 0.2},
-            }
-        )
-        plan = make_plan(study, Path(folder), lambda *_: None, only={})
-        spec = make_spec(plan, 0, Recipe())
-        by_hand(spec, options.runs)
+        spec = baseline_spec(options.model, Path(folder), _DECODE_TOKENS)
+        larger = larger_model(Path(folder, "larger"), spec.model.path)
+        by_hand(baseline_spec(str(larger), Path(folder), 17), options.runs)
         for loaded in (False, True):
             print("beside a load on all cores" if loaded else "quiet", flush=True)
             for more in (0.0, 0.05, 0.20):
