@@ -21,8 +21,9 @@ from autotune.front import (
     hypervolume_history,
     picks,
     ratio_to_baseline,
+    ties,
 )
-from autotune.messages import Measurement, Metrics, RecipeDict
+from autotune.messages import Grade, Measurement, Metrics, RecipeDict
 from autotune.metrics import metric
 
 SPEED, MEMORY = "output_tokens_per_second", "device_peak_process_bytes"
@@ -242,6 +243,21 @@ def test_picks_name_the_best_of_each_family() -> None:
         "balanced": 5,
     }
     assert list(found) == [pick for pick in PICKS if pick != "smallest_weights"]
+
+
+def test_ties_of_a_pick_are_the_points_within_noise_or_resolution() -> None:
+    points = [
+        point(1, 400, 900, 3.0, 0.0100, noise_ratio=0.1),
+        point(2, 370, 300, 2.9, 0.0110, noise_ratio=0.1),
+        point(3, 200, 302, 1.0, 0.5000),
+        point(4, 100, 900, 1.0, 0.0100),
+    ]
+    found = ties(picks(points, OBJECTIVES, scale()), points, OBJECTIVES)
+    assert found == {"fastest": (2,), "smallest": (3,), "greenest": (4,), "most_accurate": (2, 4)}
+    disturbed = points[1].metrics[SPEED].model_copy(update={"grade": Grade.C})
+    points[1] = FrontPoint(2, points[1].recipe, points[1].metrics | {SPEED: disturbed})
+    found = ties(picks(points, OBJECTIVES, scale()), points, OBJECTIVES)
+    assert "fastest" not in found
 
 
 def test_weights_as_an_objective_of_their_own_have_a_pick() -> None:

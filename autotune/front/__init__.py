@@ -15,7 +15,7 @@ from autotune.front.hypervolume import (
     hypervolume,
     hypervolume_history,
 )
-from autotune.front.picks import PICKS, picks
+from autotune.front.picks import PICKS, picks, ties
 from autotune.front.words import against_baseline, ratio_to_baseline
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "picks",
     "process_spreads",
     "ratio_to_baseline",
+    "ties",
 ]

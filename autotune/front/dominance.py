@@ -89,6 +89,18 @@ def _beyond_noise(a: _Cost, b: _Cost) -> bool:
     return a.high < b.low and a.steps + b.tie < b.steps
 
 
+def differ(name: str, a: Metrics, b: Metrics) -> bool:
+    """Whether two values of a metric can be told apart: beyond noise and its resolution.
+
+    Args:
+        name: The metric.
+        a: Metrics of one trial.
+        b: Metrics of the other.
+    """
+    mine, other = _cost(name, a), _cost(name, b)
+    return _beyond_noise(mine, other) or _beyond_noise(other, mine)
+
+
 def dominates(a: Metrics, b: Metrics, objectives: Sequence[str]) -> bool:
     """Whether ``a`` beats ``b`` beyond noise.
 

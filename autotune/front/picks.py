@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from autotune.front.confirmed import is_confirmed
-from autotune.front.dominance import FrontPoint
+from autotune.front.dominance import FrontPoint, differ
 from autotune.front.hypervolume import HypervolumeScale
 from autotune.messages import Grade
 from autotune.metrics import Direction, Family, metric
@@ -56,22 +56,53 @@ def picks(
         feasible = [p if is_confirmed(p) else _without_grades(p) for p in feasible]
     elif confirmed:
         feasible = confirmed
-    speed = _first(Family.SPEED, objectives)
+    rank = _rank(_first(Family.SPEED, objectives))
+    found = {pick: _best(feasible, name, rank) for pick, name in _judged_by(objectives).items()}
+    found["balanced"] = _balanced(feasible, scale)
+    return {pick: point for pick, point in found.items() if point is not None}
+
+
+def ties(
+    picked: Mapping[str, FrontPoint], points: Sequence[FrontPoint], objectives: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+    """The trials that cannot be told from a pick in what it was picked for: their intervals
+    overlap, or the values differ by no more than the metric's resolution.
+
+    Args:
+        picked: From ``picks``.
+        points: The front.
+        objectives: Names of metrics.
+
+    Returns:
+        Pick → trial numbers; picks that stand alone, and ``balanced``, are left out.
+    """
+    found = {
+        pick: tuple(
+            point.number
+            for point in points
+            if point.number != picked[pick].number
+            and point.value(name) is not None
+            and not _disturbed(point, name)
+            and not differ(name, point.metrics, picked[pick].metrics)
+        )
+        for pick, name in _judged_by(objectives).items()
+        if pick in picked
+    }
+    return {pick: numbers for pick, numbers in found.items() if numbers}
+
+
+def _judged_by(objectives: Sequence[str]) -> dict[str, str]:
+    """Pick → the metric that it is the best in."""
     memory = _first(Family.MEMORY, objectives) or "weights_bytes"
     own_weights = memory != "weights_bytes" and "weights_bytes" in objectives
-    judged_by = {
-        "fastest": speed,
+    metrics = {
+        "fastest": _first(Family.SPEED, objectives),
         "smallest": memory,
         "smallest_weights": "weights_bytes" if own_weights else None,
         "greenest": _first(Family.ENERGY, objectives),
         "most_accurate": _first(Family.ACCURACY, objectives),
     }
-    found = {
-        pick: _best(feasible, name, _rank(speed)) if name else None
-        for pick, name in judged_by.items()
-    }
-    found["balanced"] = _balanced(feasible, scale)
-    return {pick: point for pick, point in found.items() if point is not None}
+    return {pick: name for pick, name in metrics.items() if name}
 
 
 def _without_grades(point: FrontPoint) -> FrontPoint:

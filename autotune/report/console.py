@@ -121,11 +121,15 @@ def picks_table(summary: StudySummary) -> Table:
             _name(pick),
             str(point.number),
             Text(words(point)),
-            Text(summary.against_baseline(point)),
+            Text("\n".join(filter(None, _claims(summary, pick)))),
         )
     if "balanced" in summary.picks:
         table.caption = f"balanced: {PICKS['balanced']}"
     return table
+
+
+def _claims(summary: StudySummary, pick: str) -> tuple[str, str]:
+    return summary.against_baseline(summary.picks[pick]), summary.ties_in_words(pick)
 
 
 def failures_table(summary: StudySummary) -> Table:

@@ -62,6 +62,8 @@ class FrontFile(_Part):
     baseline: Point | None
     picks: dict[str, int]
     """Pick → trial number of a point of the front."""
+    ties: dict[str, tuple[int, ...]]
+    """Pick → trials of the front that cannot be told from it in what it was picked for."""
     front: tuple[Point, ...]
     hypervolume: float
     """Progress of this study, 0 to 1; not comparable between studies."""
@@ -102,6 +104,7 @@ def front_file(summary: StudySummary) -> FrontFile:
         constraints=study.constraints,
         baseline=_point(summary, summary.baseline) if summary.baseline else None,
         picks={pick: point.number for pick, point in summary.picks.items()},
+        ties=summary.ties,
         front=tuple(_point(summary, point) for point in summary.front),
         hypervolume=summary.hypervolume,
         trials=sum(trial.result is not None for trial in summary.trials),

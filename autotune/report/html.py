@@ -133,6 +133,7 @@ def _pick(summary: StudySummary, name: str) -> dict[str, Any]:
         "number": point.number,
         "recipe": words(point),
         "against": summary.against_baseline(point),
+        "ties": summary.ties_in_words(name),
     }
 
 

@@ -16,6 +16,7 @@ from autotune.front import (
     front_points,
     hypervolume_history,
     picks,
+    ties,
 )
 from autotune.metrics import Family, Metric, metric
 from autotune.outcome import Lesson, Outcome, lesson
@@ -120,6 +121,16 @@ class StudySummary:
         for pick, point in self.picks.items():
             names.setdefault(point.number, []).append(pick)
         return names
+
+    @cached_property
+    def ties(self) -> dict[str, tuple[int, ...]]:
+        """Pick → trials of the front that cannot be told from it in what it was picked for."""
+        return ties(self.picks, self.front, self.study.objectives)
+
+    def ties_in_words(self, pick: str) -> str:
+        """``not to be told from #3, #9``; empty for a pick that stands alone."""
+        numbers = ", ".join(f"#{number}" for number in self.ties.get(pick, ()))
+        return f"not to be told from {numbers}" if numbers else ""
 
     @cached_property
     def failures(self) -> dict[Outcome, list[TrialRecord]]:

@@ -79,6 +79,15 @@ def test_front_table_has_a_row_per_recipe(summary: StudySummary) -> None:
     assert "output tokens/s \N{UPWARDS ARROW}" in text
 
 
+def test_ties_of_a_pick_are_said_everywhere(summary: StudySummary) -> None:
+    pick, numbers = next(iter(summary.ties.items()))
+    words = summary.ties_in_words(pick)
+    assert words == "not to be told from " + ", ".join(f"#{number}" for number in numbers)
+    assert words in printed(console.picks_table(summary))
+    assert f"<small>{words}</small>" in render_html(summary)
+    assert front_file(summary).ties[pick] == numbers
+
+
 def test_picks_table_says_what_each_gains(summary: StudySummary) -> None:
     text = printed(console.picks_table(summary))
     for pick, point in summary.picks.items():
