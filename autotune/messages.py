@@ -41,8 +41,9 @@ class Measurement(Message):
     """In the metric's unit; null means not measured, and ``reason`` says why."""
     unit: str
     stat: str = "value"
-    """``value`` (one reading), ``median``, ``mean`` or ``median_ratio`` (the baseline's own value
-    times the median of paired ratios)."""
+    """``value`` (one reading), ``median``, ``mean``, ``p90`` and the like, ``median_ratio`` (the
+    baseline's own value times the median of paired ratios), ``unpaired_median`` (of blocks without
+    the baseline beside them), ``confirmed`` or ``confirmed_ratio`` (from fresh processes)."""
     ci_low: float | None = None
     """Lower end of the 95 % interval; null where one reading is exact."""
     ci_high: float | None = None

@@ -24,6 +24,7 @@ def alternate(
     headline: str,
     seed: int,
     on_pair: Callable[[int], None],
+    lost: Callable[[Sequence[BlockPair]], bool] = lambda _: False,
 ) -> list[BlockPair]:
     """Runs pairs of blocks until the headline's ratio is known well enough.
 
@@ -34,10 +35,11 @@ def alternate(
         headline: The speed metric whose interval decides when to stop.
         seed: Orders each pair.
         on_pair: Told the number of pairs so far.
+        lost: Whether what was measured so far shows already that the candidate is out.
     """
     order = random.Random(seed)
     pairs: list[BlockPair] = []
-    while not _enough(pairs, settings, headline):
+    while not _enough(pairs, settings, headline, lost):
         first = order.random() < 0.5
         if first:
             values = candidate()
@@ -50,10 +52,17 @@ def alternate(
     return pairs
 
 
-def _enough(pairs: Sequence[BlockPair], settings: MeasureSettings, headline: str) -> bool:
+def _enough(
+    pairs: Sequence[BlockPair],
+    settings: MeasureSettings,
+    headline: str,
+    lost: Callable[[Sequence[BlockPair]], bool],
+) -> bool:
     if len(pairs) < settings.min_pairs:
         return False
-    return len(pairs) >= settings.max_pairs or converged(pairs, settings, headline)
+    if len(pairs) >= settings.max_pairs or converged(pairs, settings, headline):
+        return True
+    return lost(pairs)
 
 
 def converged(pairs: Sequence[BlockPair], settings: MeasureSettings, headline: str) -> bool:
@@ -99,7 +108,7 @@ def _single_metric(
     return Measurement.of(
         found,
         METRICS[name].unit,
-        "median",
+        "median" if baseline is None else "unpaired_median",
         "blocks without the baseline beside them",
         converged=converged(pairs, settings, name),
         ratio=ratio.value if ratio else None,

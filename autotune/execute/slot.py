@@ -146,6 +146,7 @@ class DeviceSlot:
         with trial.phase("warmup"):
             trial.learn(self._ask(candidate, Operation.WARMUP, spec))
         self._measure(trial, candidate)
+        trial.stop_if_violated()
         self._measure_tails(trial, candidate)
         trial.learn(self._ask(candidate, Operation.MEMORY, spec))
         self._measure_energy(trial, candidate)
@@ -182,6 +183,9 @@ class DeviceSlot:
                 headline,
                 spec.seed + spec.number,
                 lambda pairs: trial.report("measure", f"pair {pairs}"),
+                lambda pairs: trial.is_violated(
+                    speed_metrics(pairs, spec.baseline, spec.settings)
+                ),
             )
         seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
         drift = drift_ratio(trial.pairs, PROBE_SECONDS if trial.alone else headline)

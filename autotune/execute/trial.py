@@ -57,10 +57,15 @@ class TrialUnderWay:
 
     def stop_if_violated(self) -> None:
         """Ends the trial if a constraint is violated beyond its interval."""
-        broken = [c for c in self._constraints if c.surely_violated(self.metrics)]
-        if broken and self.spec.recipe:  # the baseline is always measured whole
-            self.fail(Outcome.INFEASIBLE, constraints.explain(broken, self.metrics))
+        if self.is_violated(self.metrics):
+            self.fail(Outcome.INFEASIBLE, constraints.explain(self._constraints, self.metrics))
             raise Stop
+
+    def is_violated(self, metrics: Metrics) -> bool:
+        """Whether a constraint is violated beyond its interval; the baseline is always measured
+        whole."""
+        broken = any(c.surely_violated(metrics) for c in self._constraints)
+        return broken and bool(self.spec.recipe)
 
     def learn(self, reply: Reply) -> None:
         """Takes over what one step of the candidate gave."""

@@ -62,6 +62,19 @@ def test_measuring_stops_as_soon_as_the_interval_is_narrow() -> None:
     assert 6 < len(machine.run()) < 12
 
 
+def test_measuring_stops_once_the_candidate_is_surely_out() -> None:
+    machine = Machine([100.0, 200.0, 300.0, 150.0], [100.0])
+    asked: list[int] = []
+
+    def lost(found: Sequence[BlockPair]) -> bool:
+        asked.append(len(found))
+        return len(found) == 8
+
+    args = (machine.candidate, machine.reference, SETTINGS, SPEED, 0, lambda _: None, lost)
+    assert len(alternate(*args)) == 8
+    assert asked == [6, 7, 8]
+
+
 def test_drift_shared_by_both_does_not_matter() -> None:
     drift = [100.0 * 1.2**i for i in range(12)]
     machine = Machine([2 * d for d in drift], drift)

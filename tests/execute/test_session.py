@@ -118,7 +118,7 @@ def test_probe_takes_the_baselines_place(make_spec: MakeSpec) -> None:
         assert not result.contention.paired
         assert "measured without the baseline beside it" in " ".join(result.notes)
         speed = result.metrics["output_tokens_per_second"]
-        assert speed.stat == "median"
+        assert speed.stat == ("unpaired_median" if result is batch else "median")
         assert speed.grade in (Grade.B, Grade.C)
     own = baseline.metrics["output_tokens_per_second"]
     found = batch.metrics["output_tokens_per_second"]
@@ -207,6 +207,19 @@ def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
         assert smaller is not None
         assert whole is not None
         assert smaller < whole
+        slow = slot.run(
+            make_spec(
+                3,
+                {"batch": {"size": 4}},
+                baseline=metrics,
+                known_accuracy=known,
+                constraints=("output_tokens_per_second>=1e9",),
+            )
+        )
+        assert slow.outcome is Outcome.INFEASIBLE
+        assert "output_tokens_per_second is" in slow.explanation
+        assert len(slow.blocks) == 6
+        assert "host_model_peak_bytes" not in slow.metrics, "what is out is not measured on"
         assert {p.phase for p in seen} >= {"prepare", "score", "warmup", "measure"}
     finally:
         slot.close()
