@@ -25,7 +25,7 @@ class Operation(StrEnum):
     BLOCK = "block"
     """Run one block and return each speed metric's value."""
     MEMORY = "memory"
-    """Peaks since the warm-up began."""
+    """Peaks since the warm-up began, and those of prefill and decode in one more request."""
     ENERGY = "energy"
     """Run energy windows."""
     CLOSE = "close"

@@ -15,6 +15,7 @@ from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
 from autotune.bench.meters.memory import MemoryMeter
+from autotune.bench.meters.phases import request_phases
 from autotune.bench.prepare import Prepared, build_engine, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.tokens import take
@@ -35,7 +36,7 @@ class Session:
         torch.manual_seed(spec.seed)
         self._spec = spec
         self._memory = MemoryMeter(spec.device)
-        self._prepared: Prepared = prepare(spec, self._memory.before_loading)
+        self._prepared: Prepared = prepare(spec, self._memory)
         self._asked = merge(
             spec.recipe, self._prepared.plugins, lambda p, v: p.expects(v), "expectation"
         )
@@ -52,7 +53,7 @@ class Session:
         notes, other = kernels.look_at_linears(model, asked, device, tokens)
         notes += kernels.sdpa_note(model, asked, device, tokens)
         return Reply(
-            metrics=self._prepared.metrics | self._memory.prepare_peak(),
+            metrics=self._prepared.metrics,
             notes=(*self._prepared.context.notes, *notes),
             fallbacks=(*fallbacks.find_in_model(model, asked, device), *other),
             environment=_environment(),
@@ -71,7 +72,7 @@ class Session:
             return Reply(values=self._block())
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
-            return Reply(metrics=self._memory.read(), fallbacks=tuple(found))
+            return Reply(metrics=self._peaks(), fallbacks=tuple(found))
         assert request.operation is Operation.ENERGY, request.operation
         return Reply(metrics=self._energy())
 
@@ -133,6 +134,12 @@ class Session:
     def _block(self) -> dict[str, float]:
         block = speed.run_block(self._request, self._spec.settings.block_seconds)
         return speed.speed_values(block)
+
+    def _peaks(self) -> Metrics:
+        """The headline first: the request that splits it by phase resets the peaks."""
+        found = self._memory.read()
+        engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
+        return found | request_phases(self._memory, engine, self._request, generates)
 
     def _energy(self) -> Metrics:
         counter = energy.find_counter(self._spec.device)

@@ -2,5 +2,16 @@
 
 from autotune.metrics.catalogue import METRICS, default_objectives, metric
 from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.phases import PHASES, device_peak, host_peak
 
-__all__ = ["METRICS", "Direction", "Family", "Metric", "default_objectives", "metric"]
+__all__ = [
+    "METRICS",
+    "PHASES",
+    "Direction",
+    "Family",
+    "Metric",
+    "default_objectives",
+    "device_peak",
+    "host_peak",
+    "metric",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from autotune.errors import InputError, unknown_name
 from autotune.metrics.elsewhere import AIPERF, GUIDELLM, MLPERF, VLLM
 from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.phases import PHASE_PEAKS
 
 _UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
 _GENERATES = ("causal-lm",)
@@ -166,14 +167,16 @@ _CATALOGUE = (
         "host peak",
         resolution_ratio=0.01,
     ),
+    *PHASE_PEAKS,
     Metric(
-        "host_prepare_peak_rss_bytes",
+        "host_peak_pss_tree_bytes",
         "B",
         _DOWN,
         Family.MEMORY,
-        "VmHWM of the bench process until the model was loaded and transformed",
-        "host peak (prepare)",
-        resolution_ratio=0.01,
+        "sum of Pss (smaps_rollup) over the bench process and its descendants, the highest of "
+        "polls during one more request; only where it has children",
+        "host peak (all processes)",
+        resolution_ratio=0.05,
     ),
     Metric(
         "host_model_peak_bytes",
