@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import platform
-import time
 from typing import Any
 
 import torch
 
-from autotune import energy, registry
+from autotune import registry
 from autotune.bench import fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
+from autotune.bench.meters.energy import measure_energy
 from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.meters.phases import request_phases
 from autotune.bench.prepare import Prepared, build_engine, prepare, transform
@@ -74,7 +74,7 @@ class Session:
             found = self._watch.after_blocks() if self._watch else ()
             return Reply(metrics=self._peaks(), fallbacks=tuple(found))
         assert request.operation is Operation.ENERGY, request.operation
-        return Reply(metrics=self._energy())
+        return Reply(metrics=measure_energy(self._spec, self._request))
 
     def _check_finite(self) -> None:
         outputs = self._prepared.engine.outputs(take(self._prepared.tokens.prompts, 1))
@@ -140,25 +140,6 @@ class Session:
         found = self._memory.read()
         engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
         return found | request_phases(self._memory, engine, self._request, generates)
-
-    def _energy(self) -> Metrics:
-        counter = energy.find_counter(self._spec.device)
-        if isinstance(counter, str):
-            return energy.unavailable(self._spec.model.task, counter)
-        settings = self._spec.settings
-        windows = []
-        for _ in range(settings.energy_windows):
-            start = counter.now()
-            began = time.perf_counter()
-            block = speed.run_block(self._request, settings.energy_window_seconds)
-            windows.append(
-                energy.Window(
-                    joules=counter.joules_since(start),
-                    seconds=time.perf_counter() - began,
-                    units=block.output_tokens or block.sequences,
-                )
-            )
-        return energy.energy_metrics(self._spec.model.task, windows, counter.source)
 
 
 def _cold_seconds(seconds: float, first: bool) -> Measurement:

@@ -205,7 +205,8 @@ _CATALOGUE = (
         "J",
         _DOWN,
         Family.ENERGY,
-        "counter difference over one window (GPU by NVML, CPU package by RAPL; source says which)",
+        "energy over one window: a counter's difference, else a power sensor integrated, else (if "
+        "asked for) CPU seconds times given watts; source says which",
         "energy",
     ),
     Metric(
@@ -233,6 +234,23 @@ _CATALOGUE = (
         Family.ENERGY,
         "energy of a window / its duration",
         "power",
+    ),
+    Metric(
+        "idle_power_watts",
+        "W",
+        _DOWN,
+        Family.ENERGY,
+        "energy of one window in which nothing of ours runs / its duration; once, before the "
+        "baseline; null for an estimate",
+        "idle power",
+    ),
+    Metric(
+        "device_temperature_celsius",
+        "\N{DEGREE SIGN}C",
+        _DOWN,
+        Family.ENERGY,
+        "after the last energy window: the GPU by NVML, else the CPU's hottest hwmon sensor",
+        "temperature",
     ),
     Metric(
         "kld_mean_nats",
