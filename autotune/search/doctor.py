@@ -129,10 +129,8 @@ def judge_energy(
         idle: ``idle_power_watts`` before it.
     """
     if busy is None or busy.value is None or busy.low is None:
-        return (
-            Verdict.FAILED,
-            f"{source} gave no number: {busy.reason if busy else 'the trial failed'}",
-        )
+        reason = busy.reason if busy else "the trial failed"
+        return Verdict.FAILED, f"{source} gave no number: {reason}"
     if idle is None or idle.value is None:
         reason = idle.reason if idle else "idle power was not measured"
         return Verdict.WARNING, f"{source}: busy {busy.value:.3g} W; {reason}"
