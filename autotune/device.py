@@ -79,6 +79,28 @@ def free_bytes(device: Device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def compute_processes(uuid: str) -> dict[int, int | None] | None:
+    """The processes that compute on a GPU, by process id.
+
+    Args:
+        uuid: Which GPU.
+
+    Returns:
+        Process id → bytes that it holds there (None where NVML does not tell), or None where
+        NVML is not here or does not list processes. A container that hides process ids shows
+        those of the host, or none.
+    """
+    with nvml() as library:
+        if library is None:
+            return None
+        try:
+            handle = library.nvmlDeviceGetHandleByUUID(uuid)
+            running = library.nvmlDeviceGetComputeRunningProcesses(handle)
+        except library.NVMLError:
+            return None
+    return {process.pid: process.usedGpuMemory for process in running}
+
+
 def _cpu() -> Device:
     return Device(
         kind="cpu",

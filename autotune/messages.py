@@ -163,6 +163,9 @@ class MeasureSettings(Message):
     """At most so many warm-up blocks; fewer once three agree within 5 %."""
     energy_window_seconds: float = Field(default=5.0, gt=0)
     energy_windows: int = Field(default=5, ge=1)
+    cpu_watts_per_core: float | None = Field(default=None, gt=0)
+    """What a busy core takes. Given, a CPU that nothing can measure has its energy estimated from
+    CPU time, and the estimate may be an objective; null: never."""
     prepare_timeout_seconds: float = Field(default=600.0, gt=0)
     step_timeout_seconds: float = Field(default=300.0, gt=0)
     """Limit of each step after preparing: score, warm-up, block."""

@@ -59,6 +59,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("bench/", "demo/"),
     "transformers": ("bench/", "demo/"),
     "torchao": (),
+    "zeus": ("energy/zeus_process.py",),
     "plotly": ("report/",),
     "typer": ("cli/",),
     "rich": ("cli/", "report/"),

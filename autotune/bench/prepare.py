@@ -13,7 +13,7 @@ import torch
 from autotune import registry
 from autotune.bench.engines import torch_engine
 from autotune.bench.engines.base import Engine
-from autotune.bench.meters.memory import weights_bytes
+from autotune.bench.meters.memory import MemoryMeter, weights_bytes
 from autotune.bench.tokens import Tokens, load_tokens
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, TrialSpec
@@ -38,12 +38,12 @@ class Prepared:
     plugins: Mapping[str, Plugin] = field(default_factory=dict)
 
 
-def prepare(spec: TrialSpec, before_loading: Callable[[], None]) -> Prepared:
+def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     """Loads the model and applies every transform but those of the compile phase.
 
     Args:
         spec: The trial.
-        before_loading: Called when all is imported and tokenized, just before the weights come.
+        memory: Begins when all is imported and tokenized, just before the weights come.
 
     Raises:
         Unsupported: A plugin says no.
@@ -55,18 +55,22 @@ def prepare(spec: TrialSpec, before_loading: Callable[[], None]) -> Prepared:
     context = _context(spec, tokens)
     kind = _model_class(spec)
     _import_libraries(plugins.values())
-    before_loading()
+    memory.before_loading()
     began = time.perf_counter()
     model = _load(kind, spec, plugins)
-    loaded = time.perf_counter()
+    load_seconds = time.perf_counter() - began
+    memory.end_of("load")
+    began = time.perf_counter()
     for phase in Phase:
         if phase is not Phase.COMPILE:
             model = transform(model, spec, plugins, context, phase)
-    done = time.perf_counter()
+    transform_seconds = time.perf_counter() - began
+    memory.end_of("transform")
     metrics = {
-        "load_seconds": _reading(loaded - began, "s", "wall clock"),
-        "transform_seconds": _reading(done - loaded, "s", "wall clock"),
+        "load_seconds": _reading(load_seconds, "s", "wall clock"),
+        "transform_seconds": _reading(transform_seconds, "s", "wall clock"),
         "weights_bytes": _reading(float(weights_bytes(model)), "B", "unique storages"),
+        **memory.phases(),
     }
     engine = build_engine(model, spec, plugins, context)
     return Prepared(model, engine, tokens, context, metrics, plugins)

@@ -32,7 +32,7 @@ class Operation(StrEnum):
     PERCENTILES = "percentiles"
     """Percentiles over the single requests of all blocks since the warm-up."""
     MEMORY = "memory"
-    """Peaks since the warm-up began."""
+    """Peaks since the warm-up began, and those of prefill and decode in one more request."""
     ENERGY = "energy"
     """Run energy windows."""
     CLOSE = "close"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import platform
-import time
 from typing import Any
 
 import torch
 
-from autotune import energy, registry
+from autotune import registry
 from autotune.bench import fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
+from autotune.bench.meters.energy import measure_energy
 from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.meters.percentiles import percentile_metrics
+from autotune.bench.meters.phases import request_phases
 from autotune.bench.prepare import Prepared, build_engine, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.tokens import take
@@ -36,7 +37,7 @@ class Session:
         torch.manual_seed(spec.seed)
         self._spec = spec
         self._memory = MemoryMeter(spec.device)
-        self._prepared: Prepared = prepare(spec, self._memory.before_loading)
+        self._prepared: Prepared = prepare(spec, self._memory)
         self._asked = merge(
             spec.recipe, self._prepared.plugins, lambda p, v: p.expects(v), "expectation"
         )
@@ -54,7 +55,7 @@ class Session:
         notes, other = kernels.look_at_linears(model, asked, device, tokens)
         notes += kernels.sdpa_note(model, asked, device, tokens)
         return Reply(
-            metrics=self._prepared.metrics | self._memory.prepare_peak(),
+            metrics=self._prepared.metrics,
             notes=(*self._prepared.context.notes, *notes),
             fallbacks=(*fallbacks.find_in_model(model, asked, device), *other),
             environment=_environment(),
@@ -75,9 +76,9 @@ class Session:
             return Reply(metrics=percentile_metrics(self._timings, self._spec.model.task))
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
-            return Reply(metrics=self._memory.read(), fallbacks=tuple(found))
+            return Reply(metrics=self._peaks(), fallbacks=tuple(found))
         assert request.operation is Operation.ENERGY, request.operation
-        return Reply(metrics=self._energy())
+        return Reply(metrics=measure_energy(self._spec, self._request))
 
     def _check_finite(self) -> None:
         outputs = self._prepared.engine.outputs(take(self._prepared.tokens.prompts, 1))
@@ -140,24 +141,11 @@ class Session:
         self._timings += block.timings
         return speed.speed_values(block)
 
-    def _energy(self) -> Metrics:
-        counter = energy.find_counter(self._spec.device)
-        if isinstance(counter, str):
-            return energy.unavailable(self._spec.model.task, counter)
-        settings = self._spec.settings
-        windows = []
-        for _ in range(settings.energy_windows):
-            start = counter.now()
-            began = time.perf_counter()
-            block = speed.run_block(self._request, settings.energy_window_seconds)
-            windows.append(
-                energy.Window(
-                    joules=counter.joules_since(start),
-                    seconds=time.perf_counter() - began,
-                    units=block.output_tokens or block.sequences,
-                )
-            )
-        return energy.energy_metrics(self._spec.model.task, windows, counter.source)
+    def _peaks(self) -> Metrics:
+        """The headline first: the request that splits it by phase resets the peaks."""
+        found = self._memory.read()
+        engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
+        return found | request_phases(self._memory, engine, self._request, generates)
 
 
 def _cold_seconds(seconds: float, first: bool) -> Measurement:

@@ -44,6 +44,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PromptTokens = Annotated[int | None, typer.Option(help="Tokens of each prompt.")]
 NewTokens = Annotated[int | None, typer.Option(help="Tokens generated for each prompt.")]
 Text = Annotated[Path | None, typer.Option(help="Your own held-out UTF-8 text to score on.")]
+CpuWatts = Annotated[
+    float | None,
+    typer.Option(help="Estimate energy from CPU time with so many watts for each busy core."),
+]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let the model's repository run its code.")
 ]

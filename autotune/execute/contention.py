@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.device import Device, nvml
+from autotune.device import Device, compute_processes
 from autotune.messages import Contention
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -152,15 +152,8 @@ class ContentionRecorder:
     def _foreign_gpu_processes(self, own: set[int]) -> int | None:
         if self._device.kind != "cuda":
             return None
-        with nvml() as library:
-            if library is None:
-                return None
-            try:
-                handle = library.nvmlDeviceGetHandleByUUID(self._device.uuid)
-                running = library.nvmlDeviceGetComputeRunningProcesses(handle)
-            except library.NVMLError:
-                return None
-        return sum(process.pid not in own for process in running)
+        running = compute_processes(self._device.uuid)
+        return None if running is None else sum(pid not in own for pid in running)
 
 
 def _first_line(file: Path) -> str:

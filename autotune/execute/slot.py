@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from autotune import constraints
 from autotune.bench.protocol import PROBE_SECONDS, Operation, Reply, reference_files
 from autotune.device import Device, free_bytes
-from autotune.energy import find_counter
+from autotune.energy import energy_source, idle_power
 from autotune.errors import BenchError
 from autotune.execute.base import OnProgress
 from autotune.execute.contention import ContentionRecorder
@@ -135,6 +135,8 @@ class DeviceSlot:
 
     def _run(self, trial: TrialUnderWay) -> None:
         spec = trial.spec
+        if spec.baseline is None and not self._sessions:
+            _measure_idle_power(trial)
         with trial.phase("prepare"):
             candidate = self._candidate(trial)
         trial.stop_if_violated()
@@ -201,11 +203,8 @@ class DeviceSlot:
         trial.metrics |= graded(found, trial.contention, trial.spec.settings)
 
     def _measure_energy(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
-        limits = [c.metric for c in constraints.parse_all(trial.spec.constraints)]
-        asked_for = (*trial.spec.objectives, *limits)
-        wanted = any(METRICS[name].family is Family.ENERGY for name in asked_for)
-        # Without a counter the answer comes at once, and says why.
-        if wanted or isinstance(find_counter(trial.spec.device), str):
+        # Where nothing measures it the answer comes at once, and says why.
+        if _wants_energy(trial.spec) or not _energy_source(trial.spec):
             with trial.phase("energy"):
                 trial.learn(self._ask(candidate, Operation.ENERGY, trial.spec))
 
@@ -272,6 +271,26 @@ class DeviceSlot:
 def _lacks_reference(spec: TrialSpec) -> bool:
     """Whether the baseline must be scored before this recipe can be."""
     return bool(spec.recipe) and not all(file.exists() for file in reference_files(spec))
+
+
+def _wants_energy(spec: TrialSpec) -> bool:
+    limits = [c.metric for c in constraints.parse_all(spec.constraints)]
+    return any(METRICS[n].family is Family.ENERGY for n in (*spec.objectives, *limits))
+
+
+def _energy_source(spec: TrialSpec) -> str:
+    return energy_source(spec.device, spec.settings.cpu_watts_per_core)[0]
+
+
+def _measure_idle_power(trial: TrialUnderWay) -> None:
+    """Once in a study, with the baseline, before anything is started."""
+    spec = trial.spec
+    if _wants_energy(spec) and not spec.recipe and not spec.confirmation:
+        with trial.phase("energy"):
+            settings = spec.settings
+            trial.metrics |= idle_power(
+                spec.device, settings.cpu_watts_per_core, settings.energy_window_seconds
+            )
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

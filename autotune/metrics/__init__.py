@@ -8,14 +8,18 @@ from autotune.metrics.catalogue import (
     percentile_name,
 )
 from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.phases import PHASES, device_peak, host_peak
 
 __all__ = [
     "METRICS",
     "PERCENTILES",
+    "PHASES",
     "Direction",
     "Family",
     "Metric",
     "default_objectives",
+    "device_peak",
+    "host_peak",
     "metric",
     "percentile_name",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 from autotune.errors import InputError, unknown_name
 from autotune.metrics.elsewhere import AIPERF, GUIDELLM, MLPERF, VLLM
 from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.phases import PHASE_PEAKS
 from autotune.statistics import fewest_for_quantile
 
 _UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
@@ -204,14 +205,16 @@ _CATALOGUE = (
         "host peak",
         resolution_ratio=0.01,
     ),
+    *PHASE_PEAKS,
     Metric(
-        "host_prepare_peak_rss_bytes",
+        "host_peak_pss_tree_bytes",
         "B",
         _DOWN,
         Family.MEMORY,
-        "VmHWM of the bench process until the model was loaded and transformed",
-        "host peak (prepare)",
-        resolution_ratio=0.01,
+        "sum of Pss (smaps_rollup) over the bench process and its descendants, the highest of "
+        "polls during one more request; only where it has children",
+        "host peak (all processes)",
+        resolution_ratio=0.05,
     ),
     Metric(
         "host_model_peak_bytes",
@@ -240,7 +243,8 @@ _CATALOGUE = (
         "J",
         _DOWN,
         Family.ENERGY,
-        "counter difference over one window (GPU by NVML, CPU package by RAPL; source says which)",
+        "energy over one window: a counter's difference, else a power sensor integrated, else (if "
+        "asked for) CPU seconds times given watts; source says which",
         "energy",
     ),
     Metric(
@@ -268,6 +272,23 @@ _CATALOGUE = (
         Family.ENERGY,
         "energy of a window / its duration",
         "power",
+    ),
+    Metric(
+        "idle_power_watts",
+        "W",
+        _DOWN,
+        Family.ENERGY,
+        "energy of one window in which nothing of ours runs / its duration; once, before the "
+        "baseline; null for an estimate",
+        "idle power",
+    ),
+    Metric(
+        "device_temperature_celsius",
+        "\N{DEGREE SIGN}C",
+        _DOWN,
+        Family.ENERGY,
+        "after the last energy window: the GPU by NVML, else the CPU's hottest hwmon sensor",
+        "temperature",
     ),
     Metric(
         "kld_mean_nats",

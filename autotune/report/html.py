@@ -11,6 +11,7 @@ from autotune.front import PICKS, FrontPoint, fallbacks_of, is_confirmed
 from autotune.report import format
 from autotune.report.chart import chart_data
 from autotune.report.front_file import autotune_version, write_atomically
+from autotune.report.memory import peak_phase
 from autotune.report.summary import StudySummary, words
 from autotune.store import StudyRecord, TrialRecord
 
@@ -154,7 +155,9 @@ def _remarks(trial: TrialRecord) -> list[str]:
     if trial.result is None:
         return []
     fallbacks = [f"fallback: {text}" for text in fallbacks_of(trial)]
-    return [text for text in (trial.result.explanation, *fallbacks, *trial.result.notes) if text]
+    memory = peak_phase(trial.result.metrics)
+    told = (trial.result.explanation, *fallbacks, *trial.result.notes, memory)
+    return [text for text in told if text]
 
 
 def _tags(summary: StudySummary, number: int) -> list[str]:

@@ -9,11 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from autotune.energy import find_counter
+from autotune.energy import energy_source
 from autotune.errors import AutotuneError
 from autotune.execute.ruler import Comparison, Ruler
 from autotune.execute.slot import DeviceSlot
-from autotune.messages import TrialSpec
+from autotune.messages import Measurement, TrialResult, TrialSpec
 from autotune.metrics import metric
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
@@ -109,18 +109,46 @@ def _spike(plan: Plan) -> tuple[Verdict, str]:
 
 
 def _energy(plan: Plan) -> tuple[Verdict, str]:
-    counter = find_counter(plan.device)
-    if isinstance(counter, str):
-        return Verdict.WARNING, f"not measured here: {counter}"
-    return Verdict.OK, f"counter {counter.source}"
+    """Whether the baseline takes more than the idle machine, where anything can tell."""
+    source, reason = energy_source(plan.device, plan.study.measure.cpu_watts_per_core)
+    if reason:
+        return Verdict.WARNING, f"not measured here: {reason}"
+    metrics = _run_baseline(plan, plan.objectives).metrics
+    busy, idle = metrics.get("avg_power_watts"), metrics.get("idle_power_watts")
+    return judge_energy(source, busy, idle)
+
+
+def judge_energy(
+    source: str, busy: Measurement | None, idle: Measurement | None
+) -> tuple[Verdict, str]:
+    """Holds the power under load against that of the idle machine.
+
+    Args:
+        source: What measured them.
+        busy: ``avg_power_watts`` of a trial.
+        idle: ``idle_power_watts`` before it.
+    """
+    if busy is None or busy.value is None or busy.low is None:
+        reason = busy.reason if busy else "the trial failed"
+        return Verdict.FAILED, f"{source} gave no number: {reason}"
+    if idle is None or idle.value is None:
+        reason = idle.reason if idle else "idle power was not measured"
+        return Verdict.WARNING, f"{source}: busy {busy.value:.3g} W; {reason}"
+    words = f"{source}: busy {busy.value:.3g} W, idle {idle.value:.3g} W"
+    return (Verdict.OK if busy.low > idle.value else Verdict.FAILED), words
+
+
+def _run_baseline(plan: Plan, objectives: tuple[str, ...]) -> TrialResult:
+    spec = make_spec(plan, 0, Recipe()).model_copy(update={"objectives": objectives})
+    with closing(DeviceSlot(plan.registry, lambda _: None)) as slot:
+        return slot.run(spec)
 
 
 def _self_divergence(plan: Plan) -> tuple[Verdict, str]:
     """The baseline against its own stored reference, scored with another batch size."""
     embeds = plan.model.task == "feature-extraction"
     name = "embedding_cosine_distance" if embeds else "kld_mean_nats"
-    with closing(DeviceSlot(plan.registry, lambda _: None)) as slot:
-        result = slot.run(make_spec(plan, 0, Recipe()))
+    result = _run_baseline(plan, (name,))
     found = result.metrics.get(name)
     if found is None or found.value is None:
         return Verdict.FAILED, f"{result.outcome}: {result.explanation}"

@@ -9,11 +9,12 @@ from autotune import constraints
 from autotune.config import StudyFile
 from autotune.constraints import Constraint
 from autotune.device import Device
-from autotune.energy import find_counter
+from autotune.energy import energy_source, sensor_caveat
 from autotune.errors import InputError
 from autotune.metrics import METRICS, Family, default_objectives
 
 _NEED_TWO_TOKENS = ("tpot_seconds", "decode_tokens_per_second")
+_OF_THE_MACHINE = ("idle_power_watts", "device_temperature_celsius")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Goals:
     objectives: tuple[str, ...]
     constraints: tuple[Constraint, ...]
     notes: tuple[str, ...]
-    """One sentence for each objective that was dropped."""
+    """One sentence for each objective that was dropped, and what to know of the energy."""
 
 
 def find_goals(study: StudyFile, task: str, device: Device) -> Goals:
@@ -38,8 +39,10 @@ def find_goals(study: StudyFile, task: str, device: Device) -> Goals:
         InputError: An objective or constraint makes no sense for this task or device, or none is
             left.
     """
-    counter = find_counter(device)
-    why_no_energy = counter if isinstance(counter, str) else ""
+    watts = study.measure.cpu_watts_per_core
+    if watts is not None and device.kind != "cpu":
+        raise InputError("cpu_watts_per_core is for CPUs: it leaves out what the GPU takes")
+    source, why_no_energy = energy_source(device, watts)
     wanted = study.objectives or default_objectives(task, device.kind)
     limits = constraints.parse_all(study.constraints)
     for name in wanted:
@@ -52,7 +55,16 @@ def find_goals(study: StudyFile, task: str, device: Device) -> Goals:
     kept = tuple(name for name in wanted if name not in dropped)
     if not kept:
         raise InputError(f"no objective can be measured here: {why_no_energy}")
-    return Goals(kept, limits, tuple(_dropped(name, why_no_energy) for name in dropped))
+    notes = [_dropped(name, why_no_energy) for name in dropped]
+    if any(map(_is_energy, (*kept, *(limit.metric for limit in limits)))):
+        notes += filter(None, [_estimated(source, watts), sensor_caveat(device)])
+    return Goals(kept, limits, tuple(notes))
+
+
+def _estimated(source: str, watts: float | None) -> str:
+    if not source.startswith("estimated:"):
+        return ""
+    return f"energy is estimated, not measured: CPU seconds times {watts:g} W per core, as given"
 
 
 def _dropped(name: str, reason: str) -> str:
@@ -77,6 +89,8 @@ def _check(name: str, what: str, study: StudyFile, task: str, device: Device) ->
             "energy_joules is the energy of a window of fixed length, which is no aim; use "
             "energy_per_output_token_joules or energy_per_sample_joules"
         )
+    if name in _OF_THE_MACHINE:
+        raise InputError(f"{name} tells of the machine, not of a recipe; it can be no {what}")
     if name.startswith("device_") and device.kind == "cpu":
         raise InputError(f"the {what} {name} needs a GPU; on a CPU use host_model_peak_bytes")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,10 @@ class Engine(ABC):
 
     run_args: Mapping[str, Any] = {"batch_size": 1}
     """The run arguments it knows, with their defaults."""
+
+    on_first_token: Callable[[], None] | None = None
+    """Set for a request that nobody times: called once the first output token is on the host. An
+    engine that cannot tell leaves it alone; its memory is then not split by phase."""
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Fills in defaults.

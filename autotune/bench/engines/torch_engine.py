@@ -90,6 +90,8 @@ class TorchGenerator(Engine):
         token = logits.argmax(-1)
         first_tokens = token.cpu()
         first = time.perf_counter()
+        if self.on_first_token is not None:
+            self.on_first_token()
         generated = [token]
         ticks = self._make_ticks()
         for _ in range(self._new_tokens - 1):

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from autotune.device import Device, nvml
+from autotune.device import Device, compute_processes
 from autotune.messages import Measurement, Metrics
+from autotune.metrics import device_peak, host_peak
 
 _MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
 """How the first line of a mapping in ``/proc/self/smaps`` begins."""
@@ -90,22 +91,41 @@ def _plain_parts(tensor: Any) -> list[Any]:
 
 
 class MemoryMeter:
-    """Peaks while serving, from the second request on."""
+    """Peaks of each phase of a process's life, and the headline: while it serves, from the
+    second request on.
+
+    The headline's peaks run from ``start`` to ``read`` and are never reset in between; the
+    phases before have peaks of their own, and those of prefill and decode come from one more
+    request after ``read`` (see ``RequestPhases``).
+    """
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._resident_before_loading = 0
         self._libraries_before_loading = 0
+        self._phases: Metrics = {}
 
     def before_loading(self) -> None:
         """Notes what the process holds when everything but the model is there."""
-        release_freed()
+        self.start()
         self._resident_before_loading = status_bytes("VmRSS")
         self._libraries_before_loading = library_bytes()
 
-    def prepare_peak(self) -> Metrics:
-        """The peak so far: of a process that loads and transforms the model."""
-        return {"host_prepare_peak_rss_bytes": _bytes(status_bytes("VmHWM"), "VmHWM")}
+    def end_of(self, phase: str) -> None:
+        """Takes the peaks of a phase that is over, and begins those of the next.
+
+        Args:
+            phase: One of ``autotune.metrics.PHASES``.
+        """
+        self._phases[host_peak(phase)] = _bytes(status_bytes("VmHWM"), "VmHWM")
+        if self._device.kind == "cuda":
+            live = torch.cuda.max_memory_allocated()
+            self._phases[device_peak(phase)] = _bytes(live, "torch allocator")
+        self.start()
+
+    def phases(self) -> Metrics:
+        """The peaks of the phases that have ended so far."""
+        return dict(self._phases)
 
     def start(self) -> None:
         """Begins a new peak."""
@@ -115,7 +135,7 @@ class MemoryMeter:
             torch.cuda.reset_peak_memory_stats()
 
     def read(self) -> Metrics:
-        """The peaks since ``start``."""
+        """The headline: the peaks since ``start``."""
         peak = status_bytes("VmHWM")
         code = library_bytes() - self._libraries_before_loading
         model = peak - self._resident_before_loading - code
@@ -127,33 +147,18 @@ class MemoryMeter:
 
     def _read_cuda(self) -> Metrics:
         reserved = torch.cuda.max_memory_reserved()
-        process = _nvml_process_bytes(self._device.uuid)
+        # None where NVML cannot tell, as in a container that hides process ids.
+        process = (compute_processes(self._device.uuid) or {}).get(os.getpid())
         return {
             "device_peak_allocated_bytes": _bytes(
                 torch.cuda.max_memory_allocated(), "torch allocator"
             ),
             "device_peak_reserved_bytes": _bytes(reserved, "torch allocator"),
             "device_peak_process_bytes": _bytes(
-                reserved if process is None else process,
-                "torch allocator (reserved)" if process is None else "nvml",
+                process or reserved, "nvml" if process else "torch allocator (reserved)"
             ),
         }
 
 
 def _bytes(value: float, source: str) -> Measurement:
     return Measurement(value=float(value), unit="B", source=source)
-
-
-def _nvml_process_bytes(uuid: str) -> int | None:
-    """What NVML says that this process holds; None where it cannot tell, as in a container that
-    hides process ids."""
-    with nvml() as library:
-        if library is None:
-            return None
-        try:
-            handle = library.nvmlDeviceGetHandleByUUID(uuid)
-            running = library.nvmlDeviceGetComputeRunningProcesses(handle)
-        except library.NVMLError:
-            return None
-        own = [p.usedGpuMemory for p in running if p.pid == os.getpid() and p.usedGpuMemory]
-        return int(own[0]) if own else None

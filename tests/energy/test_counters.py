@@ -10,19 +10,25 @@ from typing import Any
 
 import pytest
 
-from autotune import device, energy
-from autotune.energy import (
-    NvmlCounter,
-    RaplCounter,
-    Window,
-    energy_metrics,
-    find_counter,
-    unavailable,
-)
+from autotune import device
+from autotune.energy import EnergyMeter, Window, energy_metrics, find_meter, unavailable
+from autotune.energy import nvml as nvml_module
+from autotune.energy import rapl as rapl_module
+from autotune.energy import zeus as zeus_module
+from autotune.energy.nvml import NvmlCounter, NvmlSampler, sensor_caveat
+from autotune.energy.rapl import RaplCounter
 from autotune.metrics import METRICS, Family
 from autotune.testing import fake_device
 
 CPU, GPU = fake_device("cpu"), fake_device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def without_zeus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is installed here or not; ``test_zeus.py`` is about it."""
+    monkeypatch.setattr(zeus_module.importlib.util, "find_spec", lambda name: None)
+
+
 RANGE = 262_143_328_850
 
 
@@ -43,7 +49,7 @@ def advance(folder: Path, microjoules: int) -> None:
 
 
 def rapl(powercap: Path) -> RaplCounter:
-    counter = find_counter(CPU, powercap)
+    counter = find_meter(CPU, powercap=powercap)
     assert isinstance(counter, RaplCounter)
     return counter
 
@@ -110,14 +116,14 @@ def test_rapl_leaves_the_whole_platform_out(tmp_path: Path) -> None:
 
 def test_rapl_of_the_whole_platform_alone_is_no_counter(tmp_path: Path) -> None:
     zone(tmp_path, "intel-rapl:0", 0, "psys")
-    assert f"no RAPL counter in {tmp_path}" in str(find_counter(CPU, tmp_path))
+    assert f"no RAPL counter in {tmp_path}" in str(find_meter(CPU, powercap=tmp_path))
 
 
 @pytest.mark.parametrize("content", ["", "\n", "none\n"])
 def test_rapl_that_gives_no_number(tmp_path: Path, content: str) -> None:
     package = zone(tmp_path, "intel-rapl:0", 1)
     (package / "energy_uj").write_text(content, encoding="ascii")
-    reason = find_counter(CPU, tmp_path)
+    reason = find_meter(CPU, powercap=tmp_path)
     assert isinstance(reason, str)
     assert reason.startswith(f"the RAPL counter in {package} gives no number: ")
 
@@ -128,8 +134,8 @@ def test_rapl_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(file: Path) -> float:
         raise OSError(errno.ENODATA, "No data available", str(file))
 
-    monkeypatch.setattr(energy, "_joules", refuse)
-    reason = find_counter(CPU, tmp_path)
+    monkeypatch.setattr(rapl_module, "_joules", refuse)
+    reason = find_meter(CPU, powercap=tmp_path)
     assert isinstance(reason, str)
     assert reason.startswith(f"the RAPL counter in {package} gives no number: ")
     assert "No data available" in reason
@@ -140,7 +146,7 @@ def test_rapl_absent(tmp_path: Path, present: bool) -> None:
     powercap = tmp_path / "powercap"
     if present:
         (powercap / "intel-rapl:0").mkdir(parents=True)
-    reason = find_counter(CPU, powercap)
+    reason = find_meter(CPU, powercap=powercap)
     assert isinstance(reason, str)
     assert f"no RAPL counter in {powercap} (a virtual machine" in reason
 
@@ -153,8 +159,8 @@ def test_rapl_unreadable_names_file_and_remedy(
     def refuse(file: Path) -> float:
         raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(energy, "_joules", refuse)
-    reason = find_counter(CPU, tmp_path)
+    monkeypatch.setattr(rapl_module, "_joules", refuse)
+    reason = find_meter(CPU, powercap=tmp_path)
     assert reason == (
         f"{tmp_path}/intel-rapl:0/energy_uj is not readable by this user; as root: chmod a+r it"
     )
@@ -174,9 +180,20 @@ class Nvml:
     NVMLError = NVMLError
     NVMLError_NotSupported = NVMLErrorNotSupported
 
-    def __init__(self, *, mig: object = NVMLErrorNotSupported(), energy: bool = True) -> None:
-        self._mig, self._energy = mig, energy
+    NVML_TEMPERATURE_GPU = 0
+
+    def __init__(
+        self,
+        *,
+        mig: object = NVMLErrorNotSupported(),
+        energy: bool = True,
+        power: bool = True,
+        virtualization: object = 0,
+    ) -> None:
+        self._mig, self._energy, self._power = mig, energy, power
+        self._virtualization = virtualization
         self.millijoules = 1_000_000
+        self.readings = 0
         self.uuids: list[str] = []
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
@@ -187,6 +204,17 @@ class Nvml:
         if isinstance(self._mig, Exception):
             raise self._mig
         return self._mig
+
+    def nvmlDeviceGetVirtualizationMode(self, handle: int) -> Any:
+        if isinstance(self._virtualization, Exception):
+            raise self._virtualization
+        return self._virtualization
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+        if not self._power:
+            raise NVMLErrorNotSupported("Not Supported")
+        self.readings += 1
+        return 50_000
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
         if not self._energy:
@@ -200,14 +228,14 @@ def inject(monkeypatch: pytest.MonkeyPatch, library: Nvml | None) -> None:
         yield library
 
     monkeypatch.setattr(device, "nvml", nvml)
-    monkeypatch.setattr(energy, "nvml", nvml)
+    monkeypatch.setattr(nvml_module, "nvml", nvml)
 
 
 @pytest.mark.parametrize("mig", [NVMLErrorNotSupported(), [0, 0]], ids=["no MIG", "MIG off"])
 def test_nvml_counts_in_joules(monkeypatch: pytest.MonkeyPatch, mig: object) -> None:
     library = Nvml(mig=mig)
     inject(monkeypatch, library)
-    counter = find_counter(GPU)
+    counter = find_meter(GPU)
     assert isinstance(counter, NvmlCounter)
     assert counter.source == "measured:counter:nvml"
     start = counter.now()
@@ -221,14 +249,51 @@ def test_nvml_counts_in_joules(monkeypatch: pytest.MonkeyPatch, mig: object) -> 
     [
         (None, "the NVIDIA driver's library (NVML) cannot be opened"),
         (Nvml(mig=[1, 1]), "the GPU is partitioned (MIG): its counter covers all partitions"),
-        (Nvml(energy=False), "NVIDIA H200 has no readable energy counter: Not Supported"),
+        (
+            Nvml(virtualization=2),
+            "the GPU is a virtual one (vGPU): readings are of the whole card",
+        ),
+        (
+            Nvml(energy=False, power=False),
+            "NVIDIA H200 has no readable energy counter (Not Supported) and no power reading "
+            "(Not Supported)",
+        ),
     ],
 )
 def test_nvml_says_why_there_is_no_counter(
     monkeypatch: pytest.MonkeyPatch, library: Nvml | None, reason: str
 ) -> None:
     inject(monkeypatch, library)
-    assert find_counter(GPU) == reason
+    assert find_meter(GPU) == reason
+
+
+@pytest.mark.parametrize("virtualization", [0, 1, NVMLErrorNotSupported()])
+def test_nvml_of_a_whole_gpu_is_read_in_a_virtual_machine_too(
+    monkeypatch: pytest.MonkeyPatch, virtualization: object
+) -> None:
+    inject(monkeypatch, Nvml(virtualization=virtualization))
+    assert isinstance(find_meter(GPU), NvmlCounter)
+
+
+def test_gpu_without_a_counter_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Nvml(energy=False)
+    inject(monkeypatch, library)
+    meter = find_meter(GPU)
+    assert isinstance(meter, NvmlSampler)
+    assert meter.source == "measured:sampled:nvml"
+    assert (meter.min_window_seconds, meter.min_windows) == (5.0, 5)
+    spent = meter.joules_of(lambda: None)
+    assert library.readings == 1 + 2  # to find it, then before and after the work
+    assert 0 < spent < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "part_time"), [("NVIDIA A100-SXM4-80GB", True), ("NVIDIA H200", False)]
+)
+def test_part_time_sensors_are_named(name: str, part_time: bool) -> None:
+    told = sensor_caveat(GPU.model_copy(update={"name": name}))
+    assert ("a quarter of the time" in told) is part_time
+    assert sensor_caveat(CPU) == ""
 
 
 @pytest.mark.parametrize(
@@ -271,5 +336,5 @@ def test_energy_per_token_divides_each_window_by_its_own_tokens() -> None:
 
 def test_coordinator_can_ask_here() -> None:
     """Whatever this machine has: a counter, or a sentence."""
-    found = find_counter(device.detect("cpu"))
-    assert isinstance(found, RaplCounter) or found
+    found = find_meter(device.detect("cpu"))
+    assert isinstance(found, EnergyMeter) or found

@@ -1,0 +1,47 @@
+"""Energy of requests, in windows of several seconds."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from autotune import energy
+from autotune.bench.engines.base import Timing
+from autotune.bench.meters import speed
+from autotune.energy import EnergyMeter, Window
+from autotune.messages import Metrics, TrialSpec
+
+_PHASE_SECONDS = 0.1
+"""Windows begin at random points of a sensor's cycle, which is about so long."""
+
+
+def measure_energy(spec: TrialSpec, request: Callable[[], Timing]) -> Metrics:
+    """Runs windows of requests; where nothing can tell energy, says why at once.
+
+    Args:
+        spec: The trial.
+        request: Runs one request.
+    """
+    task, settings = spec.model.task, spec.settings
+    meter = energy.find_meter(spec.device, settings.cpu_watts_per_core)
+    if isinstance(meter, str):
+        return energy.unavailable(task, meter)
+    chance = random.Random(spec.seed + spec.number)
+    seconds = max(settings.energy_window_seconds, meter.min_window_seconds)
+    windows = []
+    with closing(meter):
+        for _ in range(max(settings.energy_windows, meter.min_windows)):
+            time.sleep(chance.uniform(0, _PHASE_SECONDS))
+            windows.append(_window(meter, request, seconds))
+    return energy.energy_metrics(task, windows, meter.source) | energy.temperature(spec.device)
+
+
+def _window(meter: EnergyMeter, request: Callable[[], Timing], seconds: float) -> Window:
+    blocks: list[speed.Block] = []
+    began = time.perf_counter()
+    joules = meter.joules_of(lambda: blocks.append(speed.run_block(request, seconds)))
+    elapsed = time.perf_counter() - began
+    (block,) = blocks
+    return Window(joules, elapsed, block.output_tokens or block.sequences)
