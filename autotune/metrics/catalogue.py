@@ -9,6 +9,7 @@ from __future__ import annotations
 from autotune.errors import InputError, unknown_name
 from autotune.metrics.elsewhere import AIPERF, GUIDELLM, MLPERF, VLLM
 from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.roof import ROOF_METRICS
 
 _UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
 _GENERATES = ("causal-lm",)
@@ -292,7 +293,7 @@ _CATALOGUE = (
     ),
 )
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _CATALOGUE}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*_CATALOGUE, *ROOF_METRICS)}
 """Every metric, by name."""
 
 

@@ -23,6 +23,7 @@ class Family(StrEnum):
     MEMORY = "memory"
     ENERGY = "energy"
     ACCURACY = "accuracy"
+    ROOF = "roof"
 
 
 @dataclass(frozen=True)
