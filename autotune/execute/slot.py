@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from autotune import constraints
+from autotune import constraints, roof
 from autotune.bench.protocol import Operation, Reply, reference_files
 from autotune.device import Device
 from autotune.energy import find_counter
@@ -147,6 +147,7 @@ class DeviceSlot:
         headline = speed_headline(spec.objectives, spec.model.task)
         with trial.phase("baseline"):
             pids = [candidate.pid, self._reference(spec).pid]
+            self._measure_roof(trial)
         recorder = ContentionRecorder(spec.device)
         before = recorder.read(pids)
         with trial.phase("measure"):
@@ -163,6 +164,20 @@ class DeviceSlot:
         trial.contention = seen.model_copy(update={"drift_ratio": drift})
         timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
         trial.metrics |= graded(timed, trial.contention, spec.settings)
+        own = trial.metrics if spec.baseline is None else spec.baseline
+        trial.metrics |= roof.utilizations(trial.metrics, own, trial.matmul_format)
+
+    def _measure_roof(self, trial: TrialUnderWay) -> None:
+        """Once per study, with the baseline, in the process whose memory is not measured."""
+        spec = trial.spec
+        if spec.baseline is None and not spec.confirmation:
+            recorder = ContentionRecorder(spec.device)
+            pids = [self._reference(spec).pid]
+            before = recorder.read(pids)
+            found = self._ask_reference(Operation.ROOF, spec).metrics
+            seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
+            rates = {name: rate for name, rate in found.items() if rate.stat == "best"}
+            trial.metrics |= found | graded(rates, seen, spec.settings)
 
     def _measure_energy(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         limits = [c.metric for c in constraints.parse_all(trial.spec.constraints)]

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from autotune import roof
 from autotune.front.dominance import FrontPoint
 from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import METRICS, Family
@@ -84,7 +85,8 @@ def confirmed_metrics(
 
     Speed: the mean over processes of the median paired log-ratio, with a hierarchical bootstrap
     (processes, then pairs), times the baseline's value. Memory and energy: the median over
-    processes, their range as the interval. Accuracy is deterministic and stays.
+    processes, their range as the interval. Shares of the roof follow the new timings. Accuracy is
+    deterministic and stays.
 
     Args:
         searched: The trial's own metrics.
@@ -101,7 +103,7 @@ def confirmed_metrics(
             found[name] = _speed(name, searched[name], usable, baseline)
         elif family in (Family.MEMORY, Family.ENERGY):
             found[name] = _reading(name, searched[name], usable)
-    return found
+    return found | roof.rescaled(searched, found)
 
 
 def _speed(
