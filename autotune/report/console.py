@@ -121,11 +121,17 @@ def picks_table(summary: StudySummary) -> Table:
             _name(pick),
             str(point.number),
             Text(words(point)),
-            Text(summary.against_baseline(point)),
+            _gains(summary, point),
         )
     if "balanced" in summary.picks:
         table.caption = f"balanced: {PICKS['balanced']}"
     return table
+
+
+def _gains(summary: StudySummary, point: FrontPoint) -> Text:
+    gains = Text(summary.against_baseline(point))
+    bounds = summary.bounds(point)
+    return gains.append(f"\nbound by {bounds}", style="dim") if bounds else gains
 
 
 def failures_table(summary: StudySummary) -> Table:

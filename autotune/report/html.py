@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune import roof
 from autotune.front import PICKS, FrontPoint, fallbacks_of, is_confirmed
 from autotune.report import format
 from autotune.report.chart import chart_data
@@ -83,6 +84,7 @@ def _context(summary: StudySummary) -> dict[str, Any]:
         "failures": [_failure(o.value, t) for o, t in summary.failures.items()],
         "metrics": summary.columns,
         "chart": chart_data(summary),
+        "roof_near": f"{roof.NEAR * 100:.0f} %",
         "version": autotune_version(),
     }
 
@@ -143,7 +145,7 @@ def _row(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "recipe": words(trial),
         "outcome": result.outcome.value.replace("_", " ") if result else "running",
-        "remarks": _remarks(trial),
+        "remarks": [*_remarks(trial), *_bounds(summary, point)],
         "tags": _tags(summary, trial.number),
         "cells": [_cell(summary, point, kind.name) for kind in summary.columns],
     }
@@ -154,6 +156,11 @@ def _remarks(trial: TrialRecord) -> list[str]:
         return []
     fallbacks = [f"fallback: {text}" for text in fallbacks_of(trial)]
     return [text for text in (trial.result.explanation, *fallbacks, *trial.result.notes) if text]
+
+
+def _bounds(summary: StudySummary, point: FrontPoint | None) -> list[str]:
+    bounds = summary.bounds(point) if point else ""
+    return [f"bound by {bounds}"] if bounds else []
 
 
 def _tags(summary: StudySummary, number: int) -> list[str]:
