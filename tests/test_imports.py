@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors hashing params metrics outcome device statistics",
         "plugin messages",
-        "recipe registry space constraints config energy environment workload demo",
+        "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
         "front search report",
         "cli testing",

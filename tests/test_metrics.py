@@ -21,6 +21,10 @@ UNITS_OF_NAMES = {
     "_watts": "W",
     "_nats": "nat",
     "_per_second": "1/s",
+    "_bytes_per_second": "B/s",
+    "_flops_per_second": "FLOP/s",
+    "_flops": "FLOP",
+    "_utilization": "ratio",
     "_ratio": "ratio",
 }
 

@@ -86,11 +86,11 @@ def main() -> None:
         if request.operation is Operation.CLOSE:
             break
         try:
-            if request.operation is Operation.PROBE:
-                from autotune.bench.probe import probe_values
+            if request.operation in (Operation.PROBE, Operation.ROOF):
+                from autotune.bench.bare import measure_device
 
                 assert request.spec is not None
-                reply = Reply(values=probe_values(request.spec.device.torch_name))
+                reply = measure_device(request.operation, request.spec)
             elif request.operation is Operation.PREPARE:
                 # Imported here: an import that fails is this trial's failure, and is reported.
                 from autotune.bench.session import Session

@@ -26,6 +26,12 @@ _OWN = ("aten", "prims", "torchao")
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
+def is_product(operator: str) -> bool:
+    """Whether an operator such as ``aten::addmm`` multiplies matrices."""
+    space, _, name = operator.partition("::")
+    return space not in _OWN or any(word in name for word in _PRODUCTS)
+
+
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every matrix product that runs under it."""
 
@@ -36,8 +42,7 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        space, _, name = function.name().partition("::")
-        if space not in _OWN or any(word in name for word in _PRODUCTS):
+        if is_product(function.name()):
             tensors = [a for a in args if isinstance(a, torch.Tensor)][:2]
             formats = dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in tensors)
             self.seen.append((function.name().partition(".")[0], tuple(formats)))

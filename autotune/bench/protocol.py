@@ -27,6 +27,8 @@ class Operation(StrEnum):
     """Measure accuracy."""
     WARMUP = "warmup"
     """Compile, then drive with the recipe's run params until it is steady."""
+    ROOF = "roof"
+    """Measure the device's own rates; of the baseline's session, once per study."""
     BLOCK = "block"
     """Run one block and return each speed metric's value."""
     PERCENTILES = "percentiles"
@@ -71,6 +73,8 @@ class Reply(Message):
     notes: tuple[str, ...] = ()
     fallbacks: tuple[Fallback, ...] = ()
     """What was found in this step; with prepare, warmup and memory."""
+    matmul_format: str = ""
+    """In which number format most of the model's products are computed; with warmup."""
     environment: dict[str, str] = Field(default_factory=dict)
     outcome: Outcome | None = None
     """Null when all went well."""

@@ -17,7 +17,8 @@ from autotune.bench.meters.energy import measure_energy
 from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.meters.percentiles import percentile_metrics
 from autotune.bench.meters.phases import request_phases
-from autotune.bench.prepare import Prepared, build_engine, prepare, transform
+from autotune.bench.meters.work import Work, count_work
+from autotune.bench.prepare import Prepared, build_engine, is_out_of_memory, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.tokens import take
 from autotune.errors import BenchError
@@ -46,10 +47,12 @@ class Session:
         self._timings: list[Timing] = []
         self._prompts: Any = None
         self._run_args: dict[str, Any] = {}
+        self._work: Work | None = None
 
     def prepared(self) -> Reply:
         """What preparing cost, after a check that one forward pass gives finite numbers."""
         self._check_finite()
+        self._work = self._count_work()
         model, asked, device = self._prepared.model, self._asked, self._spec.device
         tokens = self._spec.workload.prompt_tokens
         notes, other = kernels.look_at_linears(model, asked, device, tokens)
@@ -69,7 +72,8 @@ class Session:
             assert request.spec is not None
             metrics = self._warm_up(request.spec)
             found = self._watch.after_warm_up() if self._watch else ()
-            return Reply(metrics=metrics, fallbacks=tuple(found))
+            form = self._work.matmul_format if self._work else ""
+            return Reply(metrics=metrics, fallbacks=tuple(found), matmul_format=form)
         if request.operation is Operation.BLOCK:
             return Reply(values=self._block())
         if request.operation is Operation.PERCENTILES:
@@ -86,6 +90,20 @@ class Session:
             raise BenchError(
                 Outcome.INVALID_OUTPUT, "the model's outputs on the first prompt are not finite"
             )
+
+    def _count_work(self) -> Work | None:
+        """Before anything is compiled: compiled code cannot be watched. A model that cannot be
+        counted is measured all the same."""
+        made, why = self._prepared, "torch does not see what its engine computes"
+        try:
+            work = count_work(made.model, made.engine.passes(take(made.tokens.prompts, 1)))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            work, why = None, f"{type(error).__name__}: {error}"
+        if work is None:
+            made.context.notes.append(f"the work of a pass cannot be counted: {why}")
+        return work
 
     def _score(self) -> Metrics:
         reference, paired = reference_files(self._spec)
@@ -119,7 +137,8 @@ class Session:
         while len(latencies) < spec.settings.warmup_blocks and not _steady(latencies):
             latencies.append(self._block()["e2e_latency_seconds"])
         self._timings.clear()
-        return {"first_request_seconds": _cold_seconds(cold.last - cold.start, first)}
+        work = self._work.metrics(*self._prompts["input_ids"].shape) if self._work else {}
+        return {"first_request_seconds": _cold_seconds(cold.last - cold.start, first)} | work
 
     def _compile(self) -> None:
         """Transforms of the compile phase come last: accuracy was scored before them."""

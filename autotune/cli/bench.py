@@ -98,6 +98,21 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
     for line in missing:
         console.print(line, markup=False)
     fallbacks = [f"fallback: {words}" for words in result.fallbacks]
-    told = (result.explanation, *fallbacks, *result.notes, f"log: {result.log}")
+    told = (
+        result.explanation,
+        *fallbacks,
+        *result.notes,
+        *_roof(baseline, result),
+        f"log: {result.log}",
+    )
     for line in filter(None, told):
         console.print(line, markup=False)
+
+
+def _roof(baseline: TrialResult, result: TrialResult) -> list[str]:
+    from autotune import roof
+    from autotune.report.roof import device_rates
+
+    rates = device_rates(baseline.metrics)
+    bounds = roof.what_bounds(result.metrics, baseline.metrics)
+    return [f"bound by {bounds}"] * bool(bounds) + [f"this device: {rates}"] * bool(rates)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from autotune import constraints
+from autotune import constraints, roof
 from autotune.bench.protocol import PROBE_SECONDS, Operation, Reply, reference_files
 from autotune.device import Device, free_bytes
 from autotune.energy import energy_source, idle_power
@@ -174,7 +174,9 @@ class DeviceSlot:
         spec = trial.spec
         headline = speed_headline(spec.objectives, spec.model.task)
         with trial.phase("baseline"):
-            pids = [candidate.pid, self._beside(trial).pid]
+            beside = self._beside(trial)
+            pids = [candidate.pid, beside.pid]
+            self._measure_roof(trial, beside)
         recorder = ContentionRecorder(spec.device)
         before = recorder.read(pids)
         with trial.phase("measure"):
@@ -196,6 +198,19 @@ class DeviceSlot:
         )
         timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
         trial.metrics |= graded(timed, trial.contention, spec.settings)
+        own = trial.metrics if spec.baseline is None else spec.baseline
+        trial.metrics |= roof.utilizations(trial.metrics, own, trial.matmul_format)
+
+    def _measure_roof(self, trial: TrialUnderWay, beside: BenchSession) -> None:
+        """Once per study, with the baseline, in the process whose memory is not measured."""
+        spec = trial.spec
+        if spec.baseline is None and not spec.confirmation:
+            recorder = ContentionRecorder(spec.device)
+            before = recorder.read([beside.pid])
+            found = self._ask(beside, Operation.ROOF, spec).metrics
+            seen = recorder.between(before, recorder.read([beside.pid]), [beside.pid, os.getpid()])
+            rates = {name: rate for name, rate in found.items() if rate.stat == "best"}
+            trial.metrics |= found | graded(rates, seen, spec.settings)
 
     def _measure_tails(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         assert trial.contention is not None

@@ -36,6 +36,7 @@ class TrialUnderWay:
         self.alone = False
         """Whether a probe takes the baseline's place."""
         self.log = ""
+        self.matmul_format = ""
         self._seconds: dict[str, float] = {}
         self._outcome: Outcome | None = None
         self._explanation = ""
@@ -70,6 +71,7 @@ class TrialUnderWay:
     def learn(self, reply: Reply) -> None:
         """Takes over what one step of the candidate gave."""
         self.metrics |= reply.metrics
+        self.matmul_format = reply.matmul_format or self.matmul_format
         self.fallbacks |= dict.fromkeys(found.words for found in reply.fallbacks)
 
     def fail(self, outcome: Outcome, explanation: str) -> None:

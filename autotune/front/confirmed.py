@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from autotune import roof
 from autotune.front.dominance import FrontPoint
 from autotune.messages import Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import METRICS, Family
@@ -122,7 +123,7 @@ def confirmed_metrics(
     Speed: the mean over processes of the median paired log-ratio, times the baseline's value; its
     interval is the one in which as many new processes fall (``statistics.repeatable_mean``).
     Memory, energy and percentiles: the median over processes, their range as the interval.
-    Accuracy is deterministic and stays.
+    Shares of the roof follow the new timings. Accuracy is deterministic and stays.
 
     Args:
         searched: The trial's own metrics.
@@ -141,7 +142,7 @@ def confirmed_metrics(
             found[name] = _speed(name, searched[name], usable, baseline, spreads.get(name))
         elif family in (Family.SPEED, Family.MEMORY, Family.ENERGY, Family.TAIL):
             found[name] = _reading(name, searched[name], usable)
-    return found
+    return found | roof.rescaled(searched, found)
 
 
 def _speed(

@@ -12,6 +12,7 @@ from autotune.errors import InputError, unknown_name
 from autotune.metrics.elsewhere import AIPERF, GUIDELLM, MLPERF, VLLM
 from autotune.metrics.kinds import Direction, Family, Metric
 from autotune.metrics.phases import PHASE_PEAKS
+from autotune.metrics.roof import ROOF_METRICS
 from autotune.statistics import fewest_for_quantile
 
 _UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
@@ -351,7 +352,7 @@ _CATALOGUE = (
     ),
 )
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _CATALOGUE}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*_CATALOGUE, *ROOF_METRICS)}
 """Every metric, by name."""
 
 

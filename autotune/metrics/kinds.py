@@ -24,6 +24,7 @@ class Family(StrEnum):
     MEMORY = "memory"
     ENERGY = "energy"
     ACCURACY = "accuracy"
+    ROOF = "roof"
 
 
 @dataclass(frozen=True)

@@ -121,15 +121,21 @@ def picks_table(summary: StudySummary) -> Table:
             _name(pick),
             str(point.number),
             Text(words(point)),
-            Text("\n".join(filter(None, _claims(summary, pick)))),
+            _gains(summary, pick),
         )
     if "balanced" in summary.picks:
         table.caption = f"balanced: {PICKS['balanced']}"
     return table
 
 
-def _claims(summary: StudySummary, pick: str) -> tuple[str, str]:
-    return summary.against_baseline(summary.picks[pick]), summary.ties_in_words(pick)
+def _gains(summary: StudySummary, pick: str) -> Text:
+    point = summary.picks[pick]
+    gains = Text(summary.against_baseline(point))
+    if words := summary.ties_in_words(pick):
+        gains.append(f"\n{words}")
+    if bounds := summary.bounds(point):
+        gains.append(f"\nbound by {bounds}", style="dim")
+    return gains
 
 
 def failures_table(summary: StudySummary) -> Table:

@@ -43,6 +43,8 @@ class Point(_Part):
     feasible: bool
     fallbacks: tuple[str, ...] = ()
     """What ran otherwise than asked; such a point is never a pick."""
+    bounds: str = ""
+    """What each pass waits for, for a person; empty where the device's rates were not measured."""
     metrics: Metrics
 
 
@@ -122,6 +124,7 @@ def _point(summary: StudySummary, point: FrontPoint) -> Point:
         against_baseline=summary.against_baseline(point),
         feasible=point.feasible,
         fallbacks=point.fallbacks,
+        bounds=summary.bounds(point),
         metrics=point.metrics,
     )
 

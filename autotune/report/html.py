@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune import roof
 from autotune.front import PICKS, FrontPoint, fallbacks_of, is_confirmed
 from autotune.report import format
 from autotune.report.chart import chart_data
@@ -84,6 +85,7 @@ def _context(summary: StudySummary) -> dict[str, Any]:
         "failures": [_failure(o.value, t) for o, t in summary.failures.items()],
         "metrics": summary.columns,
         "chart": chart_data(summary),
+        "roof_near": f"{roof.NEAR * 100:.0f} %",
         "version": autotune_version(),
     }
 
@@ -145,7 +147,7 @@ def _row(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "recipe": words(trial),
         "outcome": result.outcome.value.replace("_", " ") if result else "running",
-        "remarks": _remarks(trial),
+        "remarks": [*_remarks(trial), *_bounds(summary, point)],
         "tags": _tags(summary, trial.number),
         "cells": [_cell(summary, point, kind.name) for kind in summary.columns],
     }
@@ -158,6 +160,11 @@ def _remarks(trial: TrialRecord) -> list[str]:
     memory = peak_phase(trial.result.metrics)
     told = (trial.result.explanation, *fallbacks, *trial.result.notes, memory)
     return [text for text in told if text]
+
+
+def _bounds(summary: StudySummary, point: FrontPoint | None) -> list[str]:
+    bounds = summary.bounds(point) if point else ""
+    return [f"bound by {bounds}"] if bounds else []
 
 
 def _tags(summary: StudySummary, number: int) -> list[str]:

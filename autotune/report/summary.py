@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from autotune import roof
 from autotune.front import (
     FrontPoint,
     HypervolumeScale,
@@ -21,6 +22,7 @@ from autotune.front import (
 from autotune.metrics import Family, Metric, metric
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import describe
+from autotune.report.roof import device_rates
 from autotune.store import StudyRecord, TrialRecord
 
 WEIGHTS = "weights_bytes"
@@ -147,6 +149,15 @@ class StudySummary:
             return "the baseline itself"
         reference = self.baseline.metrics if self.baseline else {}
         return against_baseline(point.metrics, reference, self.study.objectives)
+
+    def bounds(self, point: FrontPoint) -> str:
+        """What bounds each pass of a point; empty where the roof was not measured."""
+        return roof.what_bounds(point.metrics, self.baseline.metrics if self.baseline else {})
+
+    @property
+    def device_rates(self) -> str:
+        """The device's measured rates; empty where there are none."""
+        return device_rates(self.baseline.metrics) if self.baseline else ""
 
 
 def words(point: FrontPoint | TrialRecord) -> str:

@@ -82,6 +82,11 @@ def _check(name: str, what: str, study: StudyFile, task: str, device: Device) ->
             f"the {what} {name} is not measured for {task} models; choose one that is: "
             f"{', '.join(_measured_for(task))}"
         )
+    if METRICS[name].family is Family.ROOF:
+        raise InputError(
+            f"the {what} {name} says how the device is used, which is no aim; use a speed such as "
+            f"{default_objectives(task, device.kind)[0]}"
+        )
     if name in _NEED_TWO_TOKENS and study.workload.new_tokens < 2:
         raise InputError(f"the {what} {name} needs workload.new_tokens of 2 or more")
     if name == "energy_joules" and what == "objective":

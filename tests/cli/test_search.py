@@ -40,6 +40,8 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     front = read_front(tmp_path / "studies/s/front.json")
     assert front.baseline is not None
     assert {"fastest", "smallest", "most_accurate"} <= set(front.picks)
+    assert all("prefill: " in point.bounds for point in front.front)
+    assert "bound by prefill: " in (tmp_path / "studies/s/report.html").read_text()
     assert (tmp_path / "studies/s/report.html").stat().st_size > 1_000_000
     with Store.open_existing(f"sqlite:///{tmp_path}/studies/autotune.db") as store:
         trials = store.trials("s")
@@ -112,6 +114,8 @@ def test_search_on_an_encoder_measures_samples_and_embeddings(
         assert speed > 0
         assert distance is not None
         assert distance < 0.5
+        assert (trial.result.metrics["model_flops_utilization"].value or 0) > 0
+        assert "bandwidth_utilization" not in trial.result.metrics
     assert trials[0].result is not None
     own = trials[0].result.metrics["embedding_cosine_distance"].value
     assert own == pytest.approx(0.0, abs=1e-5)
@@ -127,4 +131,5 @@ def test_bench_prints_a_recipe_beside_the_baseline(
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)["metrics"]
     assert metrics["output_tokens_per_second"]["ratio"] > 0
+    assert metrics["bandwidth_utilization"]["value"] > 0
     assert metrics["energy_joules"]["value"] is None or metrics["energy_joules"]["value"] > 0

@@ -176,6 +176,9 @@ def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
         ratio = metrics["output_tokens_per_second"]
         assert ratio.stat == "median"
         assert len(baseline.blocks) == 6
+        assert (metrics["roof_float32_flops_per_second"].value or 0) > 0
+        assert (metrics["roof_read_bytes_per_second"].value or 0) > 0
+        assert (metrics["model_flops_utilization"].value or 0) > 0
         assert {"prepare", "baseline", "score", "warmup", "measure"} <= set(baseline.phase_seconds)
 
         known = {"kld_mean_nats": metrics["kld_mean_nats"]}
@@ -185,6 +188,11 @@ def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
         assert batch.warm
         assert batch.accuracy_reused
         assert "score" not in batch.phase_seconds
+        assert "roof_read_bytes_per_second" not in batch.metrics, "measured once"
+        step = batch.metrics["bandwidth_utilization"]
+        assert (step.value or 0) > 0
+        assert step.grade is not None
+        assert batch.metrics["prompt_flops"].value == 4 * (metrics["prompt_flops"].value or 0)
         speed = batch.metrics["output_tokens_per_second"]
         own = metrics["output_tokens_per_second"].value
         assert own is not None

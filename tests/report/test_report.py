@@ -12,12 +12,14 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console, RenderableType
 
 from autotune.errors import InputError
-from autotune.messages import BlockPair
+from autotune.messages import BlockPair, Measurement
+from autotune.metrics import METRICS
 from autotune.outcome import Outcome
 from autotune.report import console
 from autotune.report.front_file import front_file, read_front, write_front
 from autotune.report.html import render_html, write_html
 from autotune.report.summary import StudySummary, words
+from autotune.store import TrialRecord
 
 CONDITIONS = ["empty", "baseline only", "all failed", "running", "nothing measured", "hostile"]
 
@@ -202,3 +204,40 @@ def test_reports_say_what_is_confirmed(summary: StudySummary) -> None:
     confirmed = StudySummary.of(summary.study, again)
     assert "confirmed in fresh processes: " in printed(console.front_table(confirmed))
     assert "measured again in fresh processes" in render_html(confirmed)
+
+
+def test_reports_say_what_bounds_a_trial_where_the_roof_was_measured(
+    summary: StudySummary,
+) -> None:
+    assert "bound by" not in render_html(summary) + printed(console.picks_table(summary))
+    assert "How far from the roof" not in render_html(summary)
+    assert {point.bounds for point in front_file(summary).front} == {""}
+
+    found = StudySummary.of(summary.study, [_with_roof(t) for t in summary.trials])
+    told = "prefill: compute (62 %); decode: memory bandwidth (71 %)"
+    assert f"bound by {told}" in printed(console.picks_table(found))
+    html = page(render_html(found))
+    assert html.count(f"bound by {told}") == len(found.points)
+    assert "float32 matmul rate 170 GFLOP/s, copy rate 29.5 GB/s, last-level cache 32.0" in html
+    assert {point.bounds for point in front_file(found).front} == {told}
+
+
+def _with_roof(trial: TrialRecord) -> TrialRecord:
+    if not trial.result or not trial.result.metrics:
+        return trial
+    own = {
+        "ttft_seconds": 0.1,
+        "model_flops_utilization": 0.62,
+        "prompt_bandwidth_utilization": 0.1,
+        "decode_flops_utilization": 0.02,
+        "bandwidth_utilization": 0.714,
+    }
+    if not trial.recipe:
+        own |= {
+            "roof_float32_flops_per_second": 170.2e9,
+            "roof_copy_bytes_per_second": 29.5e9,
+            "roof_cache_bytes": 32 << 20,
+        }
+    more = {name: Measurement(value=v, unit=METRICS[name].unit) for name, v in own.items()}
+    result = trial.result.model_copy(update={"metrics": trial.result.metrics | more})
+    return trial.model_copy(update={"result": result})

@@ -32,6 +32,20 @@ class Timing:
     """Seconds between the output tokens after the first; empty if the engine does not know."""
 
 
+@dataclass(frozen=True)
+class Passes:
+    """One request's forward passes as single calls, so that their work can be counted."""
+
+    prompt: Callable[[], object]
+    """The prompt's pass; an encoder's only one. Comes first."""
+    step: Callable[[], object] = lambda: None
+    """The next decode step."""
+    steps: int = 0
+    """Decode steps of a whole request."""
+    cache_bytes: Callable[[], int] = lambda: 0
+    """Bytes of the keys and values that are held now."""
+
+
 class Engine(ABC):
     """Executes one prepared model. Lives in the bench process, used by one thread."""
 
@@ -68,6 +82,17 @@ class Engine(ABC):
             Logits ``[sequences, tokens, vocabulary]`` (causal-lm), ``[sequences, classes]``
             (sequence-classification) or embeddings ``[sequences, hidden]`` (feature-extraction).
         """
+
+    def passes(self, prompts: Batch) -> Passes | None:
+        """The passes of a request, with a cache that is as long as what it holds.
+
+        Args:
+            prompts: As for ``request``.
+
+        Returns:
+            None from an engine whose operations torch does not see: their work is unknown.
+        """
+        return None
 
     def forget(self) -> None:  # noqa: B027 - most engines keep nothing
         """Lets go of what earlier requests left, such as a key-value cache that is kept."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from autotune.bench.engines.base import Engine, Timing
+from autotune.bench.engines.base import Engine, Passes, Timing
 from autotune.bench.tokens import Batch
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
@@ -144,6 +144,17 @@ class TorchGenerator(Engine):
             self._model.device,
         )
 
+    def passes(self, prompts: Batch) -> Passes:
+        """With a dynamic cache, whatever the recipe's: the model's work is the same."""
+        ids = prompts["input_ids"]
+        cache = self._cache("dynamic", *ids.shape)
+        return Passes(
+            prompt=lambda: self._step(ids, cache),
+            step=lambda: self._step(ids[:, -1:], cache),
+            steps=self._new_tokens - 1,
+            cache_bytes=lambda: sum(t.nbytes for x in cache.layers for t in (x.keys, x.values)),
+        )
+
     def forget(self) -> None:
         """Frees the static cache of the latest shape."""
         self._static_caches.clear()
@@ -183,6 +194,10 @@ class TorchEncoder(Engine):
         self._finite = bool(torch.isfinite(result).all())
         sequences, tokens = prompts["input_ids"].shape
         return Timing(start, last, last, sequences, tokens, 0)
+
+    def passes(self, prompts: Batch) -> Passes:
+        """The one forward pass."""
+        return Passes(prompt=lambda: self._model(**prompts))
 
     @torch.inference_mode()
     def outputs(self, batch: Batch) -> torch.Tensor:

@@ -76,18 +76,19 @@ def weights_bytes(model: Any) -> int:
     """
     seen: dict[tuple[str, int], int] = {}
     for tensor in [*model.parameters(), *model.buffers()]:
-        for part in _plain_parts(tensor):
+        for part in plain_parts(tensor):
             storage = part.untyped_storage()
             seen[str(part.device), storage.data_ptr()] = storage.nbytes()
     return sum(seen.values())
 
 
-def _plain_parts(tensor: Any) -> list[Any]:
+def plain_parts(tensor: Any) -> list[Any]:
+    """The plain tensors that a parameter or buffer is made of."""
     inner = tensor.data if isinstance(tensor, torch.nn.Parameter) else tensor
     flatten = getattr(inner, "__tensor_flatten__", None)
     if flatten is None or type(inner) is torch.Tensor:
         return [inner]
-    return [part for name in flatten()[0] for part in _plain_parts(getattr(inner, name))]
+    return [part for name in flatten()[0] for part in plain_parts(getattr(inner, name))]
 
 
 class MemoryMeter:
