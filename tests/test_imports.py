@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors hashing params metrics outcome device statistics",
+        "errors hashing params metrics outcome device statistics pairing",
         "plugin messages",
         "recipe registry space constraints config energy environment workload demo",
         "bench execute store",
@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 SIDEWAYS: dict[str, str] = {
     "device": "errors",
     "metrics": "errors",
+    "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door
     "environment": "registry",  # the entry point group
