@@ -91,9 +91,10 @@ class Session:
             reference,
             paired,
         )
-        if not self._spec.recipe:
-            meter.save_reference()
-        return meter.score()
+        if self._spec.recipe:
+            return meter.score()
+        meter.save_reference()
+        return meter.score() | meter.self_floor()
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:
         """Drives until three blocks agree; the very first request is the cold one."""

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from autotune.front.dominance import FrontPoint
+from autotune.front.dominance import FLOORS, FrontPoint
 from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Lesson, Outcome, lesson
@@ -50,9 +50,11 @@ def front_points(trials: Sequence[Trial]) -> tuple[FrontPoint, ...]:
     for trial in measured:
         assert trial.result is not None
         metrics = _headline(trial, baseline if trial.recipe else None)
+        # The baseline's own noise is that of every comparison with it.
+        floors = {n: baseline[n] for n in FLOORS.values() if baseline and n in baseline}
         feasible = trial.result.outcome is Outcome.OK
         own = tuple(words for words in fallbacks_of(trial) if words not in shared)
-        points.append(FrontPoint(trial.number, trial.recipe, metrics, feasible, own))
+        points.append(FrontPoint(trial.number, trial.recipe, metrics | floors, feasible, own))
     return tuple(points)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from autotune.front.confirmed import is_confirmed
-from autotune.front.dominance import FrontPoint
+from autotune.front.dominance import FrontPoint, floor_of
 from autotune.front.hypervolume import HypervolumeScale
 from autotune.messages import Grade
 from autotune.metrics import Direction, Family, metric
@@ -77,7 +77,7 @@ def _best(points: Sequence[FrontPoint], name: str, rank: _Rank) -> FrontPoint | 
     """The best value; the order ``rank`` decides among those within the resolution of it."""
     kind = metric(name)
     values = [
-        (point, value)
+        (point, max(value, floor_of(name, point.metrics)))
         for point in points
         if (value := point.value(name)) is not None and not _disturbed(point, name)
     ]

@@ -244,6 +244,19 @@ _CATALOGUE = (
         tasks=_CLASSIFIES,
     ),
     Metric(
+        "kld_self_floor_nats",
+        "nat",
+        _DOWN,
+        Family.ACCURACY,
+        "kld_mean_nats of the baseline's model against itself, scored in batches of another size; "
+        "measured with the baseline",
+        "KLD floor",
+        "how much of a divergence is only the order of additions; a KLD whose interval does not "
+        "reach above it is a tie with the baseline",
+        tasks=_CLASSIFIES,
+        is_goal=False,
+    ),
+    Metric(
         "top1_agreement_ratio",
         "ratio",
         _UP,

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from autotune.front import PICKS, FrontPoint, is_confirmed
 from autotune.messages import Grade
+from autotune.metrics import metric
 from autotune.outcome import Outcome
 from autotune.report import format
 from autotune.report.summary import StudySummary, words
@@ -76,6 +77,9 @@ def _legend(summary: StudySummary) -> list[str]:
         lines.append(f"{format.ROUGHLY} still wider than wanted when its time was up")
     if any(m.grade is Grade.C for m in found):
         lines.append(f"{format.DISTURBED} too disturbed, or too wide an interval, to be a pick")
+    floor = summary.baseline.value("kld_self_floor_nats") if summary.baseline else None
+    if floor is not None and floor >= metric("kld_mean_nats").resolution:
+        lines.append(f"KLD up to {format.digits(floor)}: the baseline's own noise, a tie with it")
     lines.append(_confirmation(summary))
     return lines + [f"{k.label}: {k.meaning}" for k in summary.columns if k.meaning]
 

@@ -43,6 +43,25 @@ def test_perplexity_is_that_of_the_models_own_loss(
     assert own.score()["perplexity"].value == pytest.approx(math.exp(loss), rel=1e-4)
 
 
+def test_self_floor_is_what_another_batch_size_changes(
+    llama: Any, windows: Windows, reference: Files
+) -> None:
+    sizes: list[int] = []
+
+    class Watched(TorchGenerator):
+        def outputs(self, batch: Any) -> torch.Tensor:
+            sizes.append(len(batch["input_ids"]))
+            return super().outputs(batch)
+
+    own = AccuracyMeter(Watched(llama, new_tokens=4), "causal-lm", windows, *reference)
+    own.save_reference()
+    assert sizes == [1, 5]
+    found = own.self_floor()["kld_self_floor_nats"]
+    assert sizes[2:] == [2, 2, 2]
+    assert found.value == pytest.approx(0.0, abs=1e-5)
+    assert found.n == 6 * 15
+
+
 def test_divergence_equals_a_direct_computation(
     llama: Any, windows: Windows, reference: Files
 ) -> None:

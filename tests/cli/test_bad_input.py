@@ -44,6 +44,7 @@ def written(folder: Path) -> list[str]:
         (["--objective", "token_per_second"], "did you mean 'output_tokens_per_second'?"),
         (["--objective", "samples_per_second"], "not measured for causal-lm models"),
         (["--objective", "device_peak_process_bytes", "--device", "cpu"], "needs a GPU"),
+        (["--objective", "kld_self_floor_nats"], "not every trial has it; choose one of"),
         (["--constraint", "kld_mean_nats<0.1"], "expected metric<=number"),
         (["--constraint", "kld<=0.1"], "no metric named 'kld'; did you mean 'kld_mean_nats'?"),
         (
