@@ -60,6 +60,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("bench/", "demo/"),
     "transformers": ("bench/", "demo/"),
     "torchao": (),
+    "lm_eval": ("bench/",),
     "plotly": ("report/",),
     "typer": ("cli/",),
     "rich": ("cli/", "report/"),
@@ -192,7 +193,7 @@ def modules_after(*arguments: str) -> set[str]:
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
 
 
-HEAVY = {"torch", "transformers", "optuna", "celery", "sqlalchemy", "scipy", "plotly"}
+HEAVY = {"torch", "transformers", "optuna", "celery", "sqlalchemy", "scipy", "plotly", "lm_eval"}
 
 
 @pytest.mark.parametrize(

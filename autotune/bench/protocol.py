@@ -9,7 +9,7 @@ from pydantic import Field
 
 from autotune.environment import accuracy_key
 from autotune.hashing import sha256_json
-from autotune.messages import Message, Metrics, TrialSpec
+from autotune.messages import Message, Metrics, TaskFile, TaskScore, TrialSpec
 from autotune.outcome import Outcome
 
 
@@ -28,6 +28,8 @@ class Operation(StrEnum):
     """Peaks since the warm-up began."""
     ENERGY = "energy"
     """Run energy windows."""
+    TASKS = "tasks"
+    """Run the workload's tasks; in a process that measures nothing else."""
     CLOSE = "close"
     """End the process."""
 
@@ -65,6 +67,7 @@ class Reply(Message):
     fallbacks: tuple[Fallback, ...] = ()
     """What was found in this step; with prepare, warmup and memory."""
     environment: dict[str, str] = Field(default_factory=dict)
+    tasks: tuple[TaskScore, ...] = ()
     outcome: Outcome | None = None
     """Null when all went well."""
     explanation: str = ""
@@ -80,3 +83,11 @@ def reference_files(spec: TrialSpec) -> tuple[Path, Path]:
     identity = [spec.model.fingerprint, spec.workload.evaluation_key, conditions]
     stem = Path(spec.cache_directory) / "reference" / sha256_json(identity)[:24]
     return stem.with_suffix(".logits.npy"), stem.with_suffix(".paired.npy")
+
+
+def item_file(spec: TrialSpec, task: TaskFile) -> Path:
+    """Where it is kept which items of a task the baseline has right: JSON with ``items`` (what
+    names each) and ``correct``."""
+    conditions = accuracy_key(spec.device, spec.model.task)
+    identity = [spec.model.fingerprint, task.identity, conditions]
+    return Path(spec.cache_directory) / "tasks" / f"{sha256_json(identity)[:24]}.json"

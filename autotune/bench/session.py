@@ -15,6 +15,7 @@ from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
 from autotune.bench.meters.memory import MemoryMeter
+from autotune.bench.meters.tasks import run_tasks, score_metrics
 from autotune.bench.prepare import Prepared, build_engine, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.tokens import take
@@ -72,6 +73,8 @@ class Session:
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
             return Reply(metrics=self._memory.read(), fallbacks=tuple(found))
+        if request.operation is Operation.TASKS:
+            return self._run_tasks()
         assert request.operation is Operation.ENERGY, request.operation
         return Reply(metrics=self._energy())
 
@@ -95,6 +98,10 @@ class Session:
             return meter.score()
         meter.save_reference()
         return meter.score() | meter.self_floor()
+
+    def _run_tasks(self) -> Reply:
+        scores = tuple(run_tasks(self._prepared, self._spec))
+        return Reply(tasks=scores, metrics=score_metrics(scores))
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:
         """Drives until three blocks agree; the very first request is the cold one."""

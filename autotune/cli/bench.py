@@ -25,6 +25,7 @@ def bench(
     prompt_tokens: options.PromptTokens = None,
     new_tokens: options.NewTokens = None,
     text: options.Text = None,
+    task_file: options.TaskFiles = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     trust_remote_code: options.TrustRemoteCode = False,
     json: options.AsJson = False,
@@ -40,6 +41,7 @@ def bench(
         "workload.prompt_tokens": prompt_tokens,
         "workload.new_tokens": new_tokens,
         "workload.evaluation_text": str(text) if text else None,
+        "workload.task_files": task_file,
         "trust_remote_code": trust_remote_code,
     }
     _measure_and_print(study, given, setting or [], output, json)

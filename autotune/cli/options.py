@@ -38,6 +38,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PromptTokens = Annotated[int | None, typer.Option(help="Tokens of each prompt.")]
 NewTokens = Annotated[int | None, typer.Option(help="Tokens generated for each prompt.")]
 Text = Annotated[Path | None, typer.Option(help="Your own held-out UTF-8 text to score on.")]
+TaskFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task-file",
+        help="Items with right answers: labelled .jsonl or .csv, .yaml of lm-eval; may be "
+        "repeated.",
+    ),
+]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let the model's repository run its code.")
 ]
@@ -92,6 +100,7 @@ def _option(key: str) -> str:
         "objectives": "objective",
         "constraints": "constraint",
         "evaluation_text": "text",
+        "task_files": "task-file",
         "processes": "confirm",
     }
     return f"--{other.get(name, name).replace('_', '-')}"

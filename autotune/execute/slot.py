@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autotune import constraints
-from autotune.bench.protocol import Operation, Reply, reference_files
+from autotune.bench.protocol import Operation, Reply, item_file, reference_files
 from autotune.device import Device
 from autotune.energy import find_counter
 from autotune.errors import BenchError
@@ -56,14 +56,17 @@ class DeviceSlot:
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Carries one trial to its end, whatever that is."""
-        if spec.confirmation:
+        if spec.confirmation or spec.tasks_only:
             self.close()
         trial = TrialUnderWay(spec, self._on_progress)
         try:
             with trial.phase("lock"):
                 lock = self._locked(spec.device)
             try:
-                self._run_beside_baseline(trial)
+                if spec.tasks_only:
+                    self._run_tasks(trial)
+                else:
+                    self._run_beside_baseline(trial)
             finally:
                 lock.release()
         except Stop:
@@ -124,6 +127,22 @@ class DeviceSlot:
         trial.learn(self._ask(candidate, Operation.MEMORY, spec))
         self._measure_energy(trial, candidate)
 
+    def _run_tasks(self, trial: TrialUnderWay) -> None:
+        """In a process of its own, since lm-eval's memory would count as the model's; after the
+        baseline's if it is not known which items that has right."""
+        spec = trial.spec
+        known = all(item_file(spec, task).exists() for task in spec.workload.tasks)
+        if spec.recipe and not known:
+            with trial.phase("baseline"):
+                session, _ = self._session("reference", _baseline_of(spec))
+                self._ask(session, Operation.TASKS, spec)
+                self._drop("reference")
+        with trial.phase("prepare"):
+            candidate = self._candidate(trial)
+        with trial.phase("tasks"):
+            trial.learn(self._ask(candidate, Operation.TASKS, spec))
+        self._drop("candidate")
+
     def _candidate(self, trial: TrialUnderWay) -> BenchSession:
         key = session_key(trial.spec)
         trial.warm = "candidate" in self._sessions and self._sessions["candidate"][0] == key
@@ -174,7 +193,7 @@ class DeviceSlot:
                 trial.learn(self._ask(candidate, Operation.ENERGY, trial.spec))
 
     def _reference(self, spec: TrialSpec) -> BenchSession:
-        baseline = spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": ""})
+        baseline = _baseline_of(spec)
         warm = self._sessions.get("reference")
         if warm is not None and warm[0] == session_key(baseline):
             return warm[1]
@@ -222,7 +241,10 @@ class DeviceSlot:
         return session, reply
 
     def _ask(self, session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
-        return session.ask(operation, spec.settings.step_timeout_seconds, spec)
+        settings = spec.settings
+        tasks = operation is Operation.TASKS
+        limit = settings.tasks_timeout_seconds if tasks else settings.step_timeout_seconds
+        return session.ask(operation, limit, spec)
 
     def warm_setup(self) -> str | None:
         """The ``setup_key`` of the latest candidate's session."""
@@ -246,8 +268,13 @@ class DeviceSlot:
             dropped[1].close()
 
 
+def _baseline_of(spec: TrialSpec) -> TrialSpec:
+    return spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": ""})
+
+
 def _log(spec: TrialSpec, role: str) -> Path:
     again = f"-confirmation{spec.confirmation}" if spec.confirmation else ""
+    again += "-tasks" if spec.tasks_only else ""
     return Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}{again}.log"
 
 

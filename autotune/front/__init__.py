@@ -10,6 +10,7 @@ from autotune.front.hypervolume import (
     hypervolume_history,
 )
 from autotune.front.picks import PICKS, picks
+from autotune.front.tasks import p_value, task_metrics, task_verdict
 from autotune.front.words import against_baseline, ratio_to_baseline
 
 __all__ = [
@@ -27,6 +28,9 @@ __all__ = [
     "hypervolume",
     "hypervolume_history",
     "is_confirmed",
+    "p_value",
     "picks",
     "ratio_to_baseline",
+    "task_metrics",
+    "task_verdict",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from autotune.front.dominance import FLOORS, FrontPoint
+from autotune.front.tasks import task_metrics, task_scores
 from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Lesson, Outcome, lesson
@@ -52,9 +53,12 @@ def front_points(trials: Sequence[Trial]) -> tuple[FrontPoint, ...]:
         metrics = _headline(trial, baseline if trial.recipe else None)
         # The baseline's own noise is that of every comparison with it.
         floors = {n: baseline[n] for n in FLOORS.values() if baseline and n in baseline}
+        tasks = task_scores(trial.confirmations)
         feasible = trial.result.outcome is Outcome.OK
         own = tuple(words for words in fallbacks_of(trial) if words not in shared)
-        points.append(FrontPoint(trial.number, trial.recipe, metrics | floors, feasible, own))
+        points.append(
+            FrontPoint(trial.number, trial.recipe, metrics | floors, feasible, own, tasks)
+        )
     return tuple(points)
 
 
@@ -76,7 +80,8 @@ def is_confirmed(point: FrontPoint) -> bool:
 def _headline(trial: Trial, baseline: Metrics | None) -> Metrics:
     assert trial.result is not None
     again = [result for _, result in sorted(trial.confirmations.items())]
-    return confirmed_metrics(trial.result.metrics, again, baseline)
+    found = confirmed_metrics(trial.result.metrics, again, baseline)
+    return found | task_metrics(trial.confirmations)
 
 
 def confirmed_metrics(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autotune.messages import Measurement, Metrics, RecipeDict
+from autotune.messages import Measurement, Metrics, RecipeDict, TaskScore
 from autotune.metrics import Direction, metric
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class FrontPoint:
     feasible: bool = True
     fallbacks: tuple[str, ...] = ()
     """What ran otherwise than asked, in the search or in a repetition; never a pick if any."""
+    tasks: tuple[TaskScore, ...] = ()
+    """One for each task file, if they were run for it."""
 
     @property
     def is_baseline(self) -> bool:

@@ -303,6 +303,39 @@ _CATALOGUE = (
         resolution=1e-5,
         tasks=("feature-extraction",),
     ),
+    Metric(
+        "task_accuracy",
+        "ratio",
+        _UP,
+        Family.ACCURACY,
+        "items of all task files that are right / items, with the Wilson interval",
+        "task accuracy",
+        tasks=_CLASSIFIES,
+        is_goal=False,
+    ),
+    Metric(
+        "task_accuracy_delta",
+        "ratio",
+        _UP,
+        Family.ACCURACY,
+        "(items gained - items lost against the baseline) / items, paired, with Tango's score "
+        "interval (Stat. Med. 17:891, 1998)",
+        "task accuracy delta",
+        "called within 1 % only if the whole interval lies within 0.01",
+        tasks=_CLASSIFIES,
+        is_goal=False,
+    ),
+    Metric(
+        "task_flip_ratio",
+        "ratio",
+        _DOWN,
+        Family.ACCURACY,
+        "(items gained + items lost against the baseline) / items, with the Wilson interval",
+        "task flips",
+        "share of items whose correctness changed",
+        tasks=_CLASSIFIES,
+        is_goal=False,
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _CATALOGUE}

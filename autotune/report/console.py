@@ -14,6 +14,7 @@ from autotune.metrics import metric
 from autotune.outcome import Outcome
 from autotune.report import format
 from autotune.report.summary import StudySummary, words
+from autotune.report.tasks import HEADINGS, task_rows
 from autotune.store import StudyRecord, StudyState
 
 _EXPLANATION_CHARACTERS = 160
@@ -129,6 +130,18 @@ def picks_table(summary: StudySummary) -> Table:
         )
     if "balanced" in summary.picks:
         table.caption = f"balanced: {PICKS['balanced']}"
+    return table
+
+
+def tasks_table(summary: StudySummary) -> Table:
+    """Each task and trial: how many items are right, and which changed against the baseline.
+
+    Args:
+        summary: The study; no rows where no task was run.
+    """
+    table = plain_table("tasks", *HEADINGS)
+    for row in task_rows(summary):
+        table.add_row(str(row.number), Text(row.recipe), *map(Text, row.cells))
     return table
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autotune.errors import InputError
 from autotune.front import FrontPoint
-from autotune.messages import Metrics, RecipeDict
+from autotune.messages import Metrics, RecipeDict, TaskScore
 from autotune.metrics import Direction
 from autotune.report.summary import StudySummary, words
 
@@ -44,6 +44,8 @@ class Point(_Part):
     fallbacks: tuple[str, ...] = ()
     """What ran otherwise than asked; such a point is never a pick."""
     metrics: Metrics
+    tasks: tuple[TaskScore, ...] = ()
+    """One for each task file of the study, if they were run for this recipe."""
 
 
 class FrontFile(_Part):
@@ -120,6 +122,7 @@ def _point(summary: StudySummary, point: FrontPoint) -> Point:
         feasible=point.feasible,
         fallbacks=point.fallbacks,
         metrics=point.metrics,
+        tasks=point.tasks,
     )
 
 

@@ -43,6 +43,23 @@ def test_perplexity_is_that_of_the_models_own_loss(
     assert own.score()["perplexity"].value == pytest.approx(math.exp(loss), rel=1e-4)
 
 
+def test_perplexity_is_that_of_the_sliding_window(
+    llama: Any, windows: Windows, reference: Files
+) -> None:
+    """The procedure of transformers' page "Perplexity of fixed-length models", its stride as long
+    as its windows, over the text that our windows cut."""
+    text, length = windows["input_ids"].reshape(1, -1), 16
+    total, count = 0.0, 0
+    for begin in range(0, text.size(1), length):
+        ids = text[:, begin : begin + length]
+        targets = int((ids != -100).sum()) - 1  # the loss shifts labels: one less is predicted
+        total += float(llama(ids, labels=ids.clone()).loss) * targets
+        count += targets
+    own = meter(llama, windows, reference)
+    own.save_reference()
+    assert own.score()["perplexity"].value == pytest.approx(math.exp(total / count), rel=1e-3)
+
+
 def test_self_floor_is_what_another_batch_size_changes(
     llama: Any, windows: Windows, reference: Files
 ) -> None:

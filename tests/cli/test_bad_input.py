@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 from autotune.cli.__main__ import main
 
+TASKS = Path(__file__).parents[1] / "fixtures" / "tasks"
 RunMain = Callable[..., tuple[int, str]]
 
 
@@ -59,6 +60,9 @@ def written(folder: Path) -> list[str]:
         (["--task", "poetry"], "task: Input should be"),
         (["--prompt-tokens", "2000"], "positions that the model has"),
         (["--text", "missing.txt"], "cannot read the text file"),
+        (["--task-file", "missing.yaml"], "cannot read the task file"),
+        (["--task-file", TASKS / "moods.csv"], "for sequence-classification models; this is a"),
+        (["--objective", "task_accuracy"], "not every trial has it; choose one of"),
         (["--output", "/proc/nowhere"], "the output folder /proc/nowhere cannot be written"),
     ],
 )
