@@ -78,6 +78,7 @@ def _measure_and_print(
 
 def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None:
     from autotune.cli.show import make_console
+    from autotune.front import task_verdict
     from autotune.metrics import METRICS
     from autotune.report.console import plain_table
     from autotune.report.format import measured, ratio
@@ -89,9 +90,10 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
         table.add_column("ratio")
     missing = []
     for name in METRICS:
-        found = result.metrics.get(name)
-        if found is not None and found.value is not None:
-            compared = (measured(name, beside.get(name)), ratio(name, found, beside.get(name)))
+        found, other = result.metrics.get(name), beside.get(name)
+        only_baseline = found is None and other is not None and other.value is not None
+        if only_baseline or (found is not None and found.value is not None):
+            compared = (measured(name, other), ratio(name, found, other))
             table.add_row(name, measured(name, found), *(compared if beside else ()))
         elif found is not None:
             missing.append(f"{name}: not measured: {found.reason}")
@@ -100,6 +102,7 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
     for line in missing:
         console.print(line, markup=False)
     fallbacks = [f"fallback: {words}" for words in result.fallbacks]
-    told = (result.explanation, *fallbacks, *result.notes, f"log: {result.log}")
+    verdict = task_verdict(result.metrics) if beside else ""
+    told = (result.explanation, verdict, *fallbacks, *result.notes, f"log: {result.log}")
     for line in filter(None, told):
         console.print(line, markup=False)

@@ -98,7 +98,8 @@ class LiveDisplay(Observer):
 
     def on_judging(self, count: int) -> None:
         """The tasks begin."""
-        self._say(f"running the study's tasks: {count} different outputs")
+        outputs = "1 recipe" if count == 1 else f"{count} recipes of different outputs"
+        self._say(f"running the study's tasks for {outputs}")
         self._confirming = count
 
     def on_judged(self, result: TrialResult, left: int) -> None:
@@ -107,7 +108,7 @@ class LiveDisplay(Observer):
             why = escape(f"{result.outcome}: {result.explanation}")
             self._say(f"[yellow]tasks of #{result.number} failed:[/] {why}")
         done = self._confirming - left
-        self._show_done(f"tasks: {done} of {self._confirming} outputs done", done)
+        self._show_done(f"tasks: {done} of {self._confirming} runs done", done)
 
     def on_stopped(self, reason: str, begun: int) -> None:
         """Says so where there was nothing to do."""

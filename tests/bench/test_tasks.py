@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.bench.meters.lm_eval_items import weights_left_alone
 from autotune.bench.meters.tasks import Items, compare, score_metrics
 from autotune.errors import BenchError
 from autotune.messages import TaskScore
@@ -185,6 +186,16 @@ def test_bench_runs_tasks_of_the_baseline_and_the_recipe(
     changed = score["gained"] + score["lost"]
     assert result["metrics"]["task_flip_ratio"]["value"] == pytest.approx(changed / 40)
     assert result["metrics"]["output_tokens_per_second"]["ratio"] > 0
+
+
+def test_lm_eval_may_not_tie_weights_again(llama: Any) -> None:
+    own = llama.lm_head.weight.detach() + 1
+    llama.lm_head.weight = torch.nn.Parameter(own, requires_grad=False)
+    with weights_left_alone(llama):
+        llama.tie_weights()
+    assert torch.equal(llama.lm_head.weight, own), "as a plugin left it"
+    llama.tie_weights()
+    assert llama.lm_head.weight is llama.model.embed_tokens.weight
 
 
 def test_items_are_paired_one_by_one() -> None:

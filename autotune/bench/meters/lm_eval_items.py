@@ -36,7 +36,7 @@ def lm_eval_items(model: Any, tokenizer: Any, task: TaskFile) -> list[tuple[str,
     from lm_eval.tasks import TaskManager
 
     path = Path(task.path)
-    with contextlib.chdir(path.parent), _weights_left_alone(model):
+    with contextlib.chdir(path.parent), weights_left_alone(model):
         found = lm_eval.simple_evaluate(
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=_BATCH),
             tasks=[str(path)],
@@ -53,7 +53,7 @@ def lm_eval_items(model: Any, tokenizer: Any, task: TaskFile) -> list[tuple[str,
 
 
 @contextlib.contextmanager
-def _weights_left_alone(model: Any) -> Iterator[None]:
+def weights_left_alone(model: Any) -> Iterator[None]:
     """lm-eval ties weights when it takes a model: what a plugin has untied, such as a quantized
     output layer, would be undone, and another model than the recipe's be scored."""
     model.tie_weights = lambda *_, **__: None
