@@ -47,6 +47,9 @@ class WorkloadFile(_Section):
     """A UTF-8 text file; none takes the shipped held-out text."""
     calibration_text: str | None = None
     """A UTF-8 text file; none takes the shipped calibration text."""
+    task_files: tuple[str, ...] = ()
+    """Items with right answers (labelled ``.jsonl`` or ``.csv``; ``.yaml`` of lm-eval), run for
+    the baseline and what survives the search."""
     evaluation_positions: int = Field(default=4096, ge=64)
     evaluation_window_tokens: int = Field(default=256, ge=2)
     calibration_sequences: int = Field(default=16, ge=1)

@@ -105,6 +105,33 @@ class ModelRef(Message):
     trust_remote_code: bool = False
 
 
+TaskKind = Literal["labelled", "lm-eval"]
+"""Labelled texts for a classifier, or a task of lm-eval for a causal language model."""
+
+
+class TaskFile(Message):
+    """Items with right answers, on this machine's disk."""
+
+    name: str
+    path: str
+    kind: TaskKind
+    identity: str
+    """SHA-256 over all files that the result depends on, and the version of lm-eval."""
+
+
+class TaskScore(Message):
+    """How many items of a task came out right; everything else follows from these counts."""
+
+    name: str
+    n: int = Field(ge=1)
+    """Items."""
+    correct: int = Field(ge=0)
+    gained: int | None = None
+    """Items that the baseline had wrong and that are right; null for the baseline itself."""
+    lost: int | None = None
+    """Items that the baseline had right and that are wrong."""
+
+
 class Workload(Message):
     """What is run: the same tokens for every recipe."""
 
@@ -124,6 +151,8 @@ class Workload(Message):
     """Tokens of one evaluation chunk."""
     calibration_sequences: int = Field(default=16, ge=1)
     seed: int = 0
+    tasks: tuple[TaskFile, ...] = ()
+    """Run for what the result rests on, once the search is over."""
 
     @property
     def evaluation_key(self) -> str:
@@ -169,6 +198,8 @@ class MeasureSettings(Message):
     prepare_timeout_seconds: float = Field(default=600.0, gt=0)
     step_timeout_seconds: float = Field(default=300.0, gt=0)
     """Limit of each step after preparing: score, warm-up, block."""
+    tasks_timeout_seconds: float = Field(default=3600.0, gt=0)
+    """Limit of all task files of one recipe."""
     memory_limit_bytes: int | None = Field(default=None, gt=0)
     """Data-segment limit (RLIMIT_DATA) of the bench process."""
 
@@ -177,6 +208,10 @@ class MeasureSettings(Message):
         if self.max_pairs < self.min_pairs:
             raise ValueError(f"max_pairs {self.max_pairs} is less than min_pairs {self.min_pairs}")
         return self
+
+
+TASK_RUN = 0
+"""The number under which a trial's run of the tasks is kept; its repetitions count from 1."""
 
 
 class TrialSpec(Message):
@@ -204,6 +239,8 @@ class TrialSpec(Message):
     seed: int = 0
     confirmation: int = 0
     """0 in the search; from 1 on, a repetition of the trial in fresh processes."""
+    tasks_only: bool = False
+    """True: nothing is timed; the workload's tasks are run in a process of their own."""
     directory: str
     """Where this trial's log goes."""
     cache_directory: str
@@ -276,6 +313,8 @@ class TrialResult(Message):
     """The bench process's log file."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Versions inside the bench process."""
+    tasks: tuple[TaskScore, ...] = ()
+    """One for each task file; only of a run of the tasks."""
 
     @property
     def accuracy(self) -> Metrics:
@@ -293,5 +332,5 @@ class Progress(Message):
     """What a running trial is doing."""
 
     number: int
-    phase: Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy"]
+    phase: Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy", "tasks"]
     detail: str = ""

@@ -48,6 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of the tests' own, for this process and all its children."""
     directory = tmp_path_factory.mktemp("cache")
     os.environ["AUTOTUNE_CACHE_DIR"] = str(directory)
+    os.environ["HF_DATASETS_CACHE"] = str(directory / "datasets")  # lm-eval's
     return directory
 
 

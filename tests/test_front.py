@@ -158,6 +158,24 @@ def test_baselines_own_noise_saves_nobody() -> None:
     assert not dominates({SPEED: own}, {SPEED: unsure}, (SPEED,))
 
 
+def test_losses_under_the_baselines_floor_are_ties() -> None:
+    floor = {"kld_self_floor_nats": measured(0.004, 0.25)}
+
+    def at(number: int, speed: float, loss: float) -> FrontPoint:
+        given = metrics(speed, None, None, loss, noise_ratio=0.01)
+        return FrontPoint(number, {"batch": {"size": number}} if number else {}, given | floor)
+
+    baseline, under, above = at(0, 10, 1e-7), at(1, 12, 0.0048), at(2, 11, 0.006)
+    assert [p.number for p in front([baseline, under, above], OBJECTIVES)] == [1]
+    scale = HypervolumeScale.of(baseline.metrics, (SPEED, LOSS))
+    assert picks([baseline, under], (SPEED, LOSS), scale)["most_accurate"] is under
+    without = [
+        FrontPoint(p.number, p.recipe, p.metrics | {"kld_self_floor_nats": measured(None)})
+        for p in (baseline, under)
+    ]
+    assert len(front(without, OBJECTIVES)) == 2
+
+
 def test_equal_points_both_stay() -> None:
     twins = [point(1, 10, 1, 1, 0), point(2, 10, 1, 1, 0)]
     assert numbers(front(twins, OBJECTIVES)) == [1, 2]

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors hashing params metrics outcome device statistics",
+        "errors hashing params metrics outcome device statistics pairing",
         "plugin messages",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 SIDEWAYS: dict[str, str] = {
     "device": "errors",
     "metrics": "errors statistics",
+    "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door
     "environment": "registry",  # the entry point group
@@ -60,6 +61,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "transformers": ("bench/", "demo/"),
     "torchao": (),
     "zeus": ("energy/zeus_process.py",),
+    "lm_eval": ("bench/",),
     "plotly": ("report/",),
     "typer": ("cli/",),
     "rich": ("cli/", "report/"),
@@ -192,7 +194,7 @@ def modules_after(*arguments: str) -> set[str]:
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
 
 
-HEAVY = {"torch", "transformers", "optuna", "celery", "sqlalchemy", "scipy", "plotly"}
+HEAVY = {"torch", "transformers", "optuna", "celery", "sqlalchemy", "scipy", "plotly", "lm_eval"}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from autotune.messages import (
     Message,
     ModelRef,
     Progress,
+    TaskFile,
+    TaskScore,
     TrialResult,
     TrialSpec,
     Workload,
@@ -33,6 +35,8 @@ MESSAGES: tuple[Message, ...] = (
     SPEC,
     SPEC.model,
     SPEC.workload,
+    TaskFile(name="t", path="/nowhere/t.csv", kind="labelled", identity="3" * 64),
+    TaskScore(name="t", n=10, correct=7, gained=1, lost=2),
     fake_result(SPEC, ttft_seconds=0.5),
 )
 

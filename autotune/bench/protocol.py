@@ -9,7 +9,7 @@ from pydantic import Field
 
 from autotune.environment import accuracy_key
 from autotune.hashing import sha256_json
-from autotune.messages import Message, Metrics, TrialSpec
+from autotune.messages import Message, Metrics, TaskFile, TaskScore, TrialSpec
 from autotune.outcome import Outcome
 
 PROBE_SECONDS = "probe_seconds"
@@ -37,6 +37,8 @@ class Operation(StrEnum):
     """Peaks since the warm-up began, and those of prefill and decode in one more request."""
     ENERGY = "energy"
     """Run energy windows."""
+    TASKS = "tasks"
+    """Run the workload's tasks; in a process that measures nothing else."""
     CLOSE = "close"
     """End the process."""
 
@@ -76,6 +78,7 @@ class Reply(Message):
     matmul_format: str = ""
     """In which number format most of the model's products are computed; with warmup."""
     environment: dict[str, str] = Field(default_factory=dict)
+    tasks: tuple[TaskScore, ...] = ()
     outcome: Outcome | None = None
     """Null when all went well."""
     explanation: str = ""
@@ -91,3 +94,11 @@ def reference_files(spec: TrialSpec) -> tuple[Path, Path]:
     identity = [spec.model.fingerprint, spec.workload.evaluation_key, conditions]
     stem = Path(spec.cache_directory) / "reference" / sha256_json(identity)[:24]
     return stem.with_suffix(".logits.npy"), stem.with_suffix(".paired.npy")
+
+
+def item_file(spec: TrialSpec, task: TaskFile) -> Path:
+    """Where it is kept which items of a task the baseline has right: JSON with ``items`` (what
+    names each) and ``correct``."""
+    conditions = accuracy_key(spec.device, spec.model.task)
+    identity = [spec.model.fingerprint, task.identity, conditions]
+    return Path(spec.cache_directory) / "tasks" / f"{sha256_json(identity)[:24]}.json"

@@ -17,6 +17,7 @@ from autotune.bench.meters.energy import measure_energy
 from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.meters.percentiles import percentile_metrics
 from autotune.bench.meters.phases import request_phases
+from autotune.bench.meters.tasks import run_tasks, score_metrics
 from autotune.bench.meters.work import Work, count_work
 from autotune.bench.prepare import Prepared, build_engine, is_out_of_memory, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
@@ -81,6 +82,8 @@ class Session:
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
             return Reply(metrics=self._peaks(), fallbacks=tuple(found))
+        if request.operation is Operation.TASKS:
+            return self._run_tasks()
         assert request.operation is Operation.ENERGY, request.operation
         return Reply(metrics=measure_energy(self._spec, self._request))
 
@@ -114,9 +117,14 @@ class Session:
             reference,
             paired,
         )
-        if not self._spec.recipe:
-            meter.save_reference()
-        return meter.score()
+        if self._spec.recipe:
+            return meter.score()
+        meter.save_reference()
+        return meter.score() | meter.self_floor()
+
+    def _run_tasks(self) -> Reply:
+        scores = tuple(run_tasks(self._prepared, self._spec))
+        return Reply(tasks=scores, metrics=score_metrics(scores))
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:
         """Drives until three blocks agree; the very first request is the cold one."""

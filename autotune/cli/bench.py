@@ -25,6 +25,7 @@ def bench(
     prompt_tokens: options.PromptTokens = None,
     new_tokens: options.NewTokens = None,
     text: options.Text = None,
+    task_file: options.TaskFiles = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     trust_remote_code: options.TrustRemoteCode = False,
     json: options.AsJson = False,
@@ -40,6 +41,7 @@ def bench(
         "workload.prompt_tokens": prompt_tokens,
         "workload.new_tokens": new_tokens,
         "workload.evaluation_text": str(text) if text else None,
+        "workload.task_files": task_file,
         "trust_remote_code": trust_remote_code,
     }
     _measure_and_print(study, given, setting or [], output, json)
@@ -76,6 +78,7 @@ def _measure_and_print(
 
 def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None:
     from autotune.cli.show import make_console
+    from autotune.front import task_verdict
     from autotune.metrics import METRICS
     from autotune.report.console import plain_table
     from autotune.report.format import measured, ratio
@@ -87,9 +90,10 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
         table.add_column("ratio")
     missing = []
     for name in METRICS:
-        found = result.metrics.get(name)
-        if found is not None and found.value is not None:
-            compared = (measured(name, beside.get(name)), ratio(name, found, beside.get(name)))
+        found, other = result.metrics.get(name), beside.get(name)
+        only_baseline = found is None and other is not None and other.value is not None
+        if only_baseline or (found is not None and found.value is not None):
+            compared = (measured(name, other), ratio(name, found, other))
             table.add_row(name, measured(name, found), *(compared if beside else ()))
         elif found is not None:
             missing.append(f"{name}: not measured: {found.reason}")
@@ -100,6 +104,7 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
     fallbacks = [f"fallback: {words}" for words in result.fallbacks]
     told = (
         result.explanation,
+        task_verdict(result.metrics) if beside else "",
         *fallbacks,
         *result.notes,
         *_roof(baseline, result),

@@ -87,11 +87,28 @@ class LiveDisplay(Observer):
             why = escape(f"{result.outcome}: {result.explanation}")
             self._say(f"[yellow]repetition of #{result.number} failed:[/] {why}")
         done = self._confirming - left
+        self._show_done(f"confirming: {done} of {self._confirming} repetitions done", done)
+
+    def _show_done(self, status: str, done: int) -> None:
         with self._lock:
-            self._status = f"confirming: {done} of {self._confirming} repetitions done"
+            self._status = status
             self._bar.update(self._task, completed=done / self._confirming, total=1.0)
             self._phases.clear()
         self._refresh()
+
+    def on_judging(self, count: int) -> None:
+        """The tasks begin."""
+        outputs = "1 recipe" if count == 1 else f"{count} recipes of different outputs"
+        self._say(f"running the study's tasks for {outputs}")
+        self._confirming = count
+
+    def on_judged(self, result: TrialResult, left: int) -> None:
+        """The tasks were run for one output; a failure is said."""
+        if not result.tasks:
+            why = escape(f"{result.outcome}: {result.explanation}")
+            self._say(f"[yellow]tasks of #{result.number} failed:[/] {why}")
+        done = self._confirming - left
+        self._show_done(f"tasks: {done} of {self._confirming} runs done", done)
 
     def on_stopped(self, reason: str, begun: int) -> None:
         """Says so where there was nothing to do."""

@@ -48,6 +48,14 @@ CpuWatts = Annotated[
     float | None,
     typer.Option(help="Estimate energy from CPU time with so many watts for each busy core."),
 ]
+TaskFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task-file",
+        help="Items with right answers: labelled .jsonl or .csv, .yaml of lm-eval; may be "
+        "repeated.",
+    ),
+]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let the model's repository run its code.")
 ]
@@ -102,6 +110,7 @@ def _option(key: str) -> str:
         "objectives": "objective",
         "constraints": "constraint",
         "evaluation_text": "text",
+        "task_files": "task-file",
         "processes": "confirm",
     }
     return f"--{other.get(name, name).replace('_', '-')}"

@@ -26,10 +26,12 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def show_summary(console: Console, summary: StudySummary) -> None:
-    """Prints the failures, the front and, last, the picks: the answer."""
+    """Prints the failures, the front, the tasks and, last, the picks: the answer."""
     from autotune.report import console as tables
 
     if summary.failures:
         console.print(tables.failures_table(summary))
     console.print(tables.front_table(summary))
+    if any(point.tasks for point in summary.points):
+        console.print(tables.tasks_table(summary))
     console.print(tables.picks_table(summary))

@@ -167,6 +167,7 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {
         **os.environ,
         "AUTOTUNE_PARENT_PID": str(os.getpid()),
+        "HF_DATASETS_OFFLINE": "1",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",

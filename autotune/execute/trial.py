@@ -10,10 +10,18 @@ from typing import Literal
 from autotune import constraints
 from autotune.bench.protocol import Reply
 from autotune.execute.base import OnProgress
-from autotune.messages import BlockPair, Contention, Metrics, Progress, TrialResult, TrialSpec
+from autotune.messages import (
+    BlockPair,
+    Contention,
+    Metrics,
+    Progress,
+    TaskScore,
+    TrialResult,
+    TrialSpec,
+)
 from autotune.outcome import Outcome
 
-Phase = Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy"]
+Phase = Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy", "tasks"]
 
 
 class Stop(Exception):
@@ -27,6 +35,7 @@ class TrialUnderWay:
         self.spec = spec
         self.metrics: Metrics = {}
         self.pairs: list[BlockPair] = []
+        self.tasks: tuple[TaskScore, ...] = ()
         self.contention: Contention | None = None
         self.notes: list[str] = []
         self.fallbacks: dict[str, None] = {}
@@ -72,6 +81,7 @@ class TrialUnderWay:
         """Takes over what one step of the candidate gave."""
         self.metrics |= reply.metrics
         self.matmul_format = reply.matmul_format or self.matmul_format
+        self.tasks += reply.tasks
         self.fallbacks |= dict.fromkeys(found.words for found in reply.fallbacks)
 
     def fail(self, outcome: Outcome, explanation: str) -> None:
@@ -95,4 +105,5 @@ class TrialUnderWay:
             accuracy_reused=self.spec.known_accuracy is not None,
             log=self.log,
             environment=self.environment,
+            tasks=self.tasks,
         )

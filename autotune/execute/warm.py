@@ -40,6 +40,11 @@ class WarmSessions:
         """Whether a session of the baseline takes memory beside the candidate's."""
         return "reference" in self._held and self._held["reference"][0] != _PROBE
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no process is there."""
+        return not self._held
+
     def warm_setup(self) -> str | None:
         """The ``setup_key`` of the latest candidate's session."""
         warm = self._held.get("candidate")
@@ -112,9 +117,22 @@ class WarmSessions:
             self.drop(role)
 
 
+def ask(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
+    """Asks for one step of a trial, within the step's time limit.
+
+    Raises:
+        BenchError: It failed, or took too long.
+    """
+    settings = spec.settings
+    tasks = operation is Operation.TASKS
+    limit = settings.tasks_timeout_seconds if tasks else settings.step_timeout_seconds
+    return session.ask(operation, limit, spec)
+
+
 def session_log(spec: TrialSpec, role: str) -> Path:
     """Where a process of this trial writes what it prints."""
     again = f"-confirmation{spec.confirmation}" if spec.confirmation else ""
+    again += "-tasks" if spec.tasks_only else ""
     return Path(spec.directory) / "logs" / f"{spec.number:05d}-{role}{again}.log"
 
 

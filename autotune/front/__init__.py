@@ -16,6 +16,7 @@ from autotune.front.hypervolume import (
     hypervolume_history,
 )
 from autotune.front.picks import PICKS, picks, ties
+from autotune.front.tasks import p_value, task_metrics, task_verdict
 from autotune.front.words import against_baseline, ratio_to_baseline
 
 __all__ = [
@@ -33,8 +34,11 @@ __all__ = [
     "hypervolume",
     "hypervolume_history",
     "is_confirmed",
+    "p_value",
     "picks",
     "process_spreads",
     "ratio_to_baseline",
+    "task_metrics",
+    "task_verdict",
     "ties",
 ]

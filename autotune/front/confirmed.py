@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from autotune import roof
-from autotune.front.dominance import FrontPoint
+from autotune.front.dominance import FLOORS, FrontPoint
+from autotune.front.tasks import task_metrics, task_scores
 from autotune.messages import Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Lesson, Outcome, lesson
@@ -52,9 +53,14 @@ def front_points(trials: Sequence[Trial]) -> tuple[FrontPoint, ...]:
     for trial in measured:
         assert trial.result is not None
         metrics = _headline(trial, baseline if trial.recipe else None, spreads)
+        # The baseline's own noise is that of every comparison with it.
+        floors = {n: baseline[n] for n in FLOORS.values() if baseline and n in baseline}
+        tasks = task_scores(trial.confirmations)
         feasible = trial.result.outcome is Outcome.OK
         own = tuple(words for words in fallbacks_of(trial) if words not in shared)
-        points.append(FrontPoint(trial.number, trial.recipe, metrics, feasible, own))
+        points.append(
+            FrontPoint(trial.number, trial.recipe, metrics | floors, feasible, own, tasks)
+        )
     return tuple(points)
 
 
@@ -109,7 +115,8 @@ def _paired(usable: Sequence[TrialResult]) -> set[str]:
 def _headline(trial: Trial, baseline: Metrics | None, spreads: Mapping[str, Spread]) -> Metrics:
     assert trial.result is not None
     again = [result for _, result in sorted(trial.confirmations.items())]
-    return confirmed_metrics(trial.result.metrics, again, baseline, spreads)
+    found = confirmed_metrics(trial.result.metrics, again, baseline, spreads)
+    return found | task_metrics(trial.confirmations)
 
 
 def confirmed_metrics(

@@ -2,8 +2,9 @@
 
 ``a`` dominates ``b`` if a's values are at least as good on every objective, and on at least one
 a is better beyond noise: the 95 % intervals do not overlap, and the values differ by more than
-the metric's resolution. Values are rounded to that resolution before they are compared. That is
-plain dominance of the rounded values with a further condition, so it has no cycles.
+the metric's resolution. Values are rounded to that resolution before they are compared, and a
+loss below its own floor (``FLOORS``) is raised to it: under the floor all are ties. That is plain
+dominance of the rounded values with a further condition, so it has no cycles.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autotune.messages import Measurement, Metrics, RecipeDict
+from autotune.messages import Measurement, Metrics, RecipeDict, TaskScore
 from autotune.metrics import Direction, metric
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+FLOORS = {"kld_mean_nats": "kld_self_floor_nats"}
+"""Loss → the metric that says how much of it is no change of the model."""
 
 _WORST = math.inf
 _CHUNK_POINTS = 256
@@ -35,6 +39,8 @@ class FrontPoint:
     feasible: bool = True
     fallbacks: tuple[str, ...] = ()
     """What ran otherwise than asked, in the search or in a repetition; never a pick if any."""
+    tasks: tuple[TaskScore, ...] = ()
+    """One for each task file, if they were run for it."""
 
     @property
     def is_baseline(self) -> bool:
@@ -66,13 +72,22 @@ def _cost(name: str, metrics: Metrics) -> _Cost:
     if measured is None or measured.value is None or not math.isfinite(measured.value):
         return _Cost()
     kind = metric(name)
-    low, high = _ends(measured, measured.value)
-    steps = kind.steps(measured.value)
+    floor = floor_of(name, metrics)
+    low, high = (max(end, floor) for end in _ends(measured, measured.value))
+    steps = kind.steps(max(measured.value, floor))
     if kind.direction is Direction.MAXIMIZE:
         steps, low, high = -steps, -high, -low
     if kind.ties and math.isfinite(steps):
         return _Cost(float(round(steps)), low, high, steps, tie=1.0)
     return _Cost(steps, low, high, steps)
+
+
+def floor_of(name: str, metrics: Metrics) -> float:
+    """What a value is raised to before it is compared; minus infinity for metrics without a
+    floor."""
+    found = metrics.get(FLOORS.get(name, ""))
+    high = None if found is None else found.high
+    return -math.inf if high is None else high
 
 
 def _ends(measured: Measurement, value: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from autotune.front.confirmed import is_confirmed
-from autotune.front.dominance import FrontPoint, differ
+from autotune.front.dominance import FrontPoint, differ, floor_of
 from autotune.front.hypervolume import HypervolumeScale
 from autotune.messages import Grade
 from autotune.metrics import Direction, Family, metric
@@ -118,7 +118,7 @@ def _best(points: Sequence[FrontPoint], name: str, rank: _Rank) -> FrontPoint | 
     """The best value; the order ``rank`` decides among those within the resolution of it."""
     kind = metric(name)
     values = [
-        (point, value)
+        (point, max(value, floor_of(name, point.metrics)))
         for point in points
         if (value := point.value(name)) is not None and not _disturbed(point, name)
     ]

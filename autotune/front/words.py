@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autotune.front.signs import MINUS, TIMES
+from autotune.front.tasks import task_verdict
 from autotune.messages import Measurement, Metrics
 from autotune.metrics import Direction, Family, Metric, metric
-
-MINUS = "\N{MINUS SIGN}"
-TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def against_baseline(metrics: Metrics, baseline: Metrics, objectives: Sequence[str]) -> str:
     """Says what a recipe gains and costs: "2.10x output tokens/s, -48 % weights, KLD 0.003",
     with typographic signs.
 
-    A ratio whose 95 % interval contains 1 is marked ``within noise``.
+    Where tasks were run, their accuracy and what it proves come last. A ratio whose 95 % interval
+    contains 1 is marked ``within noise``.
 
     Args:
         metrics: The trial's metrics.
@@ -23,7 +23,8 @@ def against_baseline(metrics: Metrics, baseline: Metrics, objectives: Sequence[s
         objectives: Names of metrics; the weights are always added.
     """
     names = [*objectives, *(["weights_bytes"] if "weights_bytes" not in objectives else [])]
-    parts = (_part(metric(name), metrics.get(name), baseline.get(name)) for name in names)
+    parts = [_part(metric(name), metrics.get(name), baseline.get(name)) for name in names]
+    parts.append(task_verdict(metrics))
     return ", ".join(part for part in parts if part)
 
 

@@ -304,6 +304,19 @@ _CATALOGUE = (
         tasks=_CLASSIFIES,
     ),
     Metric(
+        "kld_self_floor_nats",
+        "nat",
+        _DOWN,
+        Family.ACCURACY,
+        "kld_mean_nats of the baseline's model against itself, scored in batches of another size; "
+        "measured with the baseline",
+        "KLD floor",
+        "how much of a divergence is only the order of additions; a KLD whose interval does not "
+        "reach above it is a tie with the baseline",
+        tasks=_CLASSIFIES,
+        is_goal=False,
+    ),
+    Metric(
         "top1_agreement_ratio",
         "ratio",
         _UP,
@@ -349,6 +362,39 @@ _CATALOGUE = (
         "embedding distance",
         resolution=1e-5,
         tasks=("feature-extraction",),
+    ),
+    Metric(
+        "task_accuracy",
+        "ratio",
+        _UP,
+        Family.ACCURACY,
+        "items of all task files that are right / items, with the Wilson interval",
+        "task accuracy",
+        tasks=_CLASSIFIES,
+        is_goal=False,
+    ),
+    Metric(
+        "task_accuracy_delta",
+        "ratio",
+        _UP,
+        Family.ACCURACY,
+        "(items gained - items lost against the baseline) / items, paired, with Tango's score "
+        "interval (Stat. Med. 17:891, 1998)",
+        "task accuracy delta",
+        "called within 1 % only if the whole interval lies within 0.01",
+        tasks=_CLASSIFIES,
+        is_goal=False,
+    ),
+    Metric(
+        "task_flip_ratio",
+        "ratio",
+        _DOWN,
+        Family.ACCURACY,
+        "(items gained + items lost against the baseline) / items, with the Wilson interval",
+        "task flips",
+        "share of items whose correctness changed",
+        tasks=_CLASSIFIES,
+        is_goal=False,
     ),
 )
 

@@ -46,6 +46,8 @@ class Metric:
     """Values closer than this fraction are ties, whatever their intervals say."""
     resolution: float = 0.0
     """Values closer than this many units are ties."""
+    is_goal: bool = True
+    """Whether every trial has it, so that it can be an objective or a constraint."""
     elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Tool → what it calls this quantity; see ``autotune.metrics.elsewhere``."""
 

@@ -10,9 +10,11 @@ from rich.text import Text
 
 from autotune.front import PICKS, FrontPoint, is_confirmed
 from autotune.messages import Grade
+from autotune.metrics import metric
 from autotune.outcome import Outcome
 from autotune.report import format
 from autotune.report.summary import StudySummary, words
+from autotune.report.tasks import HEADINGS, task_rows
 from autotune.store import StudyRecord, StudyState
 
 _EXPLANATION_CHARACTERS = 160
@@ -76,6 +78,9 @@ def _legend(summary: StudySummary) -> list[str]:
         lines.append(f"{format.ROUGHLY} still wider than wanted when its time was up")
     if any(m.grade is Grade.C for m in found):
         lines.append(f"{format.DISTURBED} too disturbed, or too wide an interval, to be a pick")
+    floor = summary.baseline.value("kld_self_floor_nats") if summary.baseline else None
+    if floor is not None and floor >= metric("kld_mean_nats").resolution:
+        lines.append(f"KLD up to {format.digits(floor)}: the baseline's own noise, a tie with it")
     lines.append(_confirmation(summary))
     return lines + [f"{k.label}: {k.meaning}" for k in summary.columns if k.meaning]
 
@@ -136,6 +141,18 @@ def _gains(summary: StudySummary, pick: str) -> Text:
     if bounds := summary.bounds(point):
         gains.append(f"\nbound by {bounds}", style="dim")
     return gains
+
+
+def tasks_table(summary: StudySummary) -> Table:
+    """Each task and trial: how many items are right, and which changed against the baseline.
+
+    Args:
+        summary: The study; no rows where no task was run.
+    """
+    table = plain_table("tasks", *HEADINGS)
+    for row in task_rows(summary):
+        table.add_row(str(row.number), Text(row.recipe), *map(Text, row.cells))
+    return table
 
 
 def failures_table(summary: StudySummary) -> Table:

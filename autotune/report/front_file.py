@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autotune.errors import InputError
 from autotune.front import FrontPoint
-from autotune.messages import Metrics, RecipeDict
+from autotune.messages import Metrics, RecipeDict, TaskScore
 from autotune.metrics import Direction
 from autotune.report.summary import StudySummary, words
 
@@ -46,6 +46,8 @@ class Point(_Part):
     bounds: str = ""
     """What each pass waits for, for a person; empty where the device's rates were not measured."""
     metrics: Metrics
+    tasks: tuple[TaskScore, ...] = ()
+    """One for each task file of the study, if they were run for this recipe."""
 
 
 class FrontFile(_Part):
@@ -126,6 +128,7 @@ def _point(summary: StudySummary, point: FrontPoint) -> Point:
         fallbacks=point.fallbacks,
         bounds=summary.bounds(point),
         metrics=point.metrics,
+        tasks=point.tasks,
     )
 
 

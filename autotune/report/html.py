@@ -14,6 +14,7 @@ from autotune.report.chart import chart_data
 from autotune.report.front_file import autotune_version, write_atomically
 from autotune.report.memory import peak_phase
 from autotune.report.summary import StudySummary, words
+from autotune.report.tasks import HEADINGS, task_rows
 from autotune.store import StudyRecord, TrialRecord
 
 
@@ -82,6 +83,8 @@ def _context(summary: StudySummary) -> dict[str, Any]:
         "picks": [_pick(summary, name) for name in PICKS if name in summary.picks],
         "columns": [{"label": k.label, "arrow": format.arrow(k)} for k in summary.columns],
         "rows": [_row(summary, trial) for trial in summary.trials],
+        "task_headings": HEADINGS,
+        "tasks": task_rows(summary),
         "failures": [_failure(o.value, t) for o, t in summary.failures.items()],
         "metrics": summary.columns,
         "chart": chart_data(summary),

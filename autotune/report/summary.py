@@ -26,6 +26,7 @@ from autotune.report.roof import device_rates
 from autotune.store import StudyRecord, TrialRecord
 
 WEIGHTS = "weights_bytes"
+TASKS = "task_accuracy"
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,15 @@ class StudySummary:
 
     @property
     def columns(self) -> tuple[Metric, ...]:
-        """What a table shows of each trial: the objectives, and the weights beside the memory."""
+        """What a table shows of each trial: the objectives, the weights beside the memory, and
+        the accuracy of tasks where they were run."""
+        judged = any(point.value(TASKS) is not None for point in self.points)
+        tasks = (metric(TASKS),) if judged else ()
         if WEIGHTS in self.study.objectives:
-            return self.objectives
+            return (*self.objectives, *tasks)
         memory = [i for i, k in enumerate(self.objectives) if k.family is Family.MEMORY]
         place = memory[-1] + 1 if memory else len(self.objectives)
-        return (*self.objectives[:place], metric(WEIGHTS), *self.objectives[place:])
+        return (*self.objectives[:place], metric(WEIGHTS), *self.objectives[place:], *tasks)
 
     @property
     def model(self) -> str:

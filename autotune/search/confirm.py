@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from autotune.front import HypervolumeScale, bounds_of, front, front_points, picks
-from autotune.messages import TrialSpec
+from autotune.messages import TASK_RUN, TrialSpec
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
 from autotune.search.single import make_spec
@@ -58,6 +58,26 @@ def repetitions(plan: Plan, trials: Sequence[TrialRecord]) -> list[Repetition]:
         shuffled = order.sample(wanted, len(wanted))
         missing += [(number, trial) for trial in shuffled if number not in trial.confirmations]
     return missing
+
+
+def unjudged(plan: Plan, trials: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
+    """The trials whose tasks are still to be run, in groups of one ``output_key``: their outputs
+    are the same. The baseline's group is the first.
+
+    Args:
+        plan: The search; empty without task files.
+        trials: All its trials, with the runs of tasks they have.
+    """
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in targets(plan, trials) if plan.workload.tasks else []:
+        groups.setdefault(trial.output_key, []).append(trial)
+    return [g for g in groups.values() if any(TASK_RUN not in t.confirmations for t in g)]
+
+
+def task_spec(plan: Plan, trial: TrialRecord) -> TrialSpec:
+    """A run of the tasks as the executor gets it: nothing is timed, nothing is limited."""
+    spec = make_spec(plan, trial.number, Recipe.from_dict(trial.recipe))
+    return spec.model_copy(update={"tasks_only": True, "constraints": ()})
 
 
 def confirmation_spec(plan: Plan, repetition: Repetition, baseline: TrialRecord) -> TrialSpec:

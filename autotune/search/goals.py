@@ -76,6 +76,11 @@ def _is_energy(name: str) -> bool:
 
 
 def _check(name: str, what: str, study: StudyFile, task: str, device: Device) -> None:
+    if not METRICS[name].is_goal:
+        raise InputError(
+            f"{name} cannot be {'an' if what == 'objective' else 'a'} {what}: not every trial has "
+            f"it; choose one of: {', '.join(_measured_for(task))}"
+        )
     tasks = METRICS[name].tasks
     if tasks and task not in tasks:
         raise InputError(
@@ -101,4 +106,4 @@ def _check(name: str, what: str, study: StudyFile, task: str, device: Device) ->
 
 
 def _measured_for(task: str) -> Sequence[str]:
-    return [m.name for m in METRICS.values() if not m.tasks or task in m.tasks]
+    return [m.name for m in METRICS.values() if m.is_goal and (not m.tasks or task in m.tasks)]

@@ -11,11 +11,11 @@ from filelock import Timeout
 from autotune.environment import accuracy_key
 from autotune.errors import AutotuneError, InputError, Interrupted
 from autotune.execute.base import Executor, OnProgress
-from autotune.messages import Metrics, TrialResult
+from autotune.messages import TASK_RUN, Metrics, TrialResult
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe
 from autotune.search.budget import Clock
-from autotune.search.confirm import Repetition, confirmation_spec, repetitions
+from autotune.search.confirm import Repetition, confirmation_spec, repetitions, task_spec, unjudged
 from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
@@ -111,6 +111,7 @@ class Search:
         with closing(self._make_executor(self._observer.on_progress)) as executor:
             reason = self._loop(executor, waiting)
             self._confirm(executor)
+            self._judge(executor)
         return reason
 
     def _reconcile(self) -> list[tuple[int, Recipe]]:
@@ -180,6 +181,26 @@ class Search:
             result = executor.wait()
             self._store.confirm_trial(name, running.pop(result.number), result)
             self._observer.on_confirmed(result, len(waiting) + len(running))
+
+    def _judge(self, executor: Executor) -> None:
+        """Runs the study's tasks for what the result rests on. The baseline comes first: without
+        its items there are no pairs."""
+        groups = unjudged(self._plan, self._store.trials(self._plan.name))
+        if groups:
+            self._observer.on_judging(len(groups))
+        for i, group in enumerate(groups):
+            runs = (t.confirmations.get(TASK_RUN) for t in group)
+            result = next(filter(None, runs), None) or self._run_tasks(executor, group[0])
+            for trial in group:
+                own = result.model_copy(update={"number": trial.number})
+                self._store.confirm_trial(self._plan.name, TASK_RUN, own)
+            self._observer.on_judged(result, len(groups) - 1 - i)
+            if not group[0].recipe and not result.tasks:
+                return
+
+    def _run_tasks(self, executor: Executor, trial: TrialRecord) -> TrialResult:
+        executor.submit(task_spec(self._plan, trial))
+        return executor.wait()
 
     def _slots(self, executor: Executor) -> int:
         """The baseline is measured before anything runs beside it."""

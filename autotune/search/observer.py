@@ -31,5 +31,11 @@ class Observer:
     def on_confirmed(self, result: TrialResult, left: int) -> None:
         """A repetition was stored."""
 
+    def on_judging(self, count: int) -> None:
+        """The study's tasks follow, for so many outputs."""
+
+    def on_judged(self, result: TrialResult, left: int) -> None:
+        """A run of the tasks was stored."""
+
     def on_stopped(self, reason: str, begun: int) -> None:
         """The search has stopped; ``begun`` trials were run since it was started or resumed."""

@@ -23,6 +23,7 @@ from autotune.search.goals import find_goals
 from autotune.space import Pool, Restrictions, build_pool, variants
 from autotune.workload.model import read_config, resolve, weights_file_bytes
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
+from autotune.workload.tasks import check_tasks, read_tasks
 from autotune.workload.text import build_workload, read_texts
 
 DEMO_MODELS = {"demo": "small", "demo-tiny": "tiny"}
@@ -62,6 +63,7 @@ class Plan:
             **self.study.definition(),
             "model_files": self.model.fingerprint,
             "texts": self.workload.evaluation_key,
+            "tasks": [task.identity for task in self.workload.tasks],
             "installed_plugins": params,
             "feasible_values": sha256_json(sorted(map(canonical_json, parts))),
         }
@@ -102,12 +104,15 @@ def make_plan(
     require_writable(cache, "the cache", f"set {CACHE_VARIABLE} to a folder that can be")
     require_writable(output, "the output folder", "name another one with --output")
     read_texts(study.workload)
+    tasks = read_tasks(study.workload.task_files)
     if study.model in DEMO_MODELS:
         find_goals(study, "causal-lm", device)  # before minutes of training
     model = _model(study, cache, on_demo_progress)
+    check_tasks(tasks, model)
     goals = find_goals(study, model.task, device)
     pool = _pool(study, chosen, model, device, recipe)
     name = study.name or default_name(study.model, study.device)
+    workload = build_workload(study.workload, model, study.seed)
     return Plan(
         study=study,
         name=name,
@@ -115,7 +120,7 @@ def make_plan(
         device=device,
         registry=chosen,
         pool=pool,
-        workload=build_workload(study.workload, model, study.seed),
+        workload=workload.model_copy(update={"tasks": tasks}),
         objectives=goals.objectives,
         constraints=goals.constraints,
         notes=(*goals.notes, *_pool_notes(pool)),

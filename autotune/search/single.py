@@ -8,7 +8,9 @@ from autotune import registry
 from autotune.errors import AutotuneError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
-from autotune.messages import Metrics, TrialResult, TrialSpec
+from autotune.front import task_metrics
+from autotune.messages import TASK_RUN, Metrics, TrialResult, TrialSpec
+from autotune.outcome import Lesson, lesson
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
 
@@ -25,8 +27,7 @@ def measure_recipe(
         AutotuneError: The baseline cannot be measured.
     """
     with closing(LocalExecutor(registry.installed(), on_progress)) as executor:
-        executor.submit(make_spec(plan, 0, Recipe()))
-        baseline = executor.wait()
+        baseline = _measured(plan, executor, make_spec(plan, 0, Recipe()))
         if not baseline.blocks:
             raise AutotuneError(
                 f"the baseline cannot be measured ({baseline.outcome}): {baseline.explanation}; "
@@ -34,8 +35,25 @@ def measure_recipe(
             )
         if recipe.is_baseline:
             return baseline, baseline
-        executor.submit(make_spec(plan, 1, recipe, baseline=baseline.metrics))
-        return baseline, executor.wait()
+        spec = make_spec(plan, 1, recipe, baseline=baseline.metrics)
+        return baseline, _measured(plan, executor, spec)
+
+
+def _measured(plan: Plan, executor: LocalExecutor, spec: TrialSpec) -> TrialResult:
+    """A trial, and then its tasks, if the plan has any and it gave numbers."""
+    executor.submit(spec)
+    result = executor.wait()
+    if not plan.workload.tasks or lesson(result.outcome) is Lesson.REJECT:
+        return result
+    executor.submit(spec.model_copy(update={"tasks_only": True, "constraints": ()}))
+    run = executor.wait()
+    return result.model_copy(
+        update={
+            "metrics": result.metrics | task_metrics({TASK_RUN: run}),
+            "tasks": run.tasks,
+            "phase_seconds": result.phase_seconds | {"tasks": sum(run.phase_seconds.values())},
+        }
+    )
 
 
 def make_spec(

@@ -36,7 +36,7 @@ def trial_record(
 
 
 def _result(row: TrialRow, metrics: Metrics, blocks: list[Columns]) -> TrialResult:
-    copied = set(TrialResult.model_fields) - {"metrics", "blocks", "fallbacks"}
+    copied = set(TrialResult.model_fields) - {"metrics", "blocks", "fallbacks", "tasks"}
     return TrialResult(
         metrics=metrics,
         blocks=tuple(BlockPair(**pair) for pair in blocks),
@@ -51,8 +51,8 @@ def measurement(row: MeasurementRow) -> Measurement:
 
 
 def trial_columns(result: TrialResult) -> Columns:
-    """The columns of a result's trial."""
-    columns = result.model_dump(mode="json", exclude={"number", "metrics", "blocks"})
+    """The columns of a result's trial; a run of the tasks is a confirmation, never a trial."""
+    columns = result.model_dump(mode="json", exclude={"number", "metrics", "blocks", "tasks"})
     return {**_clean(columns), "phase_seconds": _finite(result.phase_seconds)}
 
 

@@ -43,6 +43,42 @@ def test_perplexity_is_that_of_the_models_own_loss(
     assert own.score()["perplexity"].value == pytest.approx(math.exp(loss), rel=1e-4)
 
 
+def test_perplexity_is_that_of_the_sliding_window(
+    llama: Any, windows: Windows, reference: Files
+) -> None:
+    """The procedure of transformers' page "Perplexity of fixed-length models", its stride as long
+    as its windows, over the text that our windows cut."""
+    text, length = windows["input_ids"].reshape(1, -1), 16
+    total, count = 0.0, 0
+    for begin in range(0, text.size(1), length):
+        ids = text[:, begin : begin + length]
+        targets = int((ids != -100).sum()) - 1  # the loss shifts labels: one less is predicted
+        total += float(llama(ids, labels=ids.clone()).loss) * targets
+        count += targets
+    own = meter(llama, windows, reference)
+    own.save_reference()
+    assert own.score()["perplexity"].value == pytest.approx(math.exp(total / count), rel=1e-3)
+
+
+def test_self_floor_is_what_another_batch_size_changes(
+    llama: Any, windows: Windows, reference: Files
+) -> None:
+    sizes: list[int] = []
+
+    class Watched(TorchGenerator):
+        def outputs(self, batch: Any) -> torch.Tensor:
+            sizes.append(len(batch["input_ids"]))
+            return super().outputs(batch)
+
+    own = AccuracyMeter(Watched(llama, new_tokens=4), "causal-lm", windows, *reference)
+    own.save_reference()
+    assert sizes == [1, 5]
+    found = own.self_floor()["kld_self_floor_nats"]
+    assert sizes[2:] == [2, 2, 2]
+    assert found.value == pytest.approx(0.0, abs=1e-5)
+    assert found.n == 6 * 15
+
+
 def test_divergence_equals_a_direct_computation(
     llama: Any, windows: Windows, reference: Files
 ) -> None:

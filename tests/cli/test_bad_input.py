@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 from autotune.cli.__main__ import main
 
+TASKS = Path(__file__).parents[1] / "fixtures" / "tasks"
 RunMain = Callable[..., tuple[int, str]]
 
 
@@ -45,6 +46,7 @@ def written(folder: Path) -> list[str]:
         (["--objective", "samples_per_second"], "not measured for causal-lm models"),
         (["--objective", "device_peak_process_bytes", "--device", "cpu"], "needs a GPU"),
         (["--objective", "model_flops_utilization"], "no aim; use a speed such as output_tokens"),
+        (["--objective", "kld_self_floor_nats"], "not every trial has it; choose one of"),
         (["--constraint", "kld_mean_nats<0.1"], "expected metric<=number"),
         (["--constraint", "kld<=0.1"], "no metric named 'kld'; did you mean 'kld_mean_nats'?"),
         (
@@ -59,6 +61,9 @@ def written(folder: Path) -> list[str]:
         (["--task", "poetry"], "task: Input should be"),
         (["--prompt-tokens", "2000"], "positions that the model has"),
         (["--text", "missing.txt"], "cannot read the text file"),
+        (["--task-file", "missing.yaml"], "cannot read the task file"),
+        (["--task-file", TASKS / "moods.csv"], "for sequence-classification models; this is a"),
+        (["--objective", "task_accuracy"], "not every trial has it; choose one of"),
         (["--output", "/proc/nowhere"], "the output folder /proc/nowhere cannot be written"),
     ],
 )

@@ -18,6 +18,7 @@ from autotune.errors import BenchError
 from autotune.execute.local import LocalExecutor
 from autotune.execute.session import BenchSession
 from autotune.execute.slot import DeviceSlot
+from autotune.execute.steps import TrialSteps
 from autotune.execute.trial import TrialUnderWay
 from autotune.execute.warm import WarmSessions
 from autotune.front import confirmed_metrics
@@ -132,7 +133,7 @@ def test_probe_takes_the_baselines_place(make_spec: MakeSpec) -> None:
 def test_baseline_that_does_not_fit_beside_the_candidate_is_left_out(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autotune.execute.slot.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("autotune.execute.beside.free_bytes", lambda _: 1000)
     slot = DeviceSlot(registry.installed(), lambda _: None)
     try:
         result = slot.run(make_spec(0))
@@ -149,12 +150,12 @@ def test_candidate_that_runs_out_of_memory_beside_the_baseline_is_tried_alone(
 ) -> None:
     tried: list[bool] = []
 
-    def run(_: DeviceSlot, trial: TrialUnderWay) -> None:
+    def run(_: TrialSteps, trial: TrialUnderWay) -> None:
         tried.append(trial.alone)
         if not trial.alone:
             raise BenchError(Outcome.OUT_OF_MEMORY, "no room")
 
-    monkeypatch.setattr(DeviceSlot, "_run", run)
+    monkeypatch.setattr(TrialSteps, "run", run)
     monkeypatch.setattr(WarmSessions, "holds_baseline", True)
     spec = make_spec(0)
     settings = spec.settings.model_copy(update={"memory_limit_bytes": limit})

@@ -11,14 +11,16 @@ import pytest
 from plotly.offline import get_plotlyjs
 from rich.console import Console, RenderableType
 
+from autotune.bench.meters.tasks import score_metrics
 from autotune.errors import InputError
-from autotune.messages import BlockPair, Measurement
+from autotune.messages import TASK_RUN, BlockPair, Measurement, TaskScore, TrialResult
 from autotune.metrics import METRICS
 from autotune.outcome import Outcome
 from autotune.report import console
 from autotune.report.front_file import front_file, read_front, write_front
 from autotune.report.html import render_html, write_html
 from autotune.report.summary import StudySummary, words
+from autotune.report.tasks import task_rows
 from autotune.store import TrialRecord
 
 CONDITIONS = ["empty", "baseline only", "all failed", "running", "nothing measured", "hostile"]
@@ -241,3 +243,38 @@ def _with_roof(trial: TrialRecord) -> TrialRecord:
     more = {name: Measurement(value=v, unit=METRICS[name].unit) for name, v in own.items()}
     result = trial.result.model_copy(update={"metrics": trial.result.metrics | more})
     return trial.model_copy(update={"result": result})
+
+
+def test_tasks_are_shown_everywhere(summary: StudySummary) -> None:
+    counts = {0: (None, None), summary.front[0].number: (3, 9)}
+    judged = []
+    for trial in summary.trials:
+        if trial.number in counts:
+            gained, lost = counts[trial.number]
+            score = TaskScore(name="quiz <1>", n=50, correct=30, gained=gained, lost=lost)
+            run = TrialResult(
+                number=trial.number,
+                outcome=Outcome.OK,
+                metrics=score_metrics([score]),
+                tasks=(score,),
+            )
+            trial = trial.model_copy(update={"confirmations": {TASK_RUN: run}})
+        judged.append(trial)
+    shown = StudySummary.of(summary.study, judged)
+
+    assert shown.columns[-1].name == "task_accuracy"
+    assert "task_accuracy" not in {kind.name for kind in summary.columns}
+    (point,) = (p for p in shown.front if p.tasks)
+    assert "(\N{MINUS SIGN}12 points, within 1 % not demonstrated, n=50)" in (
+        shown.against_baseline(point)
+    )
+    rows = task_rows(shown)
+    assert [row.number for row in rows] == [0, point.number]
+    assert rows[1].cells == ("quiz <1>", "50", "30 (60.0 %)", "3", "9", "0.15")
+    assert "quiz <1>" in printed(console.tasks_table(shown))
+    html = page(render_html(shown))
+    assert "quiz &lt;1&gt;" in html
+    assert "McNemar" in html
+    assert "McNemar" not in page(render_html(summary))
+    (kept,) = (p.tasks for p in front_file(shown).front if p.tasks)
+    assert kept == point.tasks

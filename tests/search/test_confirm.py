@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from autotune.errors import Interrupted
-from autotune.messages import TrialResult, TrialSpec
+from autotune.messages import TASK_RUN, TaskFile, TaskScore, TrialResult, TrialSpec
 from autotune.outcome import Outcome
 from autotune.store.records import StudyState
 from autotune.testing import fake_result
@@ -68,3 +69,69 @@ def test_resume_may_ask_for_more_repetitions(lab: Any) -> None:
     lab.search(more, resume=True)
     assert any(t.confirmations for t in lab.trials())
     assert len(lab.trials()) == 4
+
+
+def with_tasks(plan: Any) -> Any:
+    task = TaskFile(name="t", path="/nowhere/t.csv", kind="labelled", identity="3" * 64)
+    workload = plan.workload.model_copy(update={"tasks": (task,)})
+    return dataclasses.replace(plan, workload=workload)
+
+
+def judging(lab: Any, fails: bool = False) -> Any:
+    """Runs trials as the lab does, and tasks with the same made-up counts for all."""
+
+    def run(spec: TrialSpec) -> TrialResult:
+        if not spec.tasks_only:
+            result: TrialResult = lab.measure(spec)
+            return result
+        lab.specs.append(spec)
+        if fails:
+            return fake_result(spec, Outcome.CRASHED)
+        changed = {"gained": 1, "lost": 2} if spec.recipe else {}
+        score = TaskScore(name="t", n=10, correct=5, **changed)
+        return TrialResult(number=spec.number, outcome=Outcome.OK, tasks=(score,))
+
+    return run
+
+
+def test_tasks_run_once_for_each_output_the_baseline_first(lab: Any) -> None:
+    plan = with_tasks(lab.plan("quantize", "batch", budget={"trials": 9}))
+    lab.search(plan, judging(lab))
+    runs = [spec for spec in lab.specs if spec.tasks_only]
+    assert not runs[0].recipe
+    keys = [spec.output_key for spec in runs]
+    assert len(keys) == len(set(keys)) > 1
+    judged = [t for t in lab.trials() if TASK_RUN in t.confirmations]
+    assert {t.output_key for t in judged} == set(keys)
+    assert len(judged) > len(keys), "recipes with the same output share a run"
+    assert all(t.confirmations[TASK_RUN].number == t.number for t in judged)
+    assert all(not spec.constraints for spec in runs)
+
+    lab.specs.clear()
+    lab.search(plan, judging(lab), resume=True)
+    assert lab.specs == [], "nothing is run twice"
+
+
+def test_no_pairs_without_the_baselines_tasks(lab: Any) -> None:
+    plan = with_tasks(lab.plan("quantize", "batch", budget={"trials": 6}))
+    assert lab.search(plan, judging(lab, fails=True)).state is StudyState.FINISHED
+    assert [spec.number for spec in lab.specs if spec.tasks_only] == [0]
+
+
+def test_tasks_that_were_interrupted_go_on(lab: Any) -> None:
+    plan = with_tasks(lab.plan("quantize", "batch", budget={"trials": 9}))
+    run = judging(lab)
+
+    def interrupted(spec: TrialSpec) -> TrialResult:
+        if spec.tasks_only and spec.recipe:
+            raise KeyboardInterrupt
+        result: TrialResult = run(spec)
+        return result
+
+    with pytest.raises(Interrupted):
+        lab.search(plan, interrupted)
+    assert lab.study().state is StudyState.INTERRUPTED
+    lab.specs.clear()
+    lab.search(plan, run, resume=True)
+    assert lab.specs
+    assert all(spec.tasks_only and spec.recipe for spec in lab.specs)

@@ -20,6 +20,9 @@ from autotune.statistics import Interval, clustered_mean, share_interval
 _CHUNK_BYTES = 256 << 20
 """Roughly how much memory the float32 logits of one forward pass may take."""
 
+_BATCH = 8
+"""At most so many sequences in one forward pass."""
+
 _LARGEST_EXPONENT = 700.0
 """A ruined model's perplexity stays a finite number."""
 
@@ -37,6 +40,7 @@ class AccuracyMeter:
         self._windows = windows
         self._reference = reference
         self._paired = paired
+        self._largest_batch = 1
 
     def score(self) -> Metrics:
         """Measures every accuracy metric of the task.
@@ -63,9 +67,31 @@ class AccuracyMeter:
         _save(self._reference, np.concatenate(outputs))
         _save(self._paired, np.concatenate(paired) if paired else np.zeros(0))
 
-    def _forward(self) -> Iterator[tuple[Batch, torch.Tensor]]:
-        """Outputs in small batches, checked to be finite."""
-        size = 1
+    def self_floor(self) -> Metrics:
+        """The divergence of the stored reference from the same model in batches of another size:
+        what a difference may be without any change of the model. Call it after ``save_reference``;
+        empty for embeddings."""
+        if self._task == "feature-extraction":
+            return {}
+        other = 1 if self._largest_batch == 2 else 2
+        reference = np.load(self._reference, mmap_mode="r")
+        rows: list[float] = []
+        positions = done = 0
+        for _, logits in self._forward(other):
+            stored = torch.from_numpy(np.array(reference[done : done + len(logits)]))
+            done += len(logits)
+            if self._task == "causal-lm":
+                logits, log_ref = logits[:, :-1], stored.to(logits.device).float()
+            else:
+                log_ref = torch.log_softmax(stored.to(logits.device), -1)
+            kld = _kld(log_ref, torch.log_softmax(logits, -1))
+            positions += kld.numel()
+            rows += _rows(kld.reshape(len(kld), -1))
+        return {"kld_self_floor_nats": _mean(rows, "nat", positions)}
+
+    def _forward(self, fixed: int = 0) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """Outputs in small batches (of ``fixed`` sequences, if given), checked to be finite."""
+        size = fixed or 1
         done = 0
         count = len(self._windows["input_ids"])
         while done < count:
@@ -77,7 +103,9 @@ class AccuracyMeter:
                 )
             yield windows, logits
             done += size
-            size = max(1, min(8, _CHUNK_BYTES * len(logits) // (4 * logits.numel())))
+            fitting = _CHUNK_BYTES * len(logits) // (4 * logits.numel())
+            self._largest_batch = max(self._largest_batch, len(logits))
+            size = fixed or max(1, min(_BATCH, fitting))
 
     def _score_causal(self) -> Metrics:
         reference = np.load(self._reference, mmap_mode="r")

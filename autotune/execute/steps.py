@@ -1,0 +1,173 @@
+"""The steps of a trial, in the order of its life."""
+
+from __future__ import annotations
+
+import os
+
+from autotune import constraints, roof
+from autotune.bench.protocol import PROBE_SECONDS, Operation, item_file, reference_files
+from autotune.energy import energy_source, idle_power
+from autotune.execute.beside import Beside, baseline_of
+from autotune.execute.contention import ContentionRecorder
+from autotune.execute.grade import drift_ratio, graded
+from autotune.execute.paired import alternate, speed_metrics
+from autotune.execute.session import BenchSession
+from autotune.execute.trial import TrialUnderWay
+from autotune.execute.warm import WarmSessions, ask, session_log
+from autotune.messages import TrialSpec
+from autotune.metrics import METRICS, Family
+
+
+class TrialSteps:
+    """Carries a trial through bench sessions; what it learns goes into the trial."""
+
+    def __init__(self, sessions: WarmSessions, beside: Beside) -> None:
+        self._sessions = sessions
+        self._beside = beside
+
+    def run(self, trial: TrialUnderWay) -> None:
+        """Prepares, scores and measures.
+
+        Raises:
+            Stop: The trial is over before its end.
+            Unsupported: The recipe cannot work here.
+            BenchError: The candidate failed.
+            ReferenceLost: The baseline's session failed.
+        """
+        spec = trial.spec
+        if spec.baseline is None and self._sessions.is_empty:
+            _measure_idle_power(trial)
+        with trial.phase("prepare"):
+            candidate = self._candidate(trial)
+        trial.stop_if_violated()
+        if spec.known_accuracy is not None:
+            trial.metrics |= spec.known_accuracy
+        else:
+            self._score(trial, candidate)
+        trial.stop_if_violated()
+        with trial.phase("warmup"):
+            trial.learn(ask(candidate, Operation.WARMUP, spec))
+        self._measure(trial, candidate)
+        trial.stop_if_violated()
+        self._measure_tails(trial, candidate)
+        trial.learn(ask(candidate, Operation.MEMORY, spec))
+        self._measure_energy(trial, candidate)
+
+    def run_tasks(self, trial: TrialUnderWay) -> None:
+        """In a process of its own, since lm-eval's memory would count as the model's; after the
+        baseline's if it is not known which items that has right."""
+        spec = trial.spec
+        known = all(item_file(spec, task).exists() for task in spec.workload.tasks)
+        if spec.recipe and not known:
+            with trial.phase("baseline"):
+                session, _ = self._sessions.get("reference", baseline_of(spec))
+                ask(session, Operation.TASKS, spec)
+                self._sessions.drop("reference")
+        with trial.phase("prepare"):
+            candidate = self._candidate(trial)
+        with trial.phase("tasks"):
+            trial.learn(ask(candidate, Operation.TASKS, spec))
+        self._sessions.drop("candidate")
+
+    def _candidate(self, trial: TrialUnderWay) -> BenchSession:
+        trial.warm = self._sessions.is_warm("candidate", trial.spec)
+        trial.log = str(session_log(trial.spec, "candidate"))  # it may fail before it is a session
+        session, reply = self._sessions.get("candidate", trial.spec)
+        trial.log = str(session.log)
+        trial.learn(reply)
+        trial.notes += reply.notes
+        trial.environment |= reply.environment
+        return session
+
+    def _score(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
+        if lacks_reference(trial.spec):
+            with trial.phase("baseline"):
+                self._beside.ask_reference(Operation.SCORE, trial.spec)
+        with trial.phase("score"):
+            trial.learn(ask(candidate, Operation.SCORE, trial.spec))
+
+    def _measure(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
+        spec = trial.spec
+        headline = speed_headline(spec.objectives, spec.model.task)
+        with trial.phase("baseline"):
+            beside = self._beside.start(trial)
+            pids = [candidate.pid, beside.pid]
+            self._measure_roof(trial, beside)
+        recorder = ContentionRecorder(spec.device)
+        before = recorder.read(pids)
+        with trial.phase("measure"):
+            trial.pairs = alternate(
+                lambda: ask(candidate, Operation.BLOCK, spec).values,
+                lambda: self._beside.block(trial),
+                spec.settings,
+                headline,
+                spec.seed + spec.number,
+                lambda pairs: trial.report("measure", f"pair {pairs}"),
+                lambda pairs: trial.is_violated(
+                    speed_metrics(pairs, spec.baseline, spec.settings)
+                ),
+            )
+        seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
+        drift = drift_ratio(trial.pairs, PROBE_SECONDS if trial.alone else headline)
+        trial.contention = seen.model_copy(
+            update={"drift_ratio": drift, "paired": not trial.alone}
+        )
+        timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
+        trial.metrics |= graded(timed, trial.contention, spec.settings)
+        own = trial.metrics if spec.baseline is None else spec.baseline
+        trial.metrics |= roof.utilizations(trial.metrics, own, trial.matmul_format)
+
+    def _measure_roof(self, trial: TrialUnderWay, beside: BenchSession) -> None:
+        """Once per study, with the baseline, in the process whose memory is not measured."""
+        spec = trial.spec
+        if spec.baseline is None and not spec.confirmation:
+            recorder = ContentionRecorder(spec.device)
+            before = recorder.read([beside.pid])
+            found = ask(beside, Operation.ROOF, spec).metrics
+            seen = recorder.between(before, recorder.read([beside.pid]), [beside.pid, os.getpid()])
+            rates = {name: rate for name, rate in found.items() if rate.stat == "best"}
+            trial.metrics |= found | graded(rates, seen, spec.settings)
+
+    def _measure_tails(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
+        assert trial.contention is not None
+        found = ask(candidate, Operation.PERCENTILES, trial.spec).metrics
+        trial.metrics |= graded(found, trial.contention, trial.spec.settings)
+
+    def _measure_energy(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
+        # Where nothing measures it the answer comes at once, and says why.
+        if _wants_energy(trial.spec) or not _energy_source(trial.spec):
+            with trial.phase("energy"):
+                trial.learn(ask(candidate, Operation.ENERGY, trial.spec))
+
+
+def lacks_reference(spec: TrialSpec) -> bool:
+    """Whether the baseline must be scored before this recipe can be."""
+    return bool(spec.recipe) and not all(file.exists() for file in reference_files(spec))
+
+
+def _wants_energy(spec: TrialSpec) -> bool:
+    limits = [c.metric for c in constraints.parse_all(spec.constraints)]
+    return any(METRICS[n].family is Family.ENERGY for n in (*spec.objectives, *limits))
+
+
+def _energy_source(spec: TrialSpec) -> str:
+    return energy_source(spec.device, spec.settings.cpu_watts_per_core)[0]
+
+
+def _measure_idle_power(trial: TrialUnderWay) -> None:
+    """Once in a study, with the baseline, before anything is started."""
+    spec = trial.spec
+    if _wants_energy(spec) and not spec.recipe and not spec.confirmation:
+        with trial.phase("energy"):
+            settings = spec.settings
+            trial.metrics |= idle_power(
+                spec.device, settings.cpu_watts_per_core, settings.energy_window_seconds
+            )
+
+
+def speed_headline(objectives: tuple[str, ...], task: str) -> str:
+    """The speed metric whose interval decides how long to measure."""
+    for name in objectives:
+        if METRICS[name].family is Family.SPEED:
+            return name
+    return "output_tokens_per_second" if task == "causal-lm" else "samples_per_second"

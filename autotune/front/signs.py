@@ -1,0 +1,4 @@
+"""Typographic signs."""
+
+MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"

@@ -1,0 +1,225 @@
+"""Tasks through the bench process, held against lm-eval itself and against the model itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autotune.bench.meters.lm_eval_items import weights_left_alone
+from autotune.bench.meters.tasks import Items, compare, score_metrics
+from autotune.errors import BenchError
+from autotune.messages import TaskScore
+from autotune.pairing import mcnemar
+from autotune.report.front_file import FrontFile, read_front
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "tasks"
+QUICK = {
+    "workload": {
+        "prompt_tokens": 16,
+        "new_tokens": 4,
+        "evaluation_positions": 256,
+        "evaluation_window_tokens": 64,
+        "calibration_sequences": 4,
+    },
+    "measure": {"block_seconds": 0.02, "max_pairs": 6, "warmup_blocks": 3},
+    "confirm": {"processes": 0},
+}
+
+# lm-eval loads the model itself: nothing of ours is in the way.
+DIRECT = """
+import json, sys
+import lm_eval
+from lm_eval.tasks import TaskManager
+
+found = lm_eval.simple_evaluate(
+    model="hf",
+    model_args={"pretrained": sys.argv[1], "dtype": "float32"},
+    tasks=[sys.argv[2]],
+    task_manager=TaskManager(include_defaults=False),
+    device="cpu",
+    batch_size=8,
+    bootstrap_iters=0,
+)
+items = [sample["acc"] for sample in found["samples"]["keywords"]]
+print(json.dumps({"acc": found["results"]["keywords"]["acc,none"], "items": items}))
+"""
+
+
+def lm_eval_itself(model: Path, task: Path) -> dict[str, Any]:
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", DIRECT, str(model), str(task)],
+        cwd=task.parent,
+        env={**os.environ, **offline},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def search(
+    autotune: Callable[..., Any], folder: Path, model: Path, task: str, **keys: Any
+) -> FrontFile:
+    path = folder / "study.yaml"
+    path.write_text(json.dumps({"name": "s", "model": str(model), **QUICK, **keys}))
+    done = autotune("search", "--study", path, "--task-file", FIXTURES / task)
+    assert done.returncode == 0, done.stderr
+    assert "running the study's tasks" in done.stdout
+    assert "gained" in done.stdout
+    return read_front(folder / "studies/s/front.json")
+
+
+@pytest.mark.slow
+def test_task_accuracy_is_lm_evals_own(
+    autotune: Callable[..., Any], tiny_model: Path, tmp_path: Path, cache: Path
+) -> None:
+    plugins = {"batch": {"size": [4]}, "prune": {"method": ["depth"], "ratio": [0.5]}}
+    found = search(autotune, tmp_path, tiny_model, "keywords.yaml", plugins=plugins)
+
+    own = lm_eval_itself(tiny_model, FIXTURES / "keywords.yaml")
+    assert found.baseline is not None
+    (score,) = found.baseline.tasks
+    assert (score.name, score.n, score.gained) == ("keywords", 40, None)
+    assert found.baseline.metrics["task_accuracy"].value == pytest.approx(own["acc"])
+    kept = [json.loads(f.read_text())["correct"] for f in (cache / "tasks").glob("*.json")]
+    assert own["items"] in kept, "item by item"
+    _check_pairs(found, score)
+
+
+def _check_pairs(found: FrontFile, baseline: TaskScore) -> None:
+    points = {json.dumps(p.recipe): p for p in found.front}
+    same = points.get('{"batch": {"size": 4}}')
+    if same is not None:  # it may be beaten: timings decide
+        assert same.tasks == (baseline,)
+        assert "same task accuracy" in same.against_baseline
+    for point in found.front:
+        if "prune" in point.recipe:
+            (score,) = point.tasks
+            assert score.gained is not None
+            assert score.lost is not None
+            assert score.correct == baseline.correct + score.gained - score.lost
+            delta = point.metrics["task_accuracy_delta"]
+            assert delta.value == pytest.approx((score.gained - score.lost) / 40)
+            assert "n=40)" in point.against_baseline
+
+
+def _classifier(folder: Path) -> Any:
+    """A random classifier that knows the words of the fixture."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "a", "of", "and", "to", "in"]
+    words += sorted({w for line in _rows() for w in line[0].split()})
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("[CLS]", 2), ("[SEP]", 3)]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, ends)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, sep_token="[SEP]", **special)
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        id2label={0: "sad", 1: "glad"},
+        label2id={"sad": 0, "glad": 1},
+        initializer_range=0.5,
+    )
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(folder)
+    return model, fast
+
+
+def _rows() -> list[tuple[str, int]]:
+    lines = (FIXTURES / "moods.csv").read_text(encoding="utf-8").splitlines()[1:]
+    index = {"sad": 0, "glad": 1, "0": 0, "1": 1}
+    pairs = (line.rsplit(",", 1) for line in lines)
+    return [(text.strip('"'), index[label]) for text, label in pairs]
+
+
+@pytest.mark.slow
+def test_labelled_accuracy_is_the_models_own(autotune: Callable[..., Any], tmp_path: Path) -> None:
+    model, tokenizer = _classifier(tmp_path / "classifier")
+    plugins = {"precision": {"dtype": ["bfloat16"]}}
+    found = search(autotune, tmp_path, tmp_path / "classifier", "moods.csv", plugins=plugins)
+
+    right = 0
+    with torch.inference_mode():
+        for text, label in _rows():
+            logits = model(**tokenizer(text, return_tensors="pt")).logits
+            right += int(logits.argmax()) == label
+    assert found.baseline is not None
+    (score,) = found.baseline.tasks
+    assert (score.name, score.n, score.correct) == ("moods", 30, right)
+    assert 0 < right < 30
+    assert found.baseline.metrics["kld_self_floor_nats"].value == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_bench_runs_tasks_of_the_baseline_and_the_recipe(
+    autotune: Callable[..., Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps({"model": str(tiny_model), **QUICK}))
+    arguments = ("--task-file", FIXTURES / "keywords.yaml", "--set", "prune.method=depth")
+    done = autotune("bench", "--study", path, *arguments, "--set", "prune.ratio=0.5", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    (score,) = result["tasks"]
+    assert score["gained"] is not None
+    changed = score["gained"] + score["lost"]
+    assert result["metrics"]["task_flip_ratio"]["value"] == pytest.approx(changed / 40)
+    assert result["metrics"]["output_tokens_per_second"]["ratio"] > 0
+
+
+def test_lm_eval_may_not_tie_weights_again(llama: Any) -> None:
+    own = llama.lm_head.weight.detach() + 1
+    llama.lm_head.weight = torch.nn.Parameter(own, requires_grad=False)
+    with weights_left_alone(llama):
+        llama.tie_weights()
+    assert torch.equal(llama.lm_head.weight, own), "as a plugin left it"
+    llama.tie_weights()
+    assert llama.lm_head.weight is llama.model.embed_tokens.weight
+
+
+def test_items_are_paired_one_by_one() -> None:
+    names = ("a", "b", "c", "d")
+    before = Items(names, (True, True, False, False))
+    score = compare("t", Items(names, (True, False, True, False)), before)
+    assert (score.n, score.correct, score.gained, score.lost) == (4, 2, 1, 1)
+    with pytest.raises(BenchError, match="'t' asked other things than of the baseline"):
+        compare("t", Items(("a", "b", "x", "d"), before.correct), before)
+
+
+def test_metrics_are_of_all_items_together() -> None:
+    scores = [
+        TaskScore(name="a", n=100, correct=70, gained=2, lost=5),
+        TaskScore(name="b", n=300, correct=150, gained=1, lost=0),
+    ]
+    found = score_metrics(scores)
+    assert found["task_accuracy"].value == pytest.approx(220 / 400)
+    assert found["task_accuracy_delta"].value == pytest.approx(-2 / 400)
+    assert found["task_flip_ratio"].value == pytest.approx(8 / 400)
+    assert {m.n for m in found.values()} == {400}
+    low, high = found["task_accuracy_delta"].ci_low, found["task_accuracy_delta"].ci_high
+    assert low is not None
+    assert high is not None
+    assert low < -2 / 400 < 0 < high, mcnemar(3, 5)
+    own = [TaskScore(name="a", n=100, correct=70)]
+    assert list(score_metrics(own)) == ["task_accuracy"]
