@@ -114,8 +114,9 @@ class TrialSteps:
         )
         timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
         trial.metrics |= graded(timed, trial.contention, spec.settings)
-        own = trial.metrics if spec.baseline is None else spec.baseline
-        trial.metrics |= roof.utilizations(trial.metrics, own, trial.matmul_format)
+        if not spec.confirmation:  # there the first trial's shares follow the new timings
+            own = trial.metrics if spec.baseline is None else spec.baseline
+            trial.metrics |= roof.utilizations(trial.metrics, own, trial.matmul_format)
 
     def _measure_roof(self, trial: TrialUnderWay, beside: BenchSession) -> None:
         """Once per study, with the baseline, in the process whose memory is not measured."""
