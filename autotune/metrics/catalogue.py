@@ -6,46 +6,17 @@ output token on the host, n = output tokens per sequence, batch = sequences per 
 
 from __future__ import annotations
 
-from typing import Any
-
 from autotune.errors import InputError, unknown_name
 from autotune.metrics.elsewhere import AIPERF, GUIDELLM, MLPERF, VLLM
 from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.percentiles import PERCENTILE_METRICS
 from autotune.metrics.phases import PHASE_PEAKS
 from autotune.metrics.roof import ROOF_METRICS
-from autotune.statistics import fewest_for_quantile
 
 _UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
 _GENERATES = ("causal-lm",)
 _CLASSIFIES = ("causal-lm", "sequence-classification")
 _ENCODES = ("sequence-classification", "feature-extraction")
-
-PERCENTILES = (50, 90, 95, 99)
-"""The percentiles that are taken of a latency."""
-
-
-def percentile_name(latency: str, percent: int) -> str:
-    """The metric of a percentile: ``ttft_p99_seconds``."""
-    return f"{latency}_p{percent}_seconds"
-
-
-def _percentiles(latency: str, formula: str, label: str, **more: Any) -> tuple[Metric, ...]:
-    short = {"ttft": "ttft", "itl": "itl", "e2e_latency": "e2el"}[latency]
-    return tuple(
-        Metric(
-            percentile_name(latency, percent),
-            "s",
-            _DOWN,
-            Family.TAIL,
-            f"{percent}th percentile of {formula}; null with fewer than "
-            f"{fewest_for_quantile(percent / 100)} of them",
-            f"{label} p{percent}",
-            elsewhere={VLLM: f"p{percent}_{short}_ms"},
-            **more,
-        )
-        for percent in PERCENTILES
-    )
-
 
 _CATALOGUE = (
     Metric(
@@ -140,14 +111,7 @@ _CATALOGUE = (
         "samples/s",
         tasks=_ENCODES,
     ),
-    *_percentiles("ttft", "t1 - t0 over the requests of all blocks", "TTFT", tasks=_GENERATES),
-    *_percentiles(
-        "itl",
-        "the gaps between output tokens after the first, pooled over the requests of all blocks",
-        "ITL",
-        tasks=_GENERATES,
-    ),
-    *_percentiles("e2e_latency", "tn - t0 over the requests of all blocks", "E2E latency"),
+    *PERCENTILE_METRICS,
     Metric(
         "load_seconds",
         "s",
