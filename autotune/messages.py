@@ -43,7 +43,8 @@ class Measurement(Message):
     stat: str = "value"
     """``value`` (one reading), ``median``, ``mean``, ``p90`` and the like, ``median_ratio`` (the
     baseline's own value times the median of paired ratios), ``unpaired_median`` (of blocks without
-    the baseline beside them), ``confirmed`` or ``confirmed_ratio`` (from fresh processes)."""
+    the baseline beside them), ``confirmed``, ``confirmed_ratio`` or ``confirmed_unpaired`` (from
+    fresh processes)."""
     ci_low: float | None = None
     """Lower end of the 95 % interval; null where one reading is exact."""
     ci_high: float | None = None
@@ -75,6 +76,13 @@ class Measurement(Message):
             source=source,
             **({"n": found.n} | more),
         )
+
+    @property
+    def interval(self) -> Interval | None:
+        """The value with its interval; None where it was not measured."""
+        if self.value is None or self.low is None or self.high is None:
+            return None
+        return Interval(self.value, self.low, self.high, self.n)
 
     @property
     def low(self) -> float | None:

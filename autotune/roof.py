@@ -196,7 +196,7 @@ def _phrases(metrics: Metrics, roof: Metrics) -> Iterator[str]:
         fits = reads <= cache if reads and cache else None
         found = bound(flops, bandwidth, fits)
         if found is not None:
-            words = _words(found, flops or 0.0, bandwidth or 0.0, bool(fits))
+            words = _words(found, flops or 0.0, bandwidth or 0.0)
             yield f"{title}: {words}{_doubt(metrics, (compute, memory))}"
 
 
@@ -205,15 +205,14 @@ def _doubt(metrics: Metrics, names: tuple[str, ...]) -> str:
     return " (C)" if disturbed else ""
 
 
-def _words(found: Bound, flops: float, bandwidth: float, fits: bool) -> str:
+def _words(found: Bound, flops: float, bandwidth: float) -> str:
     if found is Bound.COMPUTE:
         return f"{found} ({_percent(flops)})"
     if found is Bound.BANDWIDTH:
         return f"{found} ({_percent(bandwidth)})"
     if found is Bound.CACHE:
         return f"{found} ({_percent(bandwidth)} of memory's rate: what it reads fits into cache)"
-    cached = ", fits into cache" if fits else ""
-    return f"{found} (compute {_percent(flops)}, memory {_percent(bandwidth)}{cached})"
+    return f"{found} (compute {_percent(flops)}, memory {_percent(bandwidth)})"
 
 
 def _percent(share: float) -> str:

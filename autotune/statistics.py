@@ -68,6 +68,19 @@ def paired_ratio(candidate: Sequence[float], reference: Sequence[float]) -> Inte
     return Interval(math.exp(middle.value), math.exp(middle.low), math.exp(middle.high), middle.n)
 
 
+def unpaired_ratio(one: Interval, other: Interval) -> Interval:
+    """The ratio of two values that were taken at different times; the ends of its interval are
+    those of the worst case.
+
+    Args:
+        one: Positive.
+        other: Positive.
+    """
+    return Interval(
+        one.value / other.value, one.low / other.high, one.high / other.low, min(one.n, other.n)
+    )
+
+
 def share_interval(successes: int, n: int) -> Interval:
     """A share with its Wilson score 95 % interval (``scipy.stats.binomtest``)."""
     from scipy.stats import binomtest
@@ -119,15 +132,18 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
     return Spread(math.sqrt(squares / freedom), freedom) if freedom else None
 
 
-def repeatable_mean(groups: Sequence[Sequence[float]], spread: Spread | None) -> Interval:
+def repeatable_mean(
+    groups: Sequence[Sequence[float]], spread: Spread | None, again: int | None = None
+) -> Interval:
     """The mean over groups of each group's median, with the 95 % interval in which the mean of
-    as many new groups falls: Student's t times the spread times ``sqrt(2/n)`` (a prediction
+    new groups falls: Student's t times the spread times ``sqrt(1/n + 1/again)`` (a prediction
     interval), or the bootstrap of ``hierarchical_mean`` where that is wider.
 
     Args:
         groups: For each process, the values of its blocks.
         spread: Between processes, over the whole study. The groups' own is taken where it is
             larger; without any the bootstrap alone is left.
+        again: How many new groups; by default as many as there are.
     """
     from scipy.stats import t
 
@@ -137,7 +153,7 @@ def repeatable_mean(groups: Sequence[Sequence[float]], spread: Spread | None) ->
     own = pooled_spread([[statistics.median(group) for group in groups]])
     deviation = max(spread.deviation, own.deviation if own else 0.0)
     quantile = float(t.ppf(0.975, spread.degrees_of_freedom))
-    reach = quantile * deviation * math.sqrt(2 / len(groups))
+    reach = quantile * deviation * math.sqrt(1 / len(groups) + 1 / (again or len(groups)))
     low, high = min(found.low, found.value - reach), max(found.high, found.value + reach)
     return Interval(found.value, low, high, found.n)
 

@@ -9,9 +9,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from autotune import constraints
 from autotune.front import confirmed_metrics, front_points, is_confirmed, picks
 from autotune.front.hypervolume import HypervolumeScale
-from autotune.messages import BlockPair, Grade, Measurement, Metrics, RecipeDict, TrialResult
+from autotune.messages import (
+    BlockPair,
+    Contention,
+    Grade,
+    Measurement,
+    Metrics,
+    RecipeDict,
+    TrialResult,
+)
 from autotune.outcome import Outcome
 from autotune.statistics import Spread, hierarchical_mean, pooled_spread, repeatable_mean
 
@@ -76,6 +85,58 @@ def test_memory_is_the_median_and_the_range_of_the_processes() -> None:
 def test_accuracy_is_deterministic_and_stays() -> None:
     searched = result(0, 2.0).metrics
     assert confirmed_metrics(searched, [result(1, 2.0)], BASELINE, {})[LOSS] == searched[LOSS]
+
+
+def alone(found: TrialResult) -> TrialResult:
+    """The same without the baseline beside it."""
+    blocks = tuple(
+        pair.model_copy(update={"reference": {"probe_seconds": 0.1}}) for pair in found.blocks
+    )
+    contention = Contention(seconds=1, paired=False)
+    return found.model_copy(update={"blocks": blocks, "contention": contention})
+
+
+def test_repetitions_without_the_baseline_keep_grade_ratio_and_width() -> None:
+    again = [alone(result(i, ratio, grade=Grade.C)) for i, ratio in enumerate((1.9, 2.0, 2.1))]
+    own = {SPEED: Measurement(value=100.0, unit="1/s", ci_low=90.0, ci_high=110.0)}
+    found = confirmed_metrics(again[0].metrics, again, own, {})[SPEED]
+    assert found.value == pytest.approx(200, rel=0.02)
+    assert found.ratio == pytest.approx(2.0, rel=0.02)
+    assert (found.stat, found.grade) == ("confirmed_unpaired", Grade.C)
+    assert found.ci_low is not None
+    assert found.ci_high is not None
+    # Student's t with 2 degrees of freedom is wide: the processes differ by 5 %.
+    assert found.ci_low < 170
+    assert found.ci_high > 235
+    assert found.ratio_ci_low == pytest.approx(found.ci_low / 110)
+    assert "without the baseline" in found.source
+
+
+def test_pairs_count_more_than_repetitions_without_the_baseline() -> None:
+    again = [result(1, 2.0), alone(result(2, 9.0)), result(3, 2.0)]
+    found = confirmed_metrics(again[0].metrics, again, BASELINE, {})[SPEED]
+    assert found.ratio == pytest.approx(2.0, rel=0.01)
+    assert "2 fresh processes" in found.source
+
+
+def test_constraint_that_breaks_in_fresh_processes_makes_infeasible() -> None:
+    limits = constraints.parse_all([f"{SPEED}>=190"])
+    baseline = Trial(0, {}, result(0, 3.0), {1: result(0, 3.0)})
+    lucky = Trial(1, RECIPE, result(1, 2.0), {1: result(1, 0.5)})
+    _, point = front_points([baseline, lucky], limits)
+    assert not point.feasible
+    assert SPEED in point.violation
+    assert front_points([baseline, lucky])[1].feasible
+
+
+def test_repetition_that_was_stopped_by_a_constraint_makes_infeasible() -> None:
+    stopped = TrialResult(number=1, outcome=Outcome.INFEASIBLE, explanation="load took 9 s")
+    trials = [
+        Trial(0, {}, result(0, 1.0)),
+        Trial(1, RECIPE, result(1, 2.0), {1: result(1, 2.0), 2: stopped}),
+    ]
+    _, point = front_points(trials)
+    assert (point.feasible, point.violation) == (False, "load took 9 s")
 
 
 def test_failed_repetitions_are_left_out() -> None:
@@ -174,6 +235,18 @@ def test_repeatable_interval_holds_the_next_repetition() -> None:
         found = repeatable_mean(recipes[0], spread)
         covered += found.low <= statistics.fmean(medians([process(), process()])) <= found.high
     assert covered >= 0.93 * 200
+
+
+def test_fewer_new_processes_fall_into_a_wider_interval() -> None:
+    groups = [[0.0] * 8, [0.1] * 8, [0.05] * 8]
+    spread = Spread(0.05, 10)
+
+    def width(again: int | None) -> float:
+        found = repeatable_mean(groups, spread, again)
+        return found.high - found.low
+
+    assert width(None) == width(3)
+    assert width(1) == pytest.approx(width(3) * math.sqrt((1 / 3 + 1) / (2 / 3)))
 
 
 def test_pooled_spread_by_hand() -> None:

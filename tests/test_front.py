@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import moocore
 import numpy as np
@@ -272,6 +273,8 @@ def test_ties_of_a_pick_are_the_points_within_noise_or_resolution() -> None:
     ]
     found = ties(picks(points, OBJECTIVES, scale()), points, OBJECTIVES)
     assert found == {"fastest": (2,), "smallest": (3,), "greenest": (4,), "most_accurate": (2, 4)}
+    points[3] = replace(points[3], fallbacks=("asked for a, ran b",))
+    assert "greenest" not in ties(picks(points, OBJECTIVES, scale()), points, OBJECTIVES)
     disturbed = points[1].metrics[SPEED].model_copy(update={"grade": Grade.C})
     points[1] = FrontPoint(2, points[1].recipe, points[1].metrics | {SPEED: disturbed})
     found = ties(picks(points, OBJECTIVES, scale()), points, OBJECTIVES)

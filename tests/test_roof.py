@@ -136,7 +136,7 @@ def test_bound(
     [
         ((0.01, 0.714), 1e9, "memory bandwidth (71 %)"),
         ((0.01, 1.8), 1e6, "cache (180 % of memory's rate: what it reads fits into cache)"),
-        ((0.012, 0.3), 1e6, "overhead (compute 1.2 %, memory 30 %, fits into cache)"),
+        ((0.012, 0.3), 1e6, "overhead (compute 1.2 %, memory 30 %)"),
         ((0.012, 0.3), 1e9, "overhead (compute 1.2 %, memory 30 %)"),
     ],
 )

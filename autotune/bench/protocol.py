@@ -48,7 +48,7 @@ class Request(Message):
 
     operation: Operation
     spec: TrialSpec | None = None
-    """The trial; with probe, prepare, score and warmup."""
+    """The trial; with probe, roof, prepare, score and warmup."""
 
 
 class Fallback(Message):

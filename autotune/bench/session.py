@@ -15,7 +15,7 @@ from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
 from autotune.bench.meters.energy import measure_energy
 from autotune.bench.meters.memory import MemoryMeter
-from autotune.bench.meters.percentiles import percentile_metrics
+from autotune.bench.meters.percentiles import Latencies
 from autotune.bench.meters.phases import request_phases
 from autotune.bench.meters.tasks import run_tasks, score_metrics
 from autotune.bench.meters.work import Work, count_work
@@ -45,7 +45,7 @@ class Session:
         )
         self._watch: CompileWatch | None = None
         self._compiled = False
-        self._timings: list[Timing] = []
+        self._latencies = Latencies()
         self._prompts: Any = None
         self._run_args: dict[str, Any] = {}
         self._work: Work | None = None
@@ -78,7 +78,7 @@ class Session:
         if request.operation is Operation.BLOCK:
             return Reply(values=self._block())
         if request.operation is Operation.PERCENTILES:
-            return Reply(metrics=percentile_metrics(self._timings, self._spec.model.task))
+            return Reply(metrics=self._latencies.percentiles(self._spec.model.task))
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
             return Reply(metrics=self._peaks(), fallbacks=tuple(found))
@@ -144,7 +144,7 @@ class Session:
         latencies: list[float] = []
         while len(latencies) < spec.settings.warmup_blocks and not _steady(latencies):
             latencies.append(self._block()["e2e_latency_seconds"])
-        self._timings.clear()
+        self._latencies.clear()
         work = self._work.metrics(*self._prompts["input_ids"].shape) if self._work else {}
         return {"first_request_seconds": _cold_seconds(cold.last - cold.start, first)} | work
 
@@ -165,7 +165,7 @@ class Session:
 
     def _block(self) -> dict[str, float]:
         block = speed.run_block(self._request, self._spec.settings.block_seconds)
-        self._timings += block.timings
+        self._latencies.add(block.timings)
         return speed.speed_values(block)
 
     def _peaks(self) -> Metrics:

@@ -83,13 +83,16 @@ class LiveDisplay(Observer):
 
     def on_confirmed(self, result: TrialResult, left: int) -> None:
         """A repetition is in; one that failed is said."""
-        if result.outcome not in (Outcome.OK, Outcome.INFEASIBLE):
+        if result.outcome is not Outcome.OK:
             why = escape(f"{result.outcome}: {result.explanation}")
-            self._say(f"[yellow]repetition of #{result.number} failed:[/] {why}")
+            self._say(f"[yellow]repetition of #{result.number}:[/] {why}")
         done = self._confirming - left
         self._show_done(f"confirming: {done} of {self._confirming} repetitions done", done)
 
     def _show_done(self, status: str, done: int) -> None:
+        quarters = [4 * count // self._confirming for count in (done - 1, done)]
+        if not self._console.is_terminal and quarters[0] < quarters[1]:
+            self._say(status)
         with self._lock:
             self._status = status
             self._bar.update(self._task, completed=done / self._confirming, total=1.0)

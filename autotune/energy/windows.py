@@ -71,7 +71,10 @@ def idle_power(device: Device, watts_per_core: float | None, seconds: float) -> 
         return {_IDLE: _null("W", meter)}
     with closing(meter):
         began = time.perf_counter()
-        joules = meter.joules_of(lambda: time.sleep(max(seconds, meter.min_window_seconds)))
+        try:
+            joules = meter.joules_of(lambda: time.sleep(max(seconds, meter.min_window_seconds)))
+        except Exception as error:  # a meter's failure costs its own number, no more
+            return {_IDLE: _null("W", f"{meter.source} failed: {type(error).__name__}: {error}")}
         watts = joules / (time.perf_counter() - began)
     return {_IDLE: Measurement(value=watts, unit="W", source=meter.source)}
 

@@ -15,7 +15,7 @@ _ROOM_RATIO = 1.2
 
 
 class ReferenceLost(Exception):
-    """The baseline's session died; the candidate is not to blame."""
+    """What runs beside the candidate died; the candidate is not to blame."""
 
 
 class Beside:
@@ -28,7 +28,7 @@ class Beside:
         """Makes ready what the candidate's blocks alternate with.
 
         Raises:
-            ReferenceLost: The baseline's session cannot be started.
+            ReferenceLost: The baseline's session or the probe cannot be started.
         """
         spec = trial.spec
         if spec.settings.reference == "auto" and not self._sessions.holds_baseline:
@@ -41,16 +41,25 @@ class Beside:
             f"measured without the baseline beside it{why}; a probe watched for drift, so the "
             "grade is B at best"
         )
-        probe = self._sessions.probe(spec)
-        ask(probe, Operation.PROBE, spec)  # the first one imports torch
-        return probe
+        self._ask_probe(spec)  # the first one imports torch
+        return self._sessions.probe(spec)
 
     def block(self, trial: TrialUnderWay) -> dict[str, float]:
-        """One block of the baseline or of the probe, raw."""
+        """One block of the baseline or of the probe, raw.
+
+        Raises:
+            ReferenceLost: It failed.
+        """
         if trial.alone:
-            probe = self._sessions.probe(trial.spec)
-            return ask(probe, Operation.PROBE, trial.spec).values
+            return self._ask_probe(trial.spec).values
         return self.ask_reference(Operation.BLOCK, trial.spec).values
+
+    def _ask_probe(self, spec: TrialSpec) -> Reply:
+        try:
+            return ask(self._sessions.probe(spec), Operation.PROBE, spec)
+        except BenchError as error:
+            self._sessions.drop("reference")
+            raise ReferenceLost from error
 
     def reference(self, spec: TrialSpec) -> BenchSession:
         """The baseline's session, warmed up.

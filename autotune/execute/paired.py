@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from autotune.bench.protocol import PROBE_SECONDS
 from autotune.messages import BlockPair, Measurement, MeasureSettings, Metrics
 from autotune.metrics import METRICS
-from autotune.statistics import Interval, median_interval, paired_ratio
+from autotune.statistics import Interval, median_interval, paired_ratio, unpaired_ratio
 
 RunBlock = Callable[[], dict[str, float]]
 
@@ -103,8 +103,8 @@ def _single_metric(
     name: str, pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
 ) -> Measurement:
     found = _own(pairs, name)
-    reference = baseline.get(name) if baseline is not None else None
-    ratio = _unpaired_ratio(found, reference) if reference is not None else None
+    reference = baseline[name].interval if baseline is not None and name in baseline else None
+    ratio = unpaired_ratio(found, reference) if reference is not None else None
     return Measurement.of(
         found,
         METRICS[name].unit,
@@ -115,15 +115,6 @@ def _single_metric(
         ratio_ci_low=ratio.low if ratio else None,
         ratio_ci_high=ratio.high if ratio else None,
     )
-
-
-def _unpaired_ratio(found: Interval, reference: Measurement) -> Interval | None:
-    """The ratio of two medians that were taken at different times; the ends of its interval are
-    those of the worst case."""
-    if not (reference.value and reference.low and reference.high):
-        return None
-    value = found.value / reference.value
-    return Interval(value, found.low / reference.high, found.high / reference.low, found.n)
 
 
 def _paired_metric(

@@ -45,8 +45,10 @@ class DeviceSlot:
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Carries one trial to its end, whatever that is."""
-        if spec.confirmation or spec.tasks_only:
+        if spec.tasks_only:
             self.close()
+        if spec.confirmation:
+            self._sessions.drop("candidate")
         trial = TrialUnderWay(spec, self._on_progress)
         try:
             with trial.phase("lock"):
@@ -83,7 +85,8 @@ class DeviceSlot:
         try:
             self._steps.run(trial)
         except ReferenceLost as lost:
-            if _is_out_of_memory(lost.__cause__) and trial.spec.settings.reference == "auto":
+            auto = trial.spec.settings.reference == "auto" and not trial.alone
+            if auto and _is_out_of_memory(lost.__cause__):
                 self._run_alone(trial)
             else:
                 self._run_again(trial, lost)
@@ -109,20 +112,20 @@ class DeviceSlot:
             self._steps.run(trial)
         except ReferenceLost as lost:
             raise BenchError(
-                Outcome.CRASHED, f"the baseline's session failed: {lost.__cause__}"
+                Outcome.CRASHED, f"what ran beside it failed: {lost.__cause__}"
             ) from lost
 
     def _run_again(self, trial: TrialUnderWay, lost: ReferenceLost) -> None:
         self._sessions.drop("candidate")
-        trial.notes.append(f"started again: the baseline's session failed: {lost.__cause__}")
+        what = "the probe" if trial.alone else "the baseline's session"
+        trial.notes.append(f"started again: {what} failed: {lost.__cause__}")
         try:
             with trial.phase("baseline"):
-                self._beside.reference(trial.spec)
+                self._beside.start(trial)
             self._steps.run(trial)
         except ReferenceLost as again:
             raise BenchError(
-                Outcome.CRASHED,
-                f"the baseline's session beside it failed twice: {again.__cause__}",
+                Outcome.CRASHED, f"{what} beside it failed twice: {again.__cause__}"
             ) from again
 
     def warm_setup(self) -> str | None:

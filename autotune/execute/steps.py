@@ -7,6 +7,7 @@ import os
 from autotune import constraints, roof
 from autotune.bench.protocol import PROBE_SECONDS, Operation, item_file, reference_files
 from autotune.energy import energy_source, idle_power
+from autotune.errors import BenchError
 from autotune.execute.beside import Beside, baseline_of
 from autotune.execute.contention import ContentionRecorder
 from autotune.execute.grade import drift_ratio, graded
@@ -90,9 +91,8 @@ class TrialSteps:
         spec = trial.spec
         headline = speed_headline(spec.objectives, spec.model.task)
         with trial.phase("baseline"):
-            beside = self._beside.start(trial)
+            beside = self._measure_roof(trial, self._beside.start(trial))
             pids = [candidate.pid, beside.pid]
-            self._measure_roof(trial, beside)
         recorder = ContentionRecorder(spec.device)
         before = recorder.read(pids)
         with trial.phase("measure"):
@@ -118,16 +118,28 @@ class TrialSteps:
             own = trial.metrics if spec.baseline is None else spec.baseline
             trial.metrics |= roof.utilizations(trial.metrics, own, trial.matmul_format)
 
-    def _measure_roof(self, trial: TrialUnderWay, beside: BenchSession) -> None:
-        """Once per study, with the baseline, in the process whose memory is not measured."""
+    def _measure_roof(self, trial: TrialUnderWay, beside: BenchSession) -> BenchSession:
+        """Once per study, with the baseline, in the process whose memory is not measured. It only
+        explains: should the process die of it, another one is started.
+
+        Returns:
+            The process that is beside the candidate now.
+        """
         spec = trial.spec
-        if spec.baseline is None and not spec.confirmation:
-            recorder = ContentionRecorder(spec.device)
-            before = recorder.read([beside.pid])
+        if spec.baseline is not None or spec.confirmation:
+            return beside
+        recorder = ContentionRecorder(spec.device)
+        before = recorder.read([beside.pid])
+        try:
             found = ask(beside, Operation.ROOF, spec).metrics
-            seen = recorder.between(before, recorder.read([beside.pid]), [beside.pid, os.getpid()])
-            rates = {name: rate for name, rate in found.items() if rate.stat == "best"}
-            trial.metrics |= found | graded(rates, seen, spec.settings)
+        except BenchError as error:
+            trial.notes.append(f"the device's rates could not be measured: {error.explanation}")
+            self._sessions.drop("reference")
+            return self._beside.start(trial)
+        seen = recorder.between(before, recorder.read([beside.pid]), [beside.pid, os.getpid()])
+        rates = {name: rate for name, rate in found.items() if rate.stat == "best"}
+        trial.metrics |= found | graded(rates, seen, spec.settings)
+        return beside
 
     def _measure_tails(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         assert trial.contention is not None

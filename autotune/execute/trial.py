@@ -99,7 +99,7 @@ class TrialUnderWay:
             blocks=tuple(self.pairs),
             contention=self.contention,
             phase_seconds=self._seconds,
-            notes=tuple(self.notes),
+            notes=tuple(dict.fromkeys(self.notes)),
             fallbacks=tuple(self.fallbacks),
             warm=self.warm,
             accuracy_reused=self.spec.known_accuracy is not None,

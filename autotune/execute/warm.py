@@ -137,9 +137,12 @@ def session_log(spec: TrialSpec, role: str) -> Path:
 
 
 def session_key(spec: TrialSpec) -> str:
-    """Trials with the same key can share a bench session; begins with the ``setup_key``."""
-    beside = [spec.model, spec.workload, spec.settings, spec.device]
-    return f"{spec.setup_key}:{sha256_json([m.model_dump(mode='json') for m in beside])[:16]}"
+    """Trials with the same key can share a bench session; begins with the ``setup_key``. The
+    repetitions of one round share the baseline's, so that each recipe meets a fresh one in every
+    round."""
+    parts = [spec.model, spec.workload, spec.settings, spec.device]
+    identity = [spec.confirmation, *(part.model_dump(mode="json") for part in parts)]
+    return f"{spec.setup_key}:{sha256_json(identity)[:16]}"
 
 
 def _env_of(plugin: Plugin, params: Params) -> dict[str, str]:

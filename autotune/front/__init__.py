@@ -1,11 +1,10 @@
 """The front: which trials no other beats beyond noise, how far it reaches, which to take."""
 
 from autotune.front.confirmed import (
-    confirmed_metrics,
     fallbacks_of,
     front_points,
     is_confirmed,
-    process_spreads,
+    study_spreads,
 )
 from autotune.front.dominance import FrontPoint, dominates, front
 from autotune.front.hypervolume import (
@@ -16,6 +15,7 @@ from autotune.front.hypervolume import (
     hypervolume_history,
 )
 from autotune.front.picks import PICKS, picks, ties
+from autotune.front.repetitions import confirmed_metrics, usable
 from autotune.front.tasks import p_value, task_metrics, task_verdict
 from autotune.front.words import against_baseline, ratio_to_baseline
 
@@ -36,9 +36,10 @@ __all__ = [
     "is_confirmed",
     "p_value",
     "picks",
-    "process_spreads",
     "ratio_to_baseline",
+    "study_spreads",
     "task_metrics",
     "task_verdict",
     "ties",
+    "usable",
 ]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autotune.front.repetitions import CONFIRMED
 from autotune.messages import Measurement, Metrics, RecipeDict, TaskScore
 from autotune.metrics import Direction, metric
 
@@ -41,6 +42,8 @@ class FrontPoint:
     """What ran otherwise than asked, in the search or in a repetition; never a pick if any."""
     tasks: tuple[TaskScore, ...] = ()
     """One for each task file, if they were run for it."""
+    violation: str = ""
+    """Which constraint it breaks in fresh processes and kept in the search; then infeasible."""
 
     @property
     def is_baseline(self) -> bool:
@@ -94,7 +97,7 @@ def _ends(measured: Measurement, value: float) -> tuple[float, float]:
     """The interval in which values are compared. The others' are the baseline's value times the
     interval of a paired ratio; the baseline's own ratio is 1 by definition, and how well its value
     is known concerns all of them alike."""
-    if measured.ratio is not None and measured.stat in ("median", "confirmed"):
+    if measured.ratio is not None and measured.stat in ("median", CONFIRMED):
         return value, value
     low, high = measured.low, measured.high
     return (value if low is None else low, value if high is None else high)

@@ -50,23 +50,26 @@ def picks(
             confirmed in fresh processes, and whatever their grade. Otherwise, once some points
             are confirmed, no others are picked.
     """
-    feasible = [point for point in points if point.feasible and not point.fallbacks]
-    confirmed = [point for point in feasible if is_confirmed(point)]
-    if provisional:
-        feasible = [p if is_confirmed(p) else _without_grades(p) for p in feasible]
-    elif confirmed:
-        feasible = confirmed
+    feasible = _candidates(points, provisional=provisional)
     rank = _rank(_first(Family.SPEED, objectives))
     found = {pick: _best(feasible, name, rank) for pick, name in _judged_by(objectives).items()}
     found["balanced"] = _balanced(feasible, scale)
     return {pick: point for pick, point in found.items() if point is not None}
 
 
+def _candidates(points: Sequence[FrontPoint], *, provisional: bool) -> list[FrontPoint]:
+    feasible = [point for point in points if point.feasible and not point.fallbacks]
+    if provisional:
+        return [p if is_confirmed(p) else _without_grades(p) for p in feasible]
+    return [point for point in feasible if is_confirmed(point)] or feasible
+
+
 def ties(
     picked: Mapping[str, FrontPoint], points: Sequence[FrontPoint], objectives: Sequence[str]
 ) -> dict[str, tuple[int, ...]]:
     """The trials that cannot be told from a pick in what it was picked for: their intervals
-    overlap, or the values differ by no more than the metric's resolution.
+    overlap, or the values differ by no more than the metric's resolution. Only what might be a
+    pick itself is named.
 
     Args:
         picked: From ``picks``.
@@ -79,7 +82,7 @@ def ties(
     found = {
         pick: tuple(
             point.number
-            for point in points
+            for point in _candidates(points, provisional=False)
             if point.number != picked[pick].number
             and point.value(name) is not None
             and not _disturbed(point, name)

@@ -78,7 +78,8 @@ def _legend(summary: StudySummary) -> list[str]:
         lines.append(f"{format.ROUGHLY} still wider than wanted when its time was up")
     if any(m.grade is Grade.C for m in found):
         lines.append(f"{format.DISTURBED} too disturbed, or too wide an interval, to be a pick")
-    floor = summary.baseline.value("kld_self_floor_nats") if summary.baseline else None
+    own = summary.baseline.metrics.get("kld_self_floor_nats") if summary.baseline else None
+    floor = own.high if own else None
     if floor is not None and floor >= metric("kld_mean_nats").resolution:
         lines.append(f"KLD up to {format.digits(floor)}: the baseline's own noise, a tie with it")
     lines.append(_confirmation(summary))

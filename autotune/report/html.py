@@ -150,7 +150,7 @@ def _row(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "recipe": words(trial),
         "outcome": result.outcome.value.replace("_", " ") if result else "running",
-        "remarks": [*_remarks(trial), *_bounds(summary, point)],
+        "remarks": [*_remarks(trial), *_found_later(summary, point)],
         "tags": _tags(summary, trial.number),
         "cells": [_cell(summary, point, kind.name) for kind in summary.columns],
     }
@@ -165,9 +165,13 @@ def _remarks(trial: TrialRecord) -> list[str]:
     return [text for text in told if text]
 
 
-def _bounds(summary: StudySummary, point: FrontPoint | None) -> list[str]:
-    bounds = summary.bounds(point) if point else ""
-    return [f"bound by {bounds}"] if bounds else []
+def _found_later(summary: StudySummary, point: FrontPoint | None) -> list[str]:
+    """What the trial's own process could not know."""
+    if point is None:
+        return []
+    bounds = summary.bounds(point)
+    told = [f"in fresh processes: {point.violation}"] if point.violation else []
+    return [*told, f"bound by {bounds}"] if bounds else told
 
 
 def _tags(summary: StudySummary, number: int) -> list[str]:

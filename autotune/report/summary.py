@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from autotune import roof
+from autotune.constraints import parse_all
 from autotune.front import (
     FrontPoint,
     HypervolumeScale,
@@ -55,7 +56,7 @@ class StudySummary:
             trials: All its trials; none, or only failed ones, are fine.
         """
         by_number = tuple(sorted(trials, key=lambda trial: trial.number))
-        points = front_points(by_number)
+        points = front_points(by_number, parse_all(study.constraints))
         baseline = next((point for point in points if point.is_baseline), None)
         scale = HypervolumeScale.of(
             baseline.metrics if baseline else {}, study.objectives, bounds_of(study.constraints)

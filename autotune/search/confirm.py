@@ -24,7 +24,7 @@ def targets(plan: Plan, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         plan: The search; its study file says whether the front is wanted.
         trials: All its trials, with the repetitions they have.
     """
-    points = front_points(trials)
+    points = front_points(trials, plan.constraints)
     baseline = next((p for p in points if p.is_baseline), None)
     if baseline is None:
         return []
@@ -62,7 +62,7 @@ def repetitions(plan: Plan, trials: Sequence[TrialRecord]) -> list[Repetition]:
 
 def unjudged(plan: Plan, trials: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
     """The trials whose tasks are still to be run, in groups of one ``output_key``: their outputs
-    are the same. The baseline's group is the first.
+    are the same. The baseline's group is the first, if its run is missing too.
 
     Args:
         plan: The search; empty without task files.

@@ -11,9 +11,19 @@ from autotune.constraints import Constraint
 from autotune.device import Device
 from autotune.energy import energy_source, sensor_caveat
 from autotune.errors import InputError
-from autotune.metrics import METRICS, Family, default_objectives
+from autotune.metrics import (
+    METRICS,
+    PERCENTILES,
+    Family,
+    default_objectives,
+    percentile_name,
+)
 
-_NEED_TWO_TOKENS = ("tpot_seconds", "decode_tokens_per_second")
+_NEED_TWO_TOKENS = (
+    "tpot_seconds",
+    "decode_tokens_per_second",
+    *(percentile_name("itl", percent) for percent in PERCENTILES),
+)
 _OF_THE_MACHINE = ("idle_power_watts", "device_temperature_celsius")
 
 

@@ -86,7 +86,9 @@ class Search:
 
     def _run_locked(self) -> StudyRecord:
         name = self._plan.name
-        self._store.update_study(name, state=StudyState.RUNNING, notes=self._plan.notes)
+        # Those of earlier runs stay: what was measured elsewhere is still there.
+        notes = tuple(dict.fromkeys((*self._store.study(name).notes, *self._plan.notes)))
+        self._store.update_study(name, state=StudyState.RUNNING, notes=notes)
         try:
             reason = self._run_trials()
         except KeyboardInterrupt as interrupt:
@@ -184,16 +186,18 @@ class Search:
 
     def _judge(self, executor: Executor) -> None:
         """Runs the study's tasks for what the result rests on. The baseline comes first: without
-        its items there are no pairs."""
+        its items there are no pairs. A run that failed is not kept: the next one tries again."""
         groups = unjudged(self._plan, self._store.trials(self._plan.name))
         if groups:
             self._observer.on_judging(len(groups))
         for i, group in enumerate(groups):
             runs = (t.confirmations.get(TASK_RUN) for t in group)
             result = next(filter(None, runs), None) or self._run_tasks(executor, group[0])
-            for trial in group:
-                own = result.model_copy(update={"number": trial.number})
-                self._store.confirm_trial(self._plan.name, TASK_RUN, own)
+            for trial in group if result.tasks else ():
+                # They share the answers, and not what else was seen of the process.
+                own = {"number": trial.number, "fallbacks": (), "notes": ()}
+                run = result.model_copy(update=own)
+                self._store.confirm_trial(self._plan.name, TASK_RUN, run)
             self._observer.on_judged(result, len(groups) - 1 - i)
             if not group[0].recipe and not result.tasks:
                 return

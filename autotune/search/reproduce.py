@@ -9,10 +9,9 @@ from autotune import registry
 from autotune.errors import AutotuneError, InputError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
-from autotune.front import confirmed_metrics, front_points, process_spreads
+from autotune.front import confirmed_metrics, front_points, study_spreads, usable
 from autotune.messages import Measurement, Metrics, TrialResult
 from autotune.metrics import Family, metric
-from autotune.outcome import Lesson, lesson
 from autotune.search.confirm import confirmation_spec
 from autotune.search.plan import Plan
 from autotune.store.records import TrialRecord
@@ -75,25 +74,26 @@ def measure_again(
         InputError: There is nothing to compare with.
         AutotuneError: No process could measure it.
     """
-    by_number = {trial.number: trial for trial in trials}
+    trial = next((t for t in trials if t.number == number), None)
     points = {point.number: point for point in front_points(trials)}
     baseline = next((t for t in trials if not t.recipe and t.number in points), None)
-    if number not in points or baseline is None:
+    if trial is None or trial.result is None or number not in points or baseline is None:
         raise InputError(f"trial {number} has no numbers to compare with")
     results: list[TrialResult] = []
     with closing(LocalExecutor(registry.installed(), on_progress)) as executor:
         for again in range(1, processes + 1):
-            spec = confirmation_spec(plan, (again, by_number[number]), baseline)
+            spec = confirmation_spec(plan, (again, trial), baseline)
             executor.submit(spec)
             results.append(executor.wait())
-    if not any(lesson(r.outcome) is Lesson.VALUES for r in results):
+    if not usable(results):
         raise AutotuneError(
             f"trial {number} could not be measured again ({results[0].outcome}): "
             f"{results[0].explanation}; see {results[0].log}"
         )
-    stored = points[number].metrics
-    own = points[baseline.number].metrics if by_number[number].recipe else None
-    now = confirmed_metrics(stored, results, own, process_spreads(trials))
+    own = points[baseline.number].metrics if trial.recipe else None
+    spreads, before = study_spreads(trials), list(trial.confirmations.values())
+    stored = confirmed_metrics(trial.result.metrics, before, own, spreads, again=processes)
+    now = confirmed_metrics(stored, results, own, spreads)
     names = _compared(plan, stored, now)
     return [Check(name, stored[name], now[name]) for name in names]
 

@@ -72,4 +72,4 @@ class TrialRecord(_Record):
     result: TrialResult | None = None
     """Null while it runs."""
     confirmations: dict[int, TrialResult] = Field(default_factory=dict)
-    """Repetitions in fresh processes, by their number from 1 on."""
+    """Repetitions in fresh processes, by their number from 1 on; 0 is the run of the tasks."""

@@ -219,7 +219,7 @@ class Store:
 
         Args:
             study: Name of the study.
-            confirmation: Its number, from 1 on.
+            confirmation: Its number, from 1 on; 0 for the run of the tasks.
             result: What came of it; a failure is kept too.
 
         Returns:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autotune.bench.engines.base import Timing
-from autotune.bench.meters.percentiles import percentile_metrics
+from autotune.bench.meters.percentiles import Latencies
+from autotune.messages import Metrics
 
 
 def requests(count: int, gaps: int = 3) -> list[Timing]:
@@ -14,6 +15,23 @@ def requests(count: int, gaps: int = 3) -> list[Timing]:
         Timing(0.0, 1.0 + i, 1.0 + i + gaps / 2, 1, 8, gaps + 1, (0.5,) * gaps)
         for i in range(count)
     ]
+
+
+def percentile_metrics(timings: list[Timing], task: str) -> Metrics:
+    latencies = Latencies()
+    latencies.add(requests(3))  # the warm-up
+    latencies.clear()
+    for timing in timings:
+        latencies.add([timing])
+    return latencies.percentiles(task)
+
+
+def test_only_the_latest_requests_are_kept() -> None:
+    latencies = Latencies()
+    latencies.add(requests(20_400, gaps=0))
+    found = latencies.percentiles("causal-lm")["ttft_p50_seconds"]
+    assert found.n == 20_000
+    assert found.value == pytest.approx(10_400.5)
 
 
 @pytest.mark.parametrize(("percent", "fewest"), [(50, 6), (90, 36), (95, 72), (99, 368)])

@@ -48,6 +48,19 @@ def test_search_that_ran_does_not(display: tuple[LiveDisplay, Callable[[], str]]
     assert text() == ""
 
 
+def test_repetitions_are_counted_where_nothing_can_be_redrawn(
+    display: tuple[LiveDisplay, Callable[[], str]],
+) -> None:
+    shown, text = display
+    shown.on_confirming(8)
+    for left in range(7, -1, -1):
+        shown.on_confirmed(fake_result(fake_spec(1)), left)
+    assert text().splitlines() == [
+        "confirming the result in fresh processes: 8 repetitions",
+        *(f"confirming: {done} of 8 repetitions done" for done in (2, 4, 6, 8)),
+    ]
+
+
 def test_fallback_is_shown_with_its_trial() -> None:
     result = fake_result(fake_spec(0), weights_bytes=1.0)
     result = result.model_copy(update={"fallbacks": ("asked for dtype x, ran y: [all]",)})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from autotune import registry
-from autotune.bench.protocol import Fallback, Operation
+from autotune.bench.protocol import Fallback, Operation, Reply
 from autotune.config import WorkloadFile
 from autotune.device import detect
 from autotune.errors import BenchError
@@ -20,7 +20,7 @@ from autotune.execute.session import BenchSession
 from autotune.execute.slot import DeviceSlot
 from autotune.execute.steps import TrialSteps
 from autotune.execute.trial import TrialUnderWay
-from autotune.execute.warm import WarmSessions
+from autotune.execute.warm import WarmSessions, ask
 from autotune.front import confirmed_metrics
 from autotune.messages import Grade, MeasureSettings, Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
@@ -128,6 +128,51 @@ def test_probe_takes_the_baselines_place(make_spec: MakeSpec) -> None:
     assert found.value is not None
     assert found.ratio == pytest.approx(found.value / own.value)
     assert confirmed_metrics(batch.metrics, [batch, batch], baseline.metrics, {})
+
+
+def test_probe_that_dies_is_started_again(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(0)
+    settings = spec.settings.model_copy(update={"reference": "probe"})
+    asked: list[int] = []
+
+    def ask_once_too_often(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
+        if operation is Operation.PROBE:
+            asked.append(session.pid)
+            if len(asked) == 4:
+                os.kill(session.pid, signal.SIGKILL)
+        return ask(session, operation, spec)
+
+    monkeypatch.setattr("autotune.execute.beside.ask", ask_once_too_often)
+    slot = DeviceSlot(registry.installed(), lambda _: None)
+    try:
+        result = slot.run(spec.model_copy(update={"settings": settings}))
+    finally:
+        slot.close()
+    assert result.outcome is Outcome.OK, result.explanation
+    assert len(set(asked)) == 2
+    assert any(n.startswith("started again: the probe failed") for n in result.notes)
+
+
+def test_rates_that_cannot_be_measured_cost_no_trial(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die_of_rates(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
+        if operation is Operation.ROOF:
+            os.kill(session.pid, signal.SIGILL)
+        return ask(session, operation, spec)
+
+    monkeypatch.setattr("autotune.execute.steps.ask", die_of_rates)
+    slot = DeviceSlot(registry.installed(), lambda _: None)
+    try:
+        result = slot.run(make_spec(0))
+    finally:
+        slot.close()
+    assert result.outcome is Outcome.OK, result.explanation
+    (note,) = (n for n in result.notes if "rates could not be measured" in n)
+    assert "SIGILL" in note
+    assert result.metrics["model_flops_utilization"].value is None
 
 
 def test_baseline_that_does_not_fit_beside_the_candidate_is_left_out(

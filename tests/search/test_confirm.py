@@ -116,6 +116,12 @@ def test_no_pairs_without_the_baselines_tasks(lab: Any) -> None:
     plan = with_tasks(lab.plan("quantize", "batch", budget={"trials": 6}))
     assert lab.search(plan, judging(lab, fails=True)).state is StudyState.FINISHED
     assert [spec.number for spec in lab.specs if spec.tasks_only] == [0]
+    assert not any(TASK_RUN in t.confirmations for t in lab.trials())
+    lab.specs.clear()
+    lab.search(plan, judging(lab), resume=True)
+    runs = [spec.number for spec in lab.specs if spec.tasks_only]
+    assert runs[0] == 0
+    assert len(runs) > 1, "a run that failed is tried again"
 
 
 def test_tasks_that_were_interrupted_go_on(lab: Any) -> None:

@@ -93,3 +93,18 @@ def test_doctor_holds_busy_against_idle(
     busy: Measurement | None, idle: Measurement | None, verdict: Verdict, words: str
 ) -> None:
     assert judge_energy("x", busy, idle) == (verdict, words)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"objectives": ["itl_p90_seconds"], "workload": {"new_tokens": 1}}, "new_tokens"),
+        ({"constraints": ["host_peak_pss_tree_bytes<=2e9"]}, "host_peak_pss_tree_bytes"),
+    ],
+)
+def test_what_no_trial_would_have_is_no_goal(
+    source: Any, keys: dict[str, Any], words: str
+) -> None:
+    source("", "no counter here")
+    with pytest.raises(InputError, match=words):
+        find_goals(study(**keys), "causal-lm", CPU)

@@ -131,6 +131,14 @@ def test_study_of_another_environment_goes_on_only_when_that_is_allowed(lab: Any
     assert line.startswith("cpu_model differs: then Abacus 3, now ")
 
 
+def test_notes_of_earlier_runs_stay(lab: Any) -> None:
+    plan = lab.plan(*SMALL, budget={"trials": 1})
+    lab.search(dataclasses.replace(plan, notes=("measured elsewhere",)))
+    more = lab.plan(*SMALL, budget={"trials": 2})
+    lab.search(dataclasses.replace(more, notes=("here again",)), resume=True)
+    assert lab.study().notes == ("measured elsewhere", "here again")
+
+
 def test_changed_keys() -> None:
     assert changed_keys({"a": 1, "b": 2}, {"b": 3, "c": 4}) == ["a", "b", "c"]
     assert changed_keys({"a": [1]}, {"a": [1]}) == []

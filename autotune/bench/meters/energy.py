@@ -34,14 +34,35 @@ def measure_energy(spec: TrialSpec, request: Callable[[], Timing]) -> Metrics:
     with closing(meter):
         for _ in range(max(settings.energy_windows, meter.min_windows)):
             time.sleep(chance.uniform(0, _PHASE_SECONDS))
-            windows.append(_window(meter, request, seconds))
+            try:
+                windows.append(_window(meter, request, seconds))
+            except _MeterFailed as failed:
+                return energy.unavailable(task, f"{meter.source} failed: {failed}")
     return energy.energy_metrics(task, windows, meter.source) | energy.temperature(spec.device)
+
+
+class _MeterFailed(Exception):
+    """The meter, not the requests."""
 
 
 def _window(meter: EnergyMeter, request: Callable[[], Timing], seconds: float) -> Window:
     blocks: list[speed.Block] = []
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            blocks.append(speed.run_block(request, seconds))
+        except Exception as error:
+            failures.append(error)
+            raise
+
     began = time.perf_counter()
-    joules = meter.joules_of(lambda: blocks.append(speed.run_block(request, seconds)))
+    try:
+        joules = meter.joules_of(work)
+    except Exception as error:
+        if failures:
+            raise
+        raise _MeterFailed(f"{type(error).__name__}: {error}") from error
     elapsed = time.perf_counter() - began
     (block,) = blocks
     return Window(joules, elapsed, block.output_tokens or block.sequences)

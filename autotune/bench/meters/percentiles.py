@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 
 from autotune.bench.engines.base import Timing
 from autotune.messages import Measurement, Metrics
 from autotune.metrics import PERCENTILES, percentile_name
 from autotune.statistics import fewest_for_quantile, quantile_interval
 
-
-def percentile_metrics(timings: Sequence[Timing], task: str) -> Metrics:
-    """Percentiles of time to first token, inter-token latency and end-to-end latency.
-
-    The requests of all blocks are pooled. They are not paired with the baseline's, so that two
-    trials' percentiles may differ because the machine did.
-
-    Args:
-        timings: The requests of every block since the warm-up.
-        task: Encoders have end-to-end latencies only.
-    """
-    found = _percentiles("e2e_latency", [t.last - t.start for t in timings])
-    if task == "causal-lm":
-        found |= _percentiles("ttft", [t.first - t.start for t in timings])
-        found |= _percentiles("itl", [gap for t in timings for gap in t.gaps])
-    return found
+_MOST = 20_000
+"""Values kept of each latency, the latest ones."""
 
 
-def _percentiles(latency: str, seconds: Sequence[float]) -> Metrics:
-    return {percentile_name(latency, p): _percentile(seconds, p) for p in PERCENTILES}
+class Latencies:
+    """The latencies of single requests, in seconds. Bounded and packed, because it lies in the
+    memory that is measured, and a baseline's session lives as long as the search."""
+
+    def __init__(self) -> None:
+        self._seconds = {name: array("d") for name in ("ttft", "itl", "e2e_latency")}
+
+    def clear(self) -> None:
+        """Forgets the warm-up."""
+        for values in self._seconds.values():
+            del values[:]
+
+    def add(self, timings: Iterable[Timing]) -> None:
+        """Takes in the requests of a block."""
+        for timing in timings:
+            self._seconds["ttft"].append(timing.first - timing.start)
+            self._seconds["itl"].extend(timing.gaps)
+            self._seconds["e2e_latency"].append(timing.last - timing.start)
+        for values in self._seconds.values():
+            del values[:-_MOST]
+
+    def percentiles(self, task: str) -> Metrics:
+        """Percentiles of time to first token, inter-token latency and end-to-end latency.
+
+        The requests of all blocks are pooled, and their intervals take them as independent. They
+        are not paired with the baseline's, so that two trials' percentiles may differ because
+        the machine did.
+
+        Args:
+            task: Encoders have end-to-end latencies only.
+        """
+        names = self._seconds if task == "causal-lm" else ("e2e_latency",)
+        return {
+            percentile_name(name, percent): _percentile(self._seconds[name], percent)
+            for name in names
+            for percent in PERCENTILES
+        }
 
 
 def _percentile(seconds: Sequence[float], percent: int) -> Measurement:

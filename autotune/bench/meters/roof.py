@@ -106,8 +106,11 @@ def _matmul_rate(form: str, device: torch.device, watch: Stopwatch, seconds: flo
         if left <= 0:
             break
         if size < _LARGEST and (_REPETITIONS + 1) * 8 * fastest < left:
+            try:
+                run = product(form, 2 * size, device)
+            except RuntimeError:  # no room for larger ones
+                break
             size *= 2
-            run = product(form, size, device)
     return Measurement(
         value=best, unit="FLOP/s", stat="best", source=f"{_threads(device)}, size {best_size}"
     )

@@ -1,0 +1,192 @@
+"""How the repetitions of a trial in fresh processes are combined into the numbers that it is shown
+with. The best of many noisy trials looks better than it is; a repetition does not know that it was
+the best."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from autotune import roof
+from autotune.messages import Grade, Measurement, Metrics, TrialResult
+from autotune.metrics import METRICS, Family
+from autotune.outcome import Lesson, lesson
+from autotune.statistics import (
+    Interval,
+    Spread,
+    hierarchical_mean,
+    pooled_spread,
+    repeatable_mean,
+    unpaired_ratio,
+)
+
+CONFIRMED = "confirmed"
+CONFIRMED_RATIO = "confirmed_ratio"
+CONFIRMED_UNPAIRED = "confirmed_unpaired"
+"""``Measurement.stat`` of a value from fresh processes; the second from their paired ratios, the
+third where the baseline had no room beside them."""
+
+
+def process_spreads(repeated: Iterable[Iterable[TrialResult]]) -> Mapping[str, Spread]:
+    """How much fresh processes of one recipe differ in the logarithm of each paired ratio, over
+    all recipes of a study.
+
+    Args:
+        repeated: For each recipe, its repetitions.
+    """
+    groups: dict[str, list[list[float]]] = {}
+    for repetitions in repeated:
+        beside = [r for r in usable(repetitions) if _is_paired(r)]
+        for name in _shared(beside) if len(beside) > 1 else ():
+            medians = [statistics.median(_log_ratios(r, name)) for r in beside]
+            groups.setdefault(name, []).append(medians)
+    found = {name: pooled_spread(group) for name, group in groups.items()}
+    return {name: spread for name, spread in found.items() if spread is not None}
+
+
+def usable(repetitions: Iterable[TrialResult]) -> list[TrialResult]:
+    """The repetitions that were timed.
+
+    Args:
+        repetitions: Of one trial.
+    """
+    return [r for r in repetitions if lesson(r.outcome) is Lesson.VALUES and r.blocks]
+
+
+def _is_paired(result: TrialResult) -> bool:
+    return result.contention is None or result.contention.paired
+
+
+def _shared(results: Sequence[TrialResult]) -> set[str]:
+    """The metrics that every block has; on both sides, where the other is the baseline."""
+    pairs = [(pair, _is_paired(r)) for r in results for pair in r.blocks]
+    sides = [p.candidate for p, _ in pairs] + [p.reference for p, paired in pairs if paired]
+    return set.intersection(*map(set, sides))
+
+
+def confirmed_metrics(
+    searched: Metrics,
+    repetitions: Sequence[TrialResult],
+    baseline: Metrics | None,
+    spreads: Mapping[str, Spread],
+    again: int | None = None,
+) -> Metrics:
+    """Combines the repetitions of one trial.
+
+    Speed: the mean over processes of the median paired log-ratio, times the baseline's value; its
+    interval is the one in which the mean of as many new processes falls
+    (``statistics.repeatable_mean``). Where the baseline had no room beside any of them, the same
+    of their own values. Memory, energy and percentiles: the median over processes, their range as
+    the interval. Shares of the roof follow the new timings. Accuracy is deterministic and stays.
+
+    Args:
+        searched: The trial's own metrics.
+        repetitions: Results of its fresh processes; failed ones are left out.
+        baseline: The baseline's headline metrics; None for the baseline itself.
+        spreads: From ``process_spreads``.
+        again: How many new processes the intervals are for; by default as many as there are.
+    """
+    measured = usable(repetitions)
+    if not measured:
+        return searched
+    timed = [r for r in measured if _is_paired(r)] or measured
+    shared = _shared(timed)
+    found = dict(searched)
+    for name in searched:
+        family = METRICS[name].family if name in METRICS else None
+        if family is Family.SPEED and name in shared:
+            spread = spreads.get(name)
+            found[name] = _speed(name, searched[name].unit, timed, baseline, spread, again)
+        elif family in (Family.MEMORY, Family.ENERGY, Family.TAIL):
+            found[name] = _reading(name, searched[name], measured)
+    return found | roof.rescaled(searched, found)
+
+
+def _speed(
+    name: str,
+    unit: str,
+    timed: Sequence[TrialResult],
+    baseline: Metrics | None,
+    spread: Spread | None,
+    again: int | None,
+) -> Measurement:
+    own = baseline[name].interval if baseline and name in baseline else None
+    found: Interval
+    ratio: Interval | None
+    if not _is_paired(timed[0]):
+        groups = [[math.log(pair.candidate[name]) for pair in r.blocks] for r in timed]
+        medians = [statistics.median(group) for group in groups]
+        found = _exp(repeatable_mean(groups, pooled_spread([medians]), again))
+        ratio = unpaired_ratio(found, own) if own else None
+        stat, source = CONFIRMED_UNPAIRED, "blocks without the baseline beside them"
+    else:
+        ratio = _exp(repeatable_mean([_log_ratios(r, name) for r in timed], spread, again))
+        found, source = _times_baseline(name, ratio, own, timed), "alternating blocks"
+        stat = CONFIRMED_RATIO if own else CONFIRMED
+    return Measurement.of(
+        found,
+        unit,
+        stat,
+        f"{source}, {_processes(len(timed))}",
+        converged=_converged(name, timed),
+        grade=_grade(name, timed),
+        ratio=ratio.value if ratio else None,
+        ratio_ci_low=ratio.low if ratio else None,
+        ratio_ci_high=ratio.high if ratio else None,
+    )
+
+
+def _times_baseline(
+    name: str, ratio: Interval, own: Interval | None, timed: Sequence[TrialResult]
+) -> Interval:
+    """The value in its unit; for the baseline itself from all its blocks, on both sides."""
+    if own is not None:
+        return Interval(
+            own.value * ratio.value, own.value * ratio.low, own.value * ratio.high, ratio.n
+        )
+    sides = [
+        [math.log(side[name]) for p in r.blocks for side in (p.candidate, p.reference)]
+        for r in timed
+    ]
+    return _exp(hierarchical_mean(sides))
+
+
+def _log_ratios(result: TrialResult, name: str) -> list[float]:
+    return [math.log(pair.candidate[name] / pair.reference[name]) for pair in result.blocks]
+
+
+def _exp(found: Interval) -> Interval:
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n)
+
+
+def _grade(name: str, results: Sequence[TrialResult]) -> Grade | None:
+    """The middle one of the processes' grades: one disturbed process of three is outvoted. Of two
+    it is the better one; the combined interval holds what the other did."""
+    grades = [g for r in results if name in r.metrics and (g := r.metrics[name].grade) is not None]
+    return statistics.median_low(sorted(grades)) if grades else None
+
+
+def _converged(name: str, results: Sequence[TrialResult]) -> bool:
+    return all(r.metrics[name].converged for r in results if name in r.metrics)
+
+
+def _reading(name: str, searched: Measurement, measured: Sequence[TrialResult]) -> Measurement:
+    readings = [r.metrics[name] for r in measured if name in r.metrics]
+    values = [m.value for m in readings if m.value is not None]
+    if not values:
+        return searched
+    lows = [m.low for m in readings if m.low is not None]
+    highs = [m.high for m in readings if m.high is not None]
+    return Measurement.of(
+        Interval(statistics.median(values), min(lows), max(highs), len(values)),
+        searched.unit,
+        CONFIRMED,
+        f"{readings[0].source}, {_processes(len(values))}",
+        converged=_converged(name, measured),
+        grade=_grade(name, measured),
+    )
+
+
+def _processes(count: int) -> str:
+    return f"{count} fresh process" + ("" if count == 1 else "es")
