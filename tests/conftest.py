@@ -17,6 +17,11 @@ AUTOTUNE = Path(sys.executable).with_name("autotune")
 RunAutotune = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, so that no worker ends up alone with the longest of them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model really trained for about ten seconds, once for all of pytest-xdist's workers;

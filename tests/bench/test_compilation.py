@@ -22,7 +22,8 @@ Batch = dict[str, torch.Tensor]
 @pytest.fixture(autouse=True)
 def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
-    yield
+    with torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=False):
+        yield
     torch._dynamo.reset()
 
 

@@ -21,8 +21,7 @@ from autotune.execute.slot import DeviceSlot
 from autotune.execute.steps import TrialSteps
 from autotune.execute.trial import TrialUnderWay
 from autotune.execute.warm import WarmSessions, ask
-from autotune.front import confirmed_metrics
-from autotune.messages import Grade, MeasureSettings, Progress, TrialResult, TrialSpec
+from autotune.messages import Grade, MeasureSettings, Progress, TrialSpec
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe, keys
 from autotune.testing import ExecutorContract
@@ -97,27 +96,45 @@ def test_timeout_ends_the_process(session: BenchSession, make_spec: MakeSpec) ->
         os.kill(session.pid, 0)
 
 
-def test_probe_takes_the_baselines_place(make_spec: MakeSpec) -> None:
+@pytest.mark.slow
+def test_probe_takes_the_baselines_place_where_both_do_not_fit(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the probe dies of the device's rates, and is killed in the midst of the second trial."""
+    probes: list[int] = []
+
+    def ask_and_kill(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
+        if operation is Operation.ROOF:
+            os.kill(session.pid, signal.SIGILL)
+        if operation is Operation.PROBE and spec.recipe:
+            probes.append(session.pid)
+            if len(probes) == 4:
+                os.kill(session.pid, signal.SIGKILL)
+        return ask(session, operation, spec)
+
+    monkeypatch.setattr("autotune.execute.beside.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("autotune.execute.beside.ask", ask_and_kill)
+    monkeypatch.setattr("autotune.execute.steps.ask", ask_and_kill)
     slot = DeviceSlot(registry.installed(), lambda _: None)
-
-    def run(number: int, chosen: Any = None, **fields: Any) -> TrialResult:
-        spec = make_spec(number, chosen, **fields)
-        settings = spec.settings.model_copy(update={"reference": "probe"})
-        return slot.run(spec.model_copy(update={"settings": settings}))
-
     try:
-        baseline = run(0)
+        baseline = slot.run(make_spec(0))
         assert baseline.outcome is Outcome.OK, baseline.explanation
-        batch = run(1, {"batch": {"size": 4}}, baseline=baseline.metrics)
+        batch = slot.run(make_spec(1, {"batch": {"size": 4}}, baseline=baseline.metrics))
         assert batch.outcome is Outcome.OK, batch.explanation
     finally:
         slot.close()
+    (note,) = (n for n in baseline.notes if "rates could not be measured" in n)
+    assert "SIGILL" in note
+    assert baseline.metrics["model_flops_utilization"].value is None
+    assert len(set(probes)) == 2
+    assert any(n.startswith("started again: the probe failed") for n in batch.notes)
     for result in (baseline, batch):
         assert {tuple(pair.reference) for pair in result.blocks} == {("probe_seconds",)}
         assert all(pair.reference["probe_seconds"] > 0 for pair in result.blocks)
         assert result.contention is not None
         assert not result.contention.paired
-        assert "measured without the baseline beside it" in " ".join(result.notes)
+        (note,) = (n for n in result.notes if n.startswith("measured without the baseline"))
+        assert "beside it: both do not fit into memory" in note
         speed = result.metrics["output_tokens_per_second"]
         assert speed.stat == ("unpaired_median" if result is batch else "median")
         assert speed.grade in (Grade.B, Grade.C)
@@ -127,66 +144,6 @@ def test_probe_takes_the_baselines_place(make_spec: MakeSpec) -> None:
     assert own.value is not None
     assert found.value is not None
     assert found.ratio == pytest.approx(found.value / own.value)
-    assert confirmed_metrics(batch.metrics, [batch, batch], baseline.metrics, {})
-
-
-def test_probe_that_dies_is_started_again(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = make_spec(0)
-    settings = spec.settings.model_copy(update={"reference": "probe"})
-    asked: list[int] = []
-
-    def ask_once_too_often(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
-        if operation is Operation.PROBE:
-            asked.append(session.pid)
-            if len(asked) == 4:
-                os.kill(session.pid, signal.SIGKILL)
-        return ask(session, operation, spec)
-
-    monkeypatch.setattr("autotune.execute.beside.ask", ask_once_too_often)
-    slot = DeviceSlot(registry.installed(), lambda _: None)
-    try:
-        result = slot.run(spec.model_copy(update={"settings": settings}))
-    finally:
-        slot.close()
-    assert result.outcome is Outcome.OK, result.explanation
-    assert len(set(asked)) == 2
-    assert any(n.startswith("started again: the probe failed") for n in result.notes)
-
-
-def test_rates_that_cannot_be_measured_cost_no_trial(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die_of_rates(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
-        if operation is Operation.ROOF:
-            os.kill(session.pid, signal.SIGILL)
-        return ask(session, operation, spec)
-
-    monkeypatch.setattr("autotune.execute.steps.ask", die_of_rates)
-    slot = DeviceSlot(registry.installed(), lambda _: None)
-    try:
-        result = slot.run(make_spec(0))
-    finally:
-        slot.close()
-    assert result.outcome is Outcome.OK, result.explanation
-    (note,) = (n for n in result.notes if "rates could not be measured" in n)
-    assert "SIGILL" in note
-    assert result.metrics["model_flops_utilization"].value is None
-
-
-def test_baseline_that_does_not_fit_beside_the_candidate_is_left_out(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autotune.execute.beside.free_bytes", lambda _: 1000)
-    slot = DeviceSlot(registry.installed(), lambda _: None)
-    try:
-        result = slot.run(make_spec(0))
-    finally:
-        slot.close()
-    assert result.outcome is Outcome.OK, result.explanation
-    (note,) = (text for text in result.notes if "baseline" in text)
-    assert note.startswith("measured without the baseline beside it: both do not fit into memory")
 
 
 @pytest.mark.parametrize("limit", [None, 1 << 30])
@@ -211,6 +168,7 @@ def test_candidate_that_runs_out_of_memory_beside_the_baseline_is_tried_alone(
     assert (result.outcome is Outcome.OUT_OF_MEMORY) == (limit is not None)
 
 
+@pytest.mark.slow
 def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
     seen: list[Progress] = []
     slot = DeviceSlot(registry.installed(), seen.append)
@@ -296,6 +254,7 @@ class TestLocalExecutor(ExecutorContract):
         return self._make_spec(number).model_copy(update={"recipe": {"not_here": {"level": 1}}})
 
 
+@pytest.mark.slow
 def test_fallback_travels_from_the_bench_process_to_the_result(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

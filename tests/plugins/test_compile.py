@@ -27,7 +27,9 @@ def graphs() -> Iterator[list[Any]]:
     def compile_with_record(function: Any, mode: str, dynamic: bool) -> Any:
         return real(function, backend=record, dynamic=dynamic)
 
-    with pytest.MonkeyPatch.context() as patch, torch._dynamo.config.patch():
+    # The plugin sets these for good, in a process that compiles nothing else.
+    limits = torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=False)
+    with pytest.MonkeyPatch.context() as patch, limits:
         patch.setattr(torch, "compile", compile_with_record)
         yield seen
     torch._dynamo.reset()
