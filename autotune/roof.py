@@ -174,7 +174,7 @@ def bound(flops: float | None, bandwidth: float | None, fits: bool | None) -> Bo
 
 def what_bounds(metrics: Metrics, roof: Metrics) -> str:
     """In a short phrase: ``prefill: compute (62 %); decode: memory bandwidth (71 %)``,
-    with (C) where the machine was too disturbed to rely on it.
+    with "disturbed" where the machine was too disturbed to rely on it.
 
     Args:
         metrics: The trial's.
@@ -202,7 +202,7 @@ def _phrases(metrics: Metrics, roof: Metrics) -> Iterator[str]:
 
 def _doubt(metrics: Metrics, names: tuple[str, ...]) -> str:
     disturbed = any(metrics[name].grade is Grade.C for name in names if name in metrics)
-    return " (C)" if disturbed else ""
+    return ", disturbed" if disturbed else ""
 
 
 def _words(found: Bound, flops: float, bandwidth: float) -> str:

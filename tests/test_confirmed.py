@@ -164,6 +164,30 @@ def test_points_compare_with_the_confirmed_baseline() -> None:
     assert points[1].value(SPEED) == pytest.approx(200, rel=0.02)
 
 
+def test_values_of_trials_that_were_not_repeated_stand_on_the_confirmed_baseline() -> None:
+    searched = result(2, 1.5)
+    speed = searched.metrics[SPEED].model_copy(
+        update={"stat": "median_ratio", "ratio_ci_low": 1.4, "ratio_ci_high": 1.6}
+    )
+    searched = searched.model_copy(update={"metrics": searched.metrics | {SPEED: speed}})
+    again = result(0, 1.0)
+    slow = tuple(
+        pair.model_copy(update={"candidate": {SPEED: 50.0}, "reference": {SPEED: 50.0}})
+        for pair in again.blocks
+    )
+    trials = [
+        Trial(0, {}, result(0, 1.0), {1: again.model_copy(update={"blocks": slow})}),
+        Trial(2, RECIPE, searched),
+    ]
+    _, point = front_points(trials)
+    found = point.metrics[SPEED]
+    assert (found.value, found.ci_low, found.ci_high) == (
+        pytest.approx(75),
+        pytest.approx(70),
+        pytest.approx(80),
+    )
+
+
 def test_lucky_search_number_is_no_pick_once_others_are_confirmed() -> None:
     trials = [
         Trial(0, {}, result(0, 1.0), {1: result(0, 1.0)}),

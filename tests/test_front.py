@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import replace
 
@@ -91,7 +92,7 @@ def test_front_contains_the_plain_front_of_the_rounded_values(points: list[Front
     worst = 1e9
     costs = [
         [
-            worst if v is None else sign * (round(kind.steps(v)) if kind.ties else v)
+            worst if v is None else math.floor(sign * kind.steps(v)) if kind.ties else sign * v
             for kind, sign, v in zip(kinds, signs, row, strict=True)
         ]
         for row in values
@@ -138,6 +139,13 @@ def test_dominates_needs_more_than_the_resolution() -> None:
     assert dominates(ten_percent_less, b, OBJECTIVES)
     assert not dominates(metrics(100, 100, 1, 0.0), metrics(100, 100, 1, 0.00009), OBJECTIVES)
     assert dominates(metrics(100, 100, 1, 0.0), metrics(100, 100, 1, 0.0002), OBJECTIVES)
+
+
+def test_losses_too_small_to_be_resolved_are_all_the_same() -> None:
+    exact, nearly = metrics(100, 1000, 1, 0.00001), metrics(200, 1000, 1, 0.00008)
+    assert dominates(nearly, exact, OBJECTIVES)
+    lossy = metrics(200, 1000, 1, 0.00011)
+    assert not dominates(lossy, exact, OBJECTIVES)
 
 
 def test_a_difference_within_the_resolution_does_not_save_a_point() -> None:

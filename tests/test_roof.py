@@ -58,7 +58,7 @@ def test_disturbed_rate_disturbs_the_share() -> None:
     again = rescaled(TIMED | found, TIMED | quiet)
     assert again["model_flops_utilization"].grade is Grade.C
     assert again["prompt_bandwidth_utilization"].grade is Grade.A
-    assert "(C)" in what_bounds(found | TIMED, ROOF)
+    assert ", disturbed" in what_bounds(found | TIMED, ROOF)
 
 
 def test_share_above_one_is_not_clipped() -> None:

@@ -64,6 +64,7 @@ def _measure_and_print(
         plan = make_plan(wanted, output, bar, only=chosen)
     recipe = Recipe.of(chosen, plan.registry.plugins)
     console = make_console(stderr=True)
+    console.print("measuring the recipe beside the baseline")
     with console.status("starting") as status:
         baseline, result = measure_recipe(
             plan, recipe, lambda p: status.update(f"{p.phase} {p.detail}")

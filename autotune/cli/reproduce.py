@@ -47,12 +47,14 @@ def reproduce(
     ):
         console.print(line, markup=False)
     again = max(1, wanted.confirm.processes)
+    count = processes or again
+    console.print(f"measuring #{trial} in {count} fresh processes, beside the baseline")
     with console.status("starting") as status:
         checks = measure_again(
             plan,
             trials,
             trial,
-            processes or again,
+            count,
             lambda p: status.update(f"{p.phase} {p.detail}"),
         )
     if json:

@@ -2,7 +2,7 @@
 
 ``a`` dominates ``b`` if a's values are at least as good on every objective, and on at least one
 a is better beyond noise: the 95 % intervals do not overlap, and the values differ by more than
-the metric's resolution. Values are rounded to that resolution before they are compared, and a
+the metric's resolution. Values are rounded down to it before they are compared, and a
 loss below its own floor (``FLOORS``) is raised to it: under the floor all are ties. That is plain
 dominance of the rounded values with a further condition, so it has no cycles.
 """
@@ -61,7 +61,8 @@ class _Cost:
     """One metric of one point, turned so that less is better; not measured is the worst."""
 
     value: float = _WORST
-    """Rounded to the metric's resolution, in whatever unit."""
+    """Rounded down to the metric's resolution, in whatever unit: losses too small to be resolved
+    are all zero."""
     low: float = _WORST
     high: float = _WORST
     steps: float = _WORST
@@ -81,7 +82,7 @@ def _cost(name: str, metrics: Metrics) -> _Cost:
     if kind.direction is Direction.MAXIMIZE:
         steps, low, high = -steps, -high, -low
     if kind.ties and math.isfinite(steps):
-        return _Cost(float(round(steps)), low, high, steps, tie=1.0)
+        return _Cost(float(math.floor(steps)), low, high, steps, tie=1.0)
     return _Cost(steps, low, high, steps)
 
 

@@ -89,7 +89,7 @@ def confirmed_metrics(
     """
     measured = usable(repetitions)
     if not measured:
-        return searched
+        return searched | _on_baseline(searched, baseline)
     timed = [r for r in measured if _is_paired(r)] or measured
     shared = _shared(timed)
     found = dict(searched)
@@ -101,6 +101,19 @@ def confirmed_metrics(
         elif family in (Family.MEMORY, Family.ENERGY, Family.TAIL):
             found[name] = _reading(name, searched[name], measured)
     return found | roof.rescaled(searched, found)
+
+
+def _on_baseline(searched: Metrics, baseline: Metrics | None) -> Metrics:
+    """The values of paired ratios with the baseline's headline in the place of what it was in the
+    search, so that all values of a study stand on one."""
+    found: Metrics = {}
+    for name, given in searched.items():
+        own = baseline[name].value if baseline and name in baseline else None
+        ends = (given.ratio, given.ratio_ci_low, given.ratio_ci_high)
+        if own is not None and given.stat == "median_ratio" and None not in ends:
+            value, low, high = (own * (end or 0.0) for end in ends)
+            found[name] = given.model_copy(update={"value": value, "ci_low": low, "ci_high": high})
+    return found
 
 
 def _speed(

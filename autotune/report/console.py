@@ -129,8 +129,9 @@ def picks_table(summary: StudySummary) -> Table:
             Text(words(point)),
             _gains(summary, pick),
         )
-    if "balanced" in summary.picks:
-        table.caption = f"balanced: {PICKS['balanced']}"
+    same = "same: closer than the metric resolves, see autotune metrics NAME"
+    told = [f"balanced: {PICKS['balanced']}"] if "balanced" in summary.picks else []
+    table.caption = "\n".join([*told, same])
     return table
 
 

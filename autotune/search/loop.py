@@ -94,7 +94,9 @@ class Search:
         except KeyboardInterrupt as interrupt:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             self._store.give_back_attempts(name)
-            raise Interrupted("stopped; nothing that was measured is lost") from interrupt
+            raise Interrupted(
+                "stopped; every finished trial is kept, the one that ran is measured again"
+            ) from interrupt
         except BaseException:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             raise
