@@ -50,8 +50,9 @@ class TrialSteps:
             trial.learn(ask(candidate, Operation.WARMUP, spec))
         self._measure(trial, candidate)
         trial.stop_if_violated()
-        self._measure_tails(trial, candidate)
-        trial.learn(ask(candidate, Operation.MEMORY, spec))
+        with trial.phase("measure"):
+            self._measure_tails(trial, candidate)
+            trial.learn(ask(candidate, Operation.MEMORY, spec))
         self._measure_energy(trial, candidate)
 
     def run_tasks(self, trial: TrialUnderWay) -> None:
