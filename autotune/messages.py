@@ -65,8 +65,17 @@ class Measurement(Message):
     ratio_ci_high: float | None = None
 
     @classmethod
-    def of(cls, found: Interval, unit: str, stat: str, source: str, **more: Any) -> Self:
-        """A measurement from an interval; ``n`` is the interval's unless given."""
+    def of(
+        cls,
+        found: Interval,
+        unit: str,
+        stat: str,
+        source: str,
+        ratio: Interval | None = None,
+        **more: Any,
+    ) -> Self:
+        """A measurement from an interval and, where there is one, that of the ratio to the
+        baseline; ``n`` is the interval's unless given."""
         return cls(
             value=found.value,
             ci_low=found.low,
@@ -74,6 +83,9 @@ class Measurement(Message):
             unit=unit,
             stat=stat,
             source=source,
+            ratio=ratio.value if ratio else None,
+            ratio_ci_low=ratio.low if ratio else None,
+            ratio_ci_high=ratio.high if ratio else None,
             **({"n": found.n} | more),
         )
 
@@ -83,6 +95,13 @@ class Measurement(Message):
         if self.value is None or self.low is None or self.high is None:
             return None
         return Interval(self.value, self.low, self.high, self.n)
+
+    @property
+    def ratio_interval(self) -> Interval | None:
+        """The ratio to the baseline with its interval; None where there is none."""
+        if self.ratio is None or self.ratio_ci_low is None or self.ratio_ci_high is None:
+            return None
+        return Interval(self.ratio, self.ratio_ci_low, self.ratio_ci_high, self.n)
 
     @property
     def low(self) -> float | None:

@@ -18,6 +18,14 @@ class Interval:
     high: float
     n: int
 
+    def times(self, factor: float) -> Interval:
+        """The same in another unit, such as a ratio times what it is a ratio to.
+
+        Args:
+            factor: Positive.
+        """
+        return Interval(factor * self.value, factor * self.low, factor * self.high, self.n)
+
     @property
     def half_width_ratio(self) -> float:
         """Half the interval's width relative to the value."""

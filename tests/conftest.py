@@ -6,8 +6,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from filelock import FileLock
 
 from autotune.demo.child import train_in_child
@@ -15,6 +17,27 @@ from autotune.demo.child import train_in_child
 AUTOTUNE = Path(sys.executable).with_name("autotune")
 
 RunAutotune = Callable[..., subprocess.CompletedProcess[str]]
+WriteStudy = Callable[..., Path]
+
+QUICK = {
+    "workload": {
+        "prompt_tokens": 16,
+        "new_tokens": 4,
+        "evaluation_positions": 256,
+        "evaluation_window_tokens": 64,
+        "calibration_sequences": 4,
+    },
+    "measure": {
+        "block_seconds": 0.02,
+        "max_pairs": 6,
+        "warmup_blocks": 3,
+        # Such short blocks would all be of grade C.
+        "worst_half_width_ratio": 1000,
+        "worst_contention_ratio": 1,
+    },
+    "confirm": {"processes": 0},
+}
+"""Enough to go through every phase, not enough to trust the numbers."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -93,3 +116,15 @@ def autotune(tmp_path: Path) -> RunAutotune:
 def with_plugins(folders: Sequence[Path]) -> dict[str, str]:
     """The environment in which distributions installed into these folders are found."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+
+
+@pytest.fixture
+def study(tmp_path: Path, tiny_model: Path) -> WriteStudy:
+    """Writes a study file, of the tiny model unless the keys name another."""
+
+    def write(**keys: Any) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({"name": "s", "model": str(tiny_model), **QUICK, **keys}))
+        return path
+
+    return write

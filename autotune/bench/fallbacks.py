@@ -50,7 +50,7 @@ def find_dtype(model: torch.nn.Module, asked: str | None) -> Iterator[Fallback]:
     counts: Counter[str] = Counter()
     for weight in model.parameters():
         if weight.is_floating_point():
-            counts[_name(weight.dtype)] += weight.numel()
+            counts[dtype_name(weight.dtype)] += weight.numel()
     if asked in (None, "auto") or not counts:
         return
     held, most = counts.most_common(1)[0]
@@ -95,7 +95,7 @@ def find_plain_linears(model: torch.nn.Module, asked: str | None) -> Iterator[Fa
     linears = linears_to_quantize(model)
     plain = [linear for linear in linears if not is_quantized(linear)]
     if plain:
-        held = " and ".join(sorted({_name(linear.weight.dtype) for linear in plain}))
+        held = " and ".join(sorted({dtype_name(linear.weight.dtype) for linear in plain}))
         weights = sum(linear.weight.numel() for linear in linears)
         share = sum(linear.weight.numel() for linear in plain) / weights
         reason = f"{len(plain)} of {len(linears)} linears, {share:.0%} of their weights, are plain"
@@ -150,5 +150,10 @@ def find_capability(flags: Set[str], asked: str | None = None) -> Iterator[Fallb
         yield Fallback(what="cpu_capability", asked=wanted, ran=ran, reason=reason)
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """A torch dtype as recipes name it: ``bfloat16``.
+
+    Args:
+        dtype: Any.
+    """
     return str(dtype).removeprefix("torch.")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autotune.bench.fallbacks import Asked, is_quantized, linears_to_quantize
+from autotune.bench.fallbacks import Asked, dtype_name, is_quantized, linears_to_quantize
 from autotune.bench.protocol import Fallback
 from autotune.device import Device
 
@@ -44,7 +44,7 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         if is_product(function.name()):
             tensors = [a for a in args if isinstance(a, torch.Tensor)][:2]
-            formats = dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in tensors)
+            formats = dict.fromkeys(dtype_name(t.dtype) for t in tensors)
             self.seen.append((function.name().partition(".")[0], tuple(formats)))
         return function(*args, **(kwargs or {}))
 

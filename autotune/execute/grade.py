@@ -53,11 +53,8 @@ def graded(timed: Metrics, contention: Contention, settings: MeasureSettings) ->
 
 def _half_width_ratio(found: Measurement) -> float:
     """Half the interval of the paired ratio, relative to it; of the value where there is none."""
-    if found.ratio and found.ratio_ci_low is not None and found.ratio_ci_high is not None:
-        return (found.ratio_ci_high - found.ratio_ci_low) / 2 / abs(found.ratio)
-    if found.value and found.ci_low is not None and found.ci_high is not None:
-        return (found.ci_high - found.ci_low) / 2 / abs(found.value)
-    return 0.0
+    told = found.ratio_interval or found.interval
+    return abs(told.half_width_ratio) if told and told.value else 0.0
 
 
 def _disturbance(seen: Contention) -> float:

@@ -110,10 +110,8 @@ def _single_metric(
         METRICS[name].unit,
         "median" if baseline is None else "unpaired_median",
         "blocks without the baseline beside them",
+        ratio=ratio,
         converged=converged(pairs, settings, name),
-        ratio=ratio.value if ratio else None,
-        ratio_ci_low=ratio.low if ratio else None,
-        ratio_ci_high=ratio.high if ratio else None,
     )
 
 
@@ -126,15 +124,12 @@ def _paired_metric(
         blocks = [side[name] for p in pairs for side in (p.candidate, p.reference)]
         found, stat = median_interval(blocks), "median"
     else:
-        found = Interval(own * ratio.value, own * ratio.low, own * ratio.high, ratio.n)
-        stat = "median_ratio"
+        found, stat = ratio.times(own), "median_ratio"
     return Measurement.of(
         found,
         METRICS[name].unit,
         stat,
         "alternating blocks",
+        ratio=ratio,
         converged=converged(pairs, settings, name),
-        ratio=ratio.value,
-        ratio_ci_low=ratio.low,
-        ratio_ci_high=ratio.high,
     )

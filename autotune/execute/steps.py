@@ -104,8 +104,9 @@ class TrialSteps:
                 headline,
                 spec.seed + spec.number,
                 lambda pairs: trial.report("measure", f"pair {pairs}"),
-                lambda pairs: trial.is_violated(
-                    speed_metrics(pairs, spec.baseline, spec.settings)
+                lambda pairs: (
+                    trial.limits_speed
+                    and trial.is_violated(speed_metrics(pairs, spec.baseline, spec.settings))
                 ),
             )
         seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])

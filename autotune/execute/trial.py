@@ -19,6 +19,7 @@ from autotune.messages import (
     TrialResult,
     TrialSpec,
 )
+from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
 
 Phase = Literal["lock", "prepare", "baseline", "score", "warmup", "measure", "energy", "tasks"]
@@ -70,6 +71,11 @@ class TrialUnderWay:
         if self.is_violated(self.metrics):
             self.fail(Outcome.INFEASIBLE, constraints.explain(self._constraints, self.metrics))
             raise Stop
+
+    @property
+    def limits_speed(self) -> bool:
+        """Whether blocks can show that a constraint is violated."""
+        return any(METRICS[c.metric].family is Family.SPEED for c in self._constraints)
 
     def is_violated(self, metrics: Metrics) -> bool:
         """Whether a constraint is violated beyond its interval; the baseline is always measured

@@ -109,10 +109,11 @@ def _on_baseline(searched: Metrics, baseline: Metrics | None) -> Metrics:
     found: Metrics = {}
     for name, given in searched.items():
         own = baseline[name].value if baseline and name in baseline else None
-        ends = (given.ratio, given.ratio_ci_low, given.ratio_ci_high)
-        if own is not None and given.stat == "median_ratio" and None not in ends:
-            value, low, high = (own * (end or 0.0) for end in ends)
-            found[name] = given.model_copy(update={"value": value, "ci_low": low, "ci_high": high})
+        ratio = given.ratio_interval
+        if own is not None and ratio is not None and given.stat == "median_ratio":
+            now = ratio.times(own)
+            ends = {"value": now.value, "ci_low": now.low, "ci_high": now.high}
+            found[name] = given.model_copy(update=ends)
     return found
 
 
@@ -142,11 +143,9 @@ def _speed(
         unit,
         stat,
         f"{source}, {_processes(len(timed))}",
+        ratio=ratio,
         converged=_converged(name, timed),
         grade=_grade(name, timed),
-        ratio=ratio.value if ratio else None,
-        ratio_ci_low=ratio.low if ratio else None,
-        ratio_ci_high=ratio.high if ratio else None,
     )
 
 
@@ -155,9 +154,7 @@ def _times_baseline(
 ) -> Interval:
     """The value in its unit; for the baseline itself from all its blocks, on both sides."""
     if own is not None:
-        return Interval(
-            own.value * ratio.value, own.value * ratio.low, own.value * ratio.high, ratio.n
-        )
+        return ratio.times(own.value)
     sides = [
         [math.log(side[name]) for p in r.blocks for side in (p.candidate, p.reference)]
         for r in timed

@@ -74,6 +74,6 @@ def _change(kind: Metric, ratio: float) -> str:
 
 
 def _doubt(measured: Measurement) -> str:
-    low, high = measured.ratio_ci_low, measured.ratio_ci_high
-    within = low is not None and high is not None and low <= 1 <= high
+    told = measured.ratio_interval
+    within = told is not None and told.low <= 1 <= told.high
     return " (within noise)" if within else ""

@@ -21,17 +21,6 @@ from autotune.pairing import mcnemar
 from autotune.report.front_file import FrontFile, read_front
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "tasks"
-QUICK = {
-    "workload": {
-        "prompt_tokens": 16,
-        "new_tokens": 4,
-        "evaluation_positions": 256,
-        "evaluation_window_tokens": 64,
-        "calibration_sequences": 4,
-    },
-    "measure": {"block_seconds": 0.02, "max_pairs": 6, "warmup_blocks": 3},
-    "confirm": {"processes": 0},
-}
 
 # lm-eval loads the model itself: nothing of ours is in the way.
 DIRECT = """
@@ -69,24 +58,16 @@ def lm_eval_itself(model: Path, task: Path) -> dict[str, Any]:
     return result
 
 
-def search(
-    autotune: Callable[..., Any], folder: Path, model: Path, task: str, **keys: Any
-) -> FrontFile:
-    path = folder / "study.yaml"
-    path.write_text(json.dumps({"name": "s", "model": str(model), **QUICK, **keys}))
-    done = autotune("search", "--study", path, "--task-file", FIXTURES / task)
+@pytest.mark.slow
+def test_task_accuracy_is_lm_evals_own(
+    autotune: Callable[..., Any], study: Callable[..., Path], tiny_model: Path, cache: Path
+) -> None:
+    path = study(plugins={"batch": {"size": [4]}, "prune": {"method": ["depth"], "ratio": [0.5]}})
+    done = autotune("search", "--study", path, "--task-file", FIXTURES / "keywords.yaml")
     assert done.returncode == 0, done.stderr
     assert "running the study's tasks" in done.stdout
     assert "gained" in done.stdout
-    return read_front(folder / "studies/s/front.json")
-
-
-@pytest.mark.slow
-def test_task_accuracy_is_lm_evals_own(
-    autotune: Callable[..., Any], tiny_model: Path, tmp_path: Path, cache: Path
-) -> None:
-    plugins = {"batch": {"size": [4]}, "prune": {"method": ["depth"], "ratio": [0.5]}}
-    found = search(autotune, tmp_path, tiny_model, "keywords.yaml", plugins=plugins)
+    found = read_front(path.parent / "studies/s/front.json")
 
     own = lm_eval_itself(tiny_model, FIXTURES / "keywords.yaml")
     assert found.baseline is not None
@@ -154,10 +135,11 @@ def _rows() -> list[tuple[str, int]]:
 
 
 @pytest.mark.slow
-def test_labelled_accuracy_is_the_models_own(autotune: Callable[..., Any], tmp_path: Path) -> None:
+def test_labelled_accuracy_is_the_models_own(
+    autotune: Callable[..., Any], study: Callable[..., Path], tmp_path: Path
+) -> None:
     model, tokenizer = _classifier(tmp_path / "classifier")
-    path = tmp_path / "study.yaml"
-    path.write_text(json.dumps({"model": str(tmp_path / "classifier"), **QUICK}))
+    path = study(model=str(tmp_path / "classifier"))
     arguments = ("--task-file", FIXTURES / "moods.csv", "--set", "precision.dtype=bfloat16")
     done = autotune("bench", "--study", path, *arguments, "--json")
     assert done.returncode == 0, done.stderr

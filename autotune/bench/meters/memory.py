@@ -97,7 +97,7 @@ class MemoryMeter:
 
     The headline's peaks run from ``start`` to ``read`` and are never reset in between; the
     phases before have peaks of their own, and those of prefill and decode come from one more
-    request after ``read`` (see ``RequestPhases``).
+    request after ``read`` (see ``phases.request_phases``).
     """
 
     def __init__(self, device: Device) -> None:

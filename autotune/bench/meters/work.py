@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from autotune.bench.engines.base import Passes
+from autotune.bench.fallbacks import dtype_name
 from autotune.bench.kernels import is_product
 from autotune.bench.meters.memory import plain_parts
 from autotune.messages import Measurement, Metrics
@@ -94,7 +95,7 @@ def _left(function: Any, args: Any) -> torch.Tensor:
 
 
 def _format(dtype: torch.dtype) -> str:
-    name = str(dtype).removeprefix("torch.")
+    name = dtype_name(dtype)
     return "float8" if name.startswith("float8") else name
 
 
