@@ -48,7 +48,7 @@ def by_hand(config: Any, queries: int, held: float) -> float:
     return 2 * (queries * per_token + HIDDEN * VOCABULARY)  # the head: the last position only
 
 
-@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+@pytest.mark.parametrize("kernel", ["sdpa", "eager", "flex_attention"])
 def test_llama_counts_as_by_hand(llama: Any, windows: Windows, kernel: str) -> None:
     llama.set_attn_implementation(kernel)
     work = counted(llama, windows)
@@ -58,6 +58,7 @@ def test_llama_counts_as_by_hand(llama: Any, windows: Windows, kernel: str) -> N
     assert work.cache_bytes == 18.5 * 2 * 2 * 2 * 8 * 4  # keys and values, layers, groups, size
     assert (work.matmul_format, work.row_bytes) == ("float32", 0), "the table is the head, too"
     assert work.weights_bytes == weights_bytes(llama)
+    assert llama.config._attn_implementation == kernel
 
 
 def test_counting_leaves_nothing_behind(llama: Any, windows: Windows) -> None:

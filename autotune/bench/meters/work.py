@@ -9,8 +9,9 @@ everything else by torch's own formulas.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,7 +157,8 @@ def count_work(model: Any, passes: Passes | None) -> Work | None:
     """
     if passes is None or not isinstance(model, torch.nn.Module):
         return None
-    with torch.no_grad():  # inference mode would hide composite operators' parts
+    # Inference mode would hide composite operators' parts.
+    with torch.no_grad(), _attention_in_sight(model):
         prompt = _count(model, passes.prompt)
         steps = [_step(model, passes) for _ in range(min(2, passes.steps))]
     if not prompt:
@@ -170,6 +172,21 @@ def count_work(model: Any, passes: Passes | None) -> Work | None:
         cache_bytes=_mean(passes.steps, [held for _, held in steps]) or 0.0,
         matmul_format=prompt.most_common(1)[0][0],
     )
+
+
+@contextlib.contextmanager
+def _attention_in_sight(model: Any) -> Iterator[None]:
+    """flex_attention compiles itself on its first call, which fails while operators are watched,
+    and torch remembers the failure: another kernel with the same operations stands in."""
+    own = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if own != "flex_attention":
+        yield
+        return
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
 
 
 def _count(model: torch.nn.Module, run: Callable[[], object]) -> Counter[str]:
