@@ -2,6 +2,8 @@
 # the tested versions, unless one is active. `prepare EXTRA` installs what is not there yet.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# A search starts many Python processes: they compile the project once, not each time.
+unset PYTHONDONTWRITEBYTECODE
 
 find_python() {
     local candidate

@@ -52,6 +52,7 @@ def _measure_and_print(
 ) -> None:
     """Measures the baseline, then the recipe if it is another, and prints them."""
     from autotune.cli.demo_progress import training_bar
+    from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
     from autotune.recipe import Recipe
     from autotune.search.plan import make_plan
@@ -65,10 +66,8 @@ def _measure_and_print(
     recipe = Recipe.of(chosen, plan.registry.plugins)
     console = make_console(stderr=True)
     console.print("measuring the recipe beside the baseline")
-    with console.status("starting") as status:
-        baseline, result = measure_recipe(
-            plan, recipe, lambda p: status.update(f"{p.phase} {p.detail}")
-        )
+    with shown_phases(console) as show:
+        baseline, result = measure_recipe(plan, recipe, show)
     if json:
         typer.echo(result.model_dump_json(indent=2, exclude={"blocks"}))
     else:

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.spinner import Spinner
 from rich.text import Text
 
+from autotune.cli.heartbeat import Heartbeat
 from autotune.front import FrontPoint
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
@@ -33,6 +34,7 @@ class LiveDisplay(Observer):
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._heart = Heartbeat(console)
         self._lock = threading.Lock()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._running: dict[int, str] = {}
@@ -73,6 +75,7 @@ class LiveDisplay(Observer):
             self._say(f"going on after {_trials(self._before)}")
         else:
             self._say("measuring the baseline first: all others are compared with it")
+        self._say("[green]*[/] marks trials that are on the front so far")
         self._bar.update(self._task, completed=self._done(self._before, 0.0), total=1.0)
 
     def on_confirming(self, count: int) -> None:
@@ -84,8 +87,7 @@ class LiveDisplay(Observer):
     def on_confirmed(self, result: TrialResult, left: int) -> None:
         """A repetition is in; one that failed is said."""
         if result.outcome is not Outcome.OK:
-            why = escape(f"{result.outcome}: {result.explanation}")
-            self._say(f"[yellow]repetition of #{result.number}:[/] {why}")
+            self._say(f"[yellow]repetition of #{result.number}:[/] {_why(result)}")
         done = self._confirming - left
         self._show_done(f"confirming: {done} of {self._confirming} repetitions done", done)
 
@@ -108,8 +110,7 @@ class LiveDisplay(Observer):
     def on_judged(self, result: TrialResult, left: int) -> None:
         """The tasks were run for one output; a failure is said."""
         if not result.tasks:
-            why = escape(f"{result.outcome}: {result.explanation}")
-            self._say(f"[yellow]tasks of #{result.number} failed:[/] {why}")
+            self._say(f"[yellow]tasks of #{result.number} failed:[/] {_why(result)}")
         done = self._confirming - left
         self._show_done(f"tasks: {done} of {self._confirming} runs done", done)
 
@@ -131,6 +132,7 @@ class LiveDisplay(Observer):
         """A phase begins; called by the executor's thread."""
         with self._lock:
             self._phases[progress.number] = f"{progress.phase} {progress.detail}".strip()
+            self._heart.beat(progress)
         self._refresh()
 
     def on_trial_finished(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
@@ -178,6 +180,7 @@ class LiveDisplay(Observer):
 
     def _say(self, markup: str) -> None:
         self._console.print(Text.from_markup(markup), soft_wrap=True, highlight=False)
+        self._heart.said()
 
     def _refresh(self) -> None:
         if self._console.is_terminal:
@@ -208,6 +211,12 @@ def _figures(point: FrontPoint, summary: StudySummary) -> Iterator[str]:
             yield f"{kind.label} {measured(kind.name, found)}"
 
 
+def _why(result: TrialResult) -> str:
+    """Why a trial gave no numbers, in one line; some libraries explain themselves in fifty."""
+    first, *more = result.explanation.strip().splitlines() or [""]
+    return escape(f"{result.outcome}: {first}" + (f" (more in {result.log})" if more else ""))
+
+
 def _line(trial: TrialRecord, summary: StudySummary) -> str:
     result = trial.result
     assert result is not None
@@ -216,7 +225,7 @@ def _line(trial: TrialRecord, summary: StudySummary) -> str:
     if point and not trial.recipe:
         words = ", ".join(_figures(point, summary))
     if result.outcome is not Outcome.OK:
-        words = f"[yellow]{result.outcome}[/]: {escape(result.explanation)}"
+        words = f"[yellow]{_why(result)}[/]"
     for fallback in result.fallbacks:
         words += f" [yellow]fallback:[/] {escape(fallback)}"
     star = "[green]*[/] " if trial.number in summary.front_numbers else "  "

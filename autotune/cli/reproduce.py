@@ -29,6 +29,7 @@ def reproduce(
     Example: autotune reproduce demo 5
     """
     from autotune.cli.demo_progress import training_bar
+    from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
     from autotune.environment import compare_environments, describe_environment
     from autotune.search.plan import make_plan
@@ -49,14 +50,8 @@ def reproduce(
     again = max(1, wanted.confirm.processes)
     count = processes or again
     console.print(f"measuring #{trial} in {count} fresh processes, beside the baseline")
-    with console.status("starting") as status:
-        checks = measure_again(
-            plan,
-            trials,
-            trial,
-            count,
-            lambda p: status.update(f"{p.phase} {p.detail}"),
-        )
+    with shown_phases(console) as show:
+        checks = measure_again(plan, trials, trial, count, show)
     if json:
         _print_json(checks)
     else:

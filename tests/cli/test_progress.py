@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from autotune.cli.demo_progress import training_bar
+from autotune.cli.heartbeat import Heartbeat
 from autotune.cli.live import LiveDisplay, _line
+from autotune.messages import Progress
+from autotune.outcome import Outcome
 from autotune.report.summary import StudySummary
 from autotune.store.records import StudyRecord, TrialRecord
 from autotune.testing import fake_result, fake_spec
@@ -70,3 +73,32 @@ def test_fallback_is_shown_with_its_trial() -> None:
     )
     line = Text.from_markup(_line(trial, summary)).plain
     assert line.endswith("fallback: asked for dtype x, ran y: [all]")
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, ["#3: measure pair 2"]), (60.0, [])])
+def test_heartbeat_says_the_phase_once_it_was_silent_for_long(
+    seconds: float, lines: list[str]
+) -> None:
+    written = io.StringIO()
+    heart = Heartbeat(Console(file=written), seconds)
+    heart.beat(Progress(number=3, phase="measure", detail="pair 2"))
+    assert written.getvalue().splitlines() == lines
+
+
+def test_heartbeat_is_silent_on_a_terminal() -> None:
+    written = io.StringIO()
+    heart = Heartbeat(Console(file=written, force_terminal=True), 0.0)
+    heart.beat(Progress(number=3, phase="measure", detail=""))
+    assert written.getvalue() == ""
+
+
+def test_failure_of_many_lines_is_shown_by_its_first(
+    display: tuple[LiveDisplay, Callable[[], str]],
+) -> None:
+    shown, text = display
+    failed = fake_result(fake_spec(1), Outcome.CRASHED)
+    why = {"explanation": "torch said no\nand\nwhy [at length]", "log": "logs/1.log"}
+    shown.on_confirming(1)
+    shown.on_confirmed(failed.model_copy(update=why), 0)
+    assert "repetition of #1: crashed: torch said no (more in logs/1.log)\n" in text()
+    assert "at length" not in text()

@@ -1,0 +1,55 @@
+"""Signs of life where nothing can be redrawn: in a log, a pipe, a CI job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from autotune.messages import Progress
+
+_SECONDS = 15.0
+
+
+class Heartbeat:
+    """Says what goes on once nothing was said for a while; on a terminal it keeps silent."""
+
+    def __init__(self, console: Console, seconds: float = _SECONDS) -> None:
+        self._console = console
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def said(self) -> None:
+        """Something else was printed."""
+        self._last = time.monotonic()
+
+    def beat(self, progress: Progress) -> None:
+        """Says the phase, if it is time.
+
+        Args:
+            progress: What a trial does now.
+        """
+        if self._console.is_terminal or time.monotonic() - self._last < self._seconds:
+            return
+        words = f"#{progress.number}: {progress.phase} {progress.detail}".rstrip()
+        self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+        self.said()
+
+
+@contextmanager
+def shown_phases(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Shows what one measurement does: redrawn on a terminal, as heartbeats elsewhere.
+
+    Args:
+        console: Where to.
+    """
+    heart = Heartbeat(console)
+    with console.status("starting") as status:
+
+        def show(progress: Progress) -> None:
+            status.update(f"{progress.phase} {progress.detail}")
+            heart.beat(progress)
+
+        yield show
