@@ -5,6 +5,8 @@ AutotuneError
 │   └── PluginError           a plugin was refused at registration
 ├── Unsupported               a plugin says that it cannot work here (defined in plugin.py)
 ├── StoreError                the database cannot be used
+│   └── StoreUnreachable      its server does not answer now; trying again may help
+├── BrokerError               the workers' Redis does not answer, or refuses
 ├── BenchError                a bench session failed; carries the trial's outcome
 └── Interrupted               the user stopped a search; what was measured is stored
 """
@@ -33,6 +35,14 @@ class PluginError(InputError):
 
 class StoreError(AutotuneError):
     """The database cannot be used: unreachable, locked, or written by another version."""
+
+
+class StoreUnreachable(StoreError):
+    """The database's server does not answer at the moment."""
+
+
+class BrokerError(AutotuneError):
+    """The broker between coordinator and workers does not answer, or refuses."""
 
 
 class BenchError(AutotuneError):

@@ -4,15 +4,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 from filelock import FileLock
 
 from autotune.demo.child import train_in_child
+from fleet_support.servers import PostgresServer
 
 AUTOTUNE = Path(sys.executable).with_name("autotune")
 
@@ -128,3 +131,23 @@ def study(tmp_path: Path, tiny_model: Path) -> WriteStudy:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+def new_database(server: PostgresServer) -> str:
+    name = f"autotune_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.url.replace("/postgres", f"/{name}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/autotune.db"
+    return new_database(request.getfixturevalue("postgres"))

@@ -37,7 +37,7 @@ SIDEWAYS: dict[str, str] = {
     "environment": "registry",  # the entry point group
     "workload": "config",  # the study file's section
     "demo": "workload",  # the cache folder
-    "execute": "bench",  # the protocol
+    "execute": "bench store",  # the protocol; the jobs of the workers
     "report": "front",
     "search": "front",  # the confirmation repeats what the front holds
 }
@@ -54,7 +54,9 @@ FORBIDDEN: dict[str, str] = {
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "optuna": ("search/",),
-    "celery": (),
+    "celery": ("execute/fleet/",),
+    "redis": ("execute/fleet/",),
+    "tenacity": ("store/",),
     "sqlalchemy": ("store/", "search/ledger.py"),
     "alembic": ("store/",),
     "torch": ("bench/", "demo/"),

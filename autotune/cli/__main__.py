@@ -20,8 +20,9 @@ from autotune.cli import (
     reproduce,
     search,
     studies,
+    worker,
 )
-from autotune.errors import AutotuneError, InputError, Interrupted, StoreError
+from autotune.errors import AutotuneError, BrokerError, InputError, Interrupted, StoreError
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
@@ -45,6 +46,7 @@ app.command("pareto")(pareto.pareto)
 app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")
 app.command("metrics")(metrics.metrics)
+app.command("worker")(worker.worker)
 app.command("demo-model")(demo_model.demo_model)
 
 
@@ -74,7 +76,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except (InputError, StoreError) as error:
+    except (InputError, StoreError, BrokerError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(EXIT_INPUT)
     except (Interrupted, KeyboardInterrupt) as stopped:

@@ -32,7 +32,20 @@ Plugins = Annotated[
 Output = Annotated[Path, typer.Option(help="Folder for studies: logs, front.json, report.")]
 Database = Annotated[
     str | None,
-    typer.Option(help="Database URL; by default sqlite:///OUTPUT/autotune.db."),
+    typer.Option(
+        envvar="AUTOTUNE_DATABASE_URL",
+        show_envvar=False,
+        help="Database URL; by default AUTOTUNE_DATABASE_URL, else sqlite:///OUTPUT/autotune.db.",
+    ),
+]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        envvar="AUTOTUNE_BROKER_URL",
+        show_envvar=False,
+        help="Redis of the workers, redis://[:password@]host; without it trials run here. "
+        "Better in AUTOTUNE_BROKER_URL: process lists show options.",
+    ),
 ]
 AllowDifferentEnv = Annotated[
     bool,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +15,18 @@ from autotune.cli import options
 from autotune.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from autotune.config import StudyFile
+    from autotune.execute.base import Executor, OnProgress
     from autotune.report.summary import StudySummary
     from autotune.search.plan import Plan
     from autotune.store.store import Store
+
+DATABASE_PATIENCE_SECONDS = 300.0
+"""How long a search waits for a database's server that went away."""
 
 
 def search(
@@ -57,6 +64,13 @@ def search(
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
+    broker: options.Broker = None,
+    lease_seconds: Annotated[
+        float,
+        typer.Option(
+            min=1, help="Without a sign of life, until a worker's trial is given to another."
+        ),
+    ] = 30.0,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_different_env: options.AllowDifferentEnv = False,
     json: options.AsJson = False,
@@ -95,7 +109,7 @@ def search(
     url = options.database_url(database, output)
     stored = _stored(url, name) if resume and not (model or study) else None
     wanted = options.study_of(study, given, stored)
-    again = _resume_command(wanted, output, database)
+    again = _resume_command(wanted, output, database, broker)
     if not resume:
         _refuse_existing(wanted, url, again)
     with training_bar() as bar:
@@ -105,7 +119,8 @@ def search(
         output.mkdir(parents=True, exist_ok=True)
     try:
         plan = _register(plan, url, console, resume=resume, allow=allow_different_env)
-        summary = _run(plan, url, console)
+        fleet = Fleet(broker, lease_seconds) if broker else None
+        summary = _run(plan, url, fleet, console)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: {again}") from stopped
     if json:
@@ -115,16 +130,23 @@ def search(
         _say_next(console, summary, plan, database)
 
 
-def _resume_command(study: StudyFile, output: Path, database: str | None) -> str:
-    """The command that goes on with a study, from anywhere in this folder."""
+def _resume_command(
+    study: StudyFile, output: Path, database: str | None, broker: str | None
+) -> str:
+    """The command that goes on with a study, from anywhere in this folder. URLs that came from
+    the environment are still there."""
     from autotune.search.plan import default_name
 
     name = study.name or default_name(study.model, study.device)
     command = ["autotune", "search", "--resume", "--name", name]
     if output != options.DEFAULT_OUTPUT:
         command += ["--output", str(output)]
-    if database:
-        command += ["--database", database]
+    for option, variable, given in (
+        ("--database", "AUTOTUNE_DATABASE_URL", database),
+        ("--broker", "AUTOTUNE_BROKER_URL", broker),
+    ):
+        if given and given != os.environ.get(variable):
+            command += [option, given]
     if study.budget.trials:
         command += ["--trials", str(study.budget.trials)]
     if study.budget.minutes:
@@ -174,21 +196,50 @@ def _register(plan: Plan, url: str, console: Console, *, resume: bool, allow: bo
     return replace(plan, notes=(*plan.notes, *differing))
 
 
-def _run(plan: Plan, url: str, console: Console) -> StudySummary:
+@dataclass(frozen=True)
+class Fleet:
+    """Where the workers are, and how long one may be silent."""
+
+    broker: str
+    lease_seconds: float
+
+
+def _run(plan: Plan, url: str, fleet: Fleet | None, console: Console) -> StudySummary:
     """Runs the search; the front and the report are written also if it is stopped."""
     from autotune.cli.live import LiveDisplay
-    from autotune.execute.local import LocalExecutor
     from autotune.search.loop import Search
     from autotune.store.store import Store
 
-    with Store.open(url) as store:
+    with Store.open(url, patience_seconds=DATABASE_PATIENCE_SECONDS) as store:
         try:
             with LiveDisplay(console) as display:
-                make = partial(LocalExecutor, plan.registry)
-                Search(plan, store, url, make, display).run()
+                Search(plan, store, url, _executor(plan, store, fleet, console), display).run()
         finally:
             summary = _write_results(plan, store)
     return summary
+
+
+def _executor(
+    plan: Plan, store: Store, fleet: Fleet | None, console: Console
+) -> Callable[[OnProgress], Executor]:
+    """Makes what carries the trials: this machine's device, or the workers that are up."""
+    if fleet is None:
+        from autotune.execute.local import LocalExecutor
+
+        return partial(LocalExecutor, plan.registry)
+    from autotune.environment import ENV_ID, describe_environment
+    from autotune.execute.fleet.broker import Broker
+    from autotune.execute.fleet.executor import FleetExecutor, Patience
+    from autotune.execute.fleet.messages import queue_name
+    from autotune.search.workers import require_workers
+    from autotune.store.jobs import Jobs
+
+    here = describe_environment(plan.device)
+    broker = Broker(fleet.broker).check()
+    names = ", ".join(card.name for card in require_workers(broker, here))
+    console.print(f"workers: {names}", markup=False)
+    queue, patience = queue_name(here[ENV_ID]), Patience(fleet.lease_seconds)
+    return partial(FleetExecutor, broker, Jobs(store), plan.name, queue, patience=patience)
 
 
 def _write_results(plan: Plan, store: Store) -> StudySummary:

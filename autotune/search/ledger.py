@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import optuna
 import sqlalchemy.exc
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from autotune.constraints import Constraint
-from autotune.errors import StoreError
+from autotune.errors import StoreError, StoreUnreachable
 from autotune.messages import TrialResult
 from autotune.metrics import METRICS, Direction
 from autotune.outcome import Lesson, lesson
@@ -19,6 +20,8 @@ from autotune.recipe import Recipe, describe
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler
+from autotune.store.database import explained, parse_url, sqlite_file, words
+from autotune.store.patience import transaction
 
 _MEASURED = "measured"
 """The constraint that a trial without measurements violates."""
@@ -27,12 +30,27 @@ _MEASURED = "measured"
 class Ledger:
     """Asks Optuna for trials and tells it results. Only the coordinator has one."""
 
-    def __init__(self, plan: Plan, url: str, code: PoolCode, sampler: PoolSampler) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        url: str,
+        code: PoolCode,
+        sampler: PoolSampler,
+        patience_seconds: float = 0.0,
+    ) -> None:
         self._plan = plan
         self._code = code
+        self._sampler = sampler
+        self._url = parse_url(url)
+        self.patience_seconds = patience_seconds
+        self._asked: set[int] = set()
+        self._broke_off = False
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            storage = optuna.storages.RDBStorage(url)
+            storage = optuna.storages.RDBStorage(
+                self._url.render_as_string(hide_password=False),
+                engine_kwargs={} if sqlite_file(self._url) else {"pool_pre_ping": True},
+            )
             self._study = optuna.create_study(
                 storage=storage,
                 sampler=sampler,
@@ -42,8 +60,8 @@ class Ledger:
             )
         except (RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
             raise StoreError(
-                f"Optuna cannot use the database {url}: {error}; upgrade autotune and optuna, or "
-                "use another --database"
+                f"Optuna cannot use the database {words(self._url)}: {error}; upgrade autotune "
+                "and optuna, or use another --database"
             ) from error
         with warnings.catch_warnings():
             # Marked experimental since Optuna 3.2; the dashboard shows the names.
@@ -51,27 +69,67 @@ class Ledger:
             self._study.set_metric_names(list(plan.objectives))
         self._storage = storage
 
+    @transaction
     def ask(self) -> tuple[int, Recipe]:
         """Opens a trial and returns its number and recipe."""
-        trial = self._study.ask(self._code.distributions)
-        recipe = self._code.recipe(trial.params)
-        trial.set_user_attr("recipe", describe(recipe.to_dict()))
+        with self._reached(), self._sampler.undone_on_error():
+            if self._broke_off:
+                self._close_strays()
+            self._broke_off = True
+            trial = self._study.ask(self._code.distributions)
+            recipe = self._code.recipe(trial.params)
+            trial.set_user_attr("recipe", describe(recipe.to_dict()))
+            self._broke_off = False
+        self._asked.add(trial.number)
         return trial.number, recipe
 
+    def _close_strays(self) -> None:
+        """Trials that were opened just when the database went away: nobody got them."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number not in self._asked:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Turns Optuna's words for a server that is away into ours."""
+        try:
+            with explained(self._url):
+                yield
+        except optuna.exceptions.StorageInternalError as error:
+            raise StoreUnreachable(f"database {words(self._url)}: {error}") from error
+
+    @transaction
     def open_trials(self) -> list[tuple[int, Recipe]]:
         """Trials that were asked for and never told: those of a coordinator that died."""
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        complete = [t for t in waiting if set(t.params) == set(self._code.names)]
-        for trial in waiting:
-            if trial not in complete:  # it died inside ask: nothing was started
-                self._study.tell(trial.number, state=TrialState.FAIL)
+        with self._reached():
+            waiting = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            complete = [t for t in waiting if set(t.params) == set(self._code.names)]
+            for trial in waiting:
+                if trial not in complete:  # it died inside ask: nothing was started
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+        self._asked |= {t.number for t in complete}
         return [(t.number, self._code.recipe(t.params)) for t in complete]
 
+    @transaction
+    def give_up(self, number: int) -> None:
+        """Closes a trial that nothing was started for.
+
+        Args:
+            number: Of a trial from ``open_trials``.
+        """
+        with self._reached():
+            self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    @transaction
     def tell(self, result: TrialResult) -> None:
         """Tells a result; again for the same trial changes nothing.
 
         A failed trial is told as complete with the worst values seen and a violated constraint.
         """
+        with self._reached():
+            self._tell(result)
+
+    def _tell(self, result: TrialResult) -> None:
         frozen = self._study.get_trials(deepcopy=False)[result.number]
         if frozen.state.is_finished():
             return

@@ -6,10 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from filelock import Timeout
-
 from autotune.environment import accuracy_key
-from autotune.errors import AutotuneError, InputError, Interrupted
+from autotune.errors import AutotuneError, Interrupted
 from autotune.execute.base import Executor, OnProgress
 from autotune.messages import TASK_RUN, Metrics, TrialResult
 from autotune.outcome import Outcome
@@ -20,9 +18,9 @@ from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
-from autotune.search.register import coordinator_lock
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
+from autotune.store.lock import study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.store import Store
 
@@ -48,7 +46,7 @@ class Search:
     ) -> None:
         self._plan = plan
         self._store = store
-        self._url = url
+        self._lock = study_lock(url, plan.name, store.patience_seconds)
         self._observer = observer
         self._make_executor = make_executor
         self._accuracy_key = accuracy_key(plan.device, plan.model.task)
@@ -58,7 +56,7 @@ class Search:
         # After a resume the draws must not repeat those of the first run.
         seed = (plan.study.seed + 1000 * len(store.trials(plan.name))) % 2**32
         self._sampler = PoolSampler(code, make_inner(plan.study.sampler, seed), seed)
-        self._ledger = Ledger(plan, url, code, self._sampler)
+        self._ledger = Ledger(plan, url, code, self._sampler, store.patience_seconds)
         self._begun = 0
         self._prepared: Recipe | None = None
         self._baseline: Metrics | None = None
@@ -71,18 +69,12 @@ class Search:
             Interrupted: Ctrl-C or SIGTERM; running trials are repeated by the next run.
             AutotuneError: The baseline itself cannot be measured.
         """
-        lock = coordinator_lock(self._url, self._plan.name)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(
-                f"another process is running the study {self._plan.name!r}; wait for it or stop it"
-            ) from error
+        self._lock.acquire()
         try:
             return self._run_locked()
         finally:
             self._ledger.close()
-            lock.release()
+            self._lock.release()
 
     def _run_locked(self) -> StudyRecord:
         name = self._plan.name
@@ -129,9 +121,14 @@ class Search:
         baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
         self._baseline = baseline.result.metrics if baseline and baseline.result else None
         again = []
+        begun = {t.recipe_key for t in stored.values()}
         for number, recipe in self._ledger.open_trials():
-            self._sampler.take([recipe])
             trial = stored.get(number)
+            if trial is None and recipe.key in begun:  # asked again when the database was away
+                self._ledger.give_up(number)
+                continue
+            self._sampler.take([recipe])
+            begun.add(recipe.key)
             if trial is not None and trial.result is not None:
                 self._ledger.tell(trial.result)
             elif trial is not None and trial.recipe and trial.attempts >= MAX_ATTEMPTS:
@@ -243,6 +240,7 @@ class Search:
 
     def _finish(self, result: TrialResult) -> None:
         """Stores a result, then tells it; a death in between is mended by ``_reconcile``."""
+        self._lock.keep()
         name = self._plan.name
         trial = self._store.trial(name, result.number)
         if not trial.recipe:

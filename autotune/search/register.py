@@ -1,18 +1,10 @@
-"""Whether a study may begin or go on, and who may run it."""
+"""Whether a study may begin or go on."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
-from filelock import FileLock
-
 from autotune.environment import compare_environments, describe_environment
 from autotune.errors import InputError
-from autotune.hashing import sha256_json
 from autotune.search.plan import Plan
-from autotune.store.database import parse_url, sqlite_file
 from autotune.store.store import Store
 
 
@@ -66,12 +58,3 @@ def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
     nothing that is measured already."""
     keys = (old.keys() | new.keys()) - {"confirm"}
     return sorted(key for key in keys if old.get(key) != new.get(key))
-
-
-def coordinator_lock(url: str, name: str) -> FileLock:
-    """Held by the one process that runs a study, whatever folder it writes to."""
-    parsed = parse_url(url)
-    file_of_sqlite = sqlite_file(parsed)
-    where = os.path.realpath(file_of_sqlite) if file_of_sqlite else str(parsed)
-    file = f"autotune-{os.getuid()}-study-{sha256_json([where, name])[:16]}.lock"
-    return FileLock(Path(tempfile.gettempdir()) / file)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,16 @@ class PoolSampler(BaseSampler):
             index = self._code.index(recipe)
             if index is not None:
                 self._free[index] = False
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """A choice that could not be recorded was not made."""
+        before = self._free.copy()
+        try:
+            yield
+        except BaseException:
+            self._free = before
+            raise
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial

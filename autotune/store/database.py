@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
-from autotune.errors import StoreError
+from autotune.errors import StoreError, StoreUnreachable
 
 ALLOWED = "sqlite:///file.db or postgresql://user@host/database"
 _WRITE = "autotune_write"
+
+_LASTING = ("password authentication failed", "does not exist", "no password supplied")
+"""Parts of what PostgreSQL says when waiting will not help."""
 
 _SQLITE_WORDS = {
     "locked": "is locked by another process; stop that process, or wait for it and try again",
@@ -89,6 +92,7 @@ def explained(url: URL) -> Iterator[None]:
     """Turns database errors into StoreError; broken uniqueness is left to the caller.
 
     Raises:
+        StoreUnreachable: A server does not answer, or broke off.
         StoreError: Any other error of the database or its driver.
     """
     try:
@@ -96,7 +100,16 @@ def explained(url: URL) -> Iterator[None]:
     except IntegrityError:
         raise
     except (DBAPIError, sqlite3.Error) as error:
-        raise StoreError(_explanation(url, error)) from error
+        kind = StoreUnreachable if _is_away(url, error) else StoreError
+        raise kind(_explanation(url, error)) from error
+
+
+def _is_away(url: URL, error: Exception) -> bool:
+    """Whether the server may answer again soon; a refused password will be refused again."""
+    if url.get_backend_name() == "sqlite" or not isinstance(error, DBAPIError):
+        return False
+    refused = any(part in str(error.orig) for part in _LASTING)
+    return (isinstance(error, OperationalError) or error.connection_invalidated) and not refused
 
 
 def _explanation(url: URL, error: Exception) -> str:

@@ -17,6 +17,7 @@ from autotune.store import accuracy, rows, trials
 from autotune.store.accuracy import AccuracyKey
 from autotune.store.database import connect, explained, for_writing, parse_url, sqlite_file, words
 from autotune.store.migrate import revision, upgrade
+from autotune.store.patience import transaction
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.studies import new_study, outcome_counts, study_row
 from autotune.store.tables import StudyRow, TrialRow, now
@@ -29,17 +30,21 @@ class Store:
     Every method may raise StoreError (the database cannot be used).
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, patience_seconds: float = 0.0) -> None:
         self._engine = engine
         self._writing = for_writing(engine)
+        self.patience_seconds = patience_seconds
 
     @classmethod
-    def open(cls, url: str, *, busy_timeout_seconds: float = 30.0) -> Self:
+    def open(
+        cls, url: str, *, busy_timeout_seconds: float = 30.0, patience_seconds: float = 0.0
+    ) -> Self:
         """Opens a database, creating or upgrading its tables.
 
         Args:
             url: ``sqlite:///file.db`` or ``postgresql://user@host/database``.
             busy_timeout_seconds: How long to wait for another process's SQLite lock.
+            patience_seconds: How long every later call waits for a server that is away.
 
         Raises:
             StoreError: It cannot be used; the message says why and what to do.
@@ -48,7 +53,7 @@ class Store:
         file = sqlite_file(parsed)
         if file is not None and not file.parent.is_dir():
             raise StoreError(f"no directory {file.parent} for the database; make it first")
-        store = cls(connect(parsed, busy_timeout_seconds))
+        store = cls(connect(parsed, busy_timeout_seconds), patience_seconds)
         try:
             with explained(parsed):
                 upgrade(store._engine)
@@ -99,6 +104,7 @@ class Store:
         with explained(self._engine.url), Session(self._writing) as session, session.begin():
             yield session
 
+    @transaction
     def create_study(
         self,
         name: str,
@@ -123,12 +129,14 @@ class Store:
                 f"a study named {name!r} exists; go on with --resume, or choose another name"
             ) from error
 
+    @transaction
     def find_study(self, name: str) -> StudyRecord | None:
         """The study of that name, if there is one."""
         with self._read() as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             return None if row is None else rows.study_record(row)
 
+    @transaction
     def study(self, name: str) -> StudyRecord:
         """The study of that name.
 
@@ -138,6 +146,7 @@ class Store:
         with self._read() as session:
             return rows.study_record(study_row(session, name))
 
+    @transaction
     def studies(self) -> list[StudyRecord]:
         """All studies, oldest first."""
         with self._read() as session:
@@ -146,11 +155,13 @@ class Store:
                 for r in session.scalars(select(StudyRow).order_by(StudyRow.id))
             ]
 
+    @transaction
     def outcome_counts(self) -> dict[str, dict[str, int]]:
         """Study → outcome (or ``running``) → how many trials."""
         with self._read() as session:
             return outcome_counts(session)
 
+    @transaction
     def update_study(
         self,
         name: str,
@@ -175,12 +186,14 @@ class Store:
             for column, value in {**changed, "updated_at": now()}.items():
                 setattr(row, column, value)
 
+    @transaction
     def delete_study(self, name: str) -> None:
         """Removes a study and its trials; accuracy stays, other studies reuse it."""
         with self._write() as session:
             row = study_row(session, name)
             session.execute(delete(StudyRow).where(StudyRow.id == row.id))
 
+    @transaction
     def start_trial(self, study: str, number: int, recipe: RecipeDict, keys: RecipeKeys) -> None:
         """Records that a trial runs; the same number again is one more attempt.
 
@@ -197,11 +210,13 @@ class Store:
                 f"trial {number} of study {study!r} has the recipe of an earlier trial"
             ) from error
 
+    @transaction
     def give_back_attempts(self, study: str) -> None:
         """Takes the latest attempt off the trials that run: a person stopped them."""
         with self._write() as session:
             trials.give_back_attempts(session, study_row(session, study))
 
+    @transaction
     def finish_trial(self, study: str, result: TrialResult) -> bool:
         """Stores a result, all of it or nothing.
 
@@ -214,6 +229,7 @@ class Store:
         with self._write() as session:
             return trials.finish(session, study_row(session, study), result)
 
+    @transaction
     def confirm_trial(self, study: str, confirmation: int, result: TrialResult) -> bool:
         """Stores a repetition of a finished trial.
 
@@ -235,11 +251,13 @@ class Store:
             return False
         return True
 
+    @transaction
     def trials(self, study: str) -> list[TrialRecord]:
         """All trials of a study, by number."""
         with self._read() as session:
             return trials.trial_records(session, study_row(session, study))
 
+    @transaction
     def trial(self, study: str, number: int) -> TrialRecord:
         """One trial.
 
@@ -255,6 +273,7 @@ class Store:
             )
         return found[0]
 
+    @transaction
     def known_accuracy(
         self, model_fingerprint: str, output_key: str, evaluation_key: str, environment_key: str
     ) -> Metrics | None:
@@ -263,6 +282,7 @@ class Store:
         with self._read() as session:
             return accuracy.find(session, key)
 
+    @transaction
     def save_accuracy(
         self,
         model_fingerprint: str,

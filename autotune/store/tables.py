@@ -184,3 +184,25 @@ class AccuracyRow(Base):
     environment_key: Mapped[str]
     metrics: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+
+
+class JobRow(Base):
+    """One trial on its way to a worker and back (``store/jobs.py``)."""
+
+    __tablename__ = "autotune_jobs"
+    __table_args__ = (UniqueConstraint("study_id", "number", "run"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id, ondelete="CASCADE"))
+    number: Mapped[int]
+    run: Mapped[int]
+    queue: Mapped[str]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    deaths: Mapped[int]
+    worker: Mapped[str]
+    beats: Mapped[int]
+    refusal: Mapped[str] = mapped_column(Text)
+    spec: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]

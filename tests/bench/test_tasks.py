@@ -154,6 +154,7 @@ def test_labelled_accuracy_is_the_models_own(
     (score,) = result["tasks"]
     assert (score["name"], score["n"]) == ("moods", 30)
     assert score["correct"] - score["gained"] + score["lost"] == right, "the baseline's"
+    assert result["metrics"]["samples_per_second"]["ratio"] > 0
     changed = score["gained"] + score["lost"]
     assert result["metrics"]["task_flip_ratio"]["value"] == pytest.approx(changed / 30)
 

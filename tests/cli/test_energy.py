@@ -1,4 +1,4 @@
-"""Energy through the command: a meter of another distribution, and the estimate."""
+"""Energy through the command: a meter of another distribution."""
 
 from __future__ import annotations
 
@@ -39,27 +39,6 @@ def test_external_meter_is_used_from_idle_to_the_objective(
         assert found[name]["source"] == "measured:external:plug"
         assert found[name]["value"] == pytest.approx(watts, rel=0.2)
     assert found["energy_per_output_token_joules"]["n"] == 6
-
-
-@pytest.mark.slow
-def test_estimate_is_an_objective_once_the_watts_are_given(
-    autotune: Callable[..., Any], study: Callable[..., Path], tmp_path: Path
-) -> None:
-    path = study(plugins={"batch": {"size": [4]}}, measure={**MEASURE, **WINDOWS})
-
-    done = autotune("search", "--study", path, "--trials", 1, "--cpu-watts-per-core", 7.5)
-
-    assert done.returncode == 0, done.stderr
-    found = baseline_of(tmp_path)
-    if found["avg_power_watts"]["source"] != "estimated:cpu_time":
-        pytest.skip("this machine has a counter")
-    assert "energy is estimated, not measured" in done.stdout
-    assert found["energy_per_output_token_joules"]["value"] > 0
-    assert found["idle_power_watts"]["value"] is None
-    memory = [n for n in found if n.startswith("host_") and n.endswith("_peak_rss_bytes")]
-    assert {"host_prefill_peak_rss_bytes", "host_decode_peak_rss_bytes"} < set(memory)
-    assert all(found[name]["value"] > 0 for name in memory)
-    assert "host_peak_pss_tree_bytes" not in found
 
 
 def test_watts_must_be_more_than_nothing(

@@ -98,26 +98,39 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 
 @pytest.mark.slow
-def test_killed_coordinator_takes_its_children_along_and_resumes(
-    start: Callable[[int], Coordinator],
+def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothing(
+    start: Callable[[int], Coordinator], tmp_path: Path
 ) -> None:
     first = start(6)
-    first.wait_until(finished=3)
+    first.wait_until(finished=1)
     benches = first.benches()
-    first.process.kill()
-    first.process.wait()
+    first.process.send_signal(signal.SIGINT)
+    output = first.output()
+    assert first.process.returncode == 130, output
     assert_gone(benches)
+    assert first.state() is StudyState.INTERRUPTED
     before = finished(first.trials())
 
     second = start(6)
-    output = second.output()
+    second.wait_until(finished=len(before) + 2)
+    benches = second.benches()
+    second.process.kill()
+    second.process.wait()
+    assert_gone(benches)
+    between = finished(second.trials())
+    assert {n: between[n] for n in before} == before
 
-    assert second.process.returncode == 0, output
-    after = finished(second.trials())
-    assert {n: after[n] for n in before} == before
+    printed = shlex.split(output.rpartition("go on with: ")[2].strip())
+    assert printed[:3] == ["autotune", "search", "--resume"]
+    done = subprocess.run(
+        [str(AUTOTUNE), *printed[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    after = finished(first.trials())
+    assert {n: after[n] for n in between} == between
     assert sorted(after) == list(range(6))
     assert len({t.recipe_key for t in after.values()}) == 6
-    assert second.state() is StudyState.FINISHED
+    assert first.state() is StudyState.FINISHED
 
 
 @pytest.mark.slow
@@ -139,29 +152,3 @@ def test_killed_bench_child_costs_one_trial_at_most(
     for trial in trials.values():
         if trial.result and trial.result.outcome is Outcome.CRASHED:
             assert "was killed by SIGKILL" in trial.result.explanation
-
-
-@pytest.mark.slow
-def test_interrupt_stops_at_once_and_the_printed_command_goes_on(
-    start: Callable[[int], Coordinator], tmp_path: Path
-) -> None:
-    first = start(4)
-    first.wait_until(finished=1)
-    benches = first.benches()
-    first.process.send_signal(signal.SIGINT)
-    output = first.output()
-
-    assert first.process.returncode == 130, output
-    assert_gone(benches)
-    assert first.state() is StudyState.INTERRUPTED
-    before = finished(first.trials())
-
-    printed = shlex.split(output.rpartition("go on with: ")[2].strip())
-    assert printed[:3] == ["autotune", "search", "--resume"]
-    done = subprocess.run(
-        [str(AUTOTUNE), *printed[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    after = finished(first.trials())
-    assert {n: after[n] for n in before} == before
-    assert sorted(after) == list(range(4))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from autotune.messages import Metrics
 from autotune.report.front_file import read_front
 from autotune.store import Store
 
@@ -31,7 +32,8 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     confirm = {"processes": 1, "points": "picks", "max_pairs": 6}
     path = study(plugins=plugins, constraints=["kld_mean_nats<=2.0"], confirm=confirm)
 
-    done = autotune("search", "--study", path, "--trials", 4)
+    watts = ("--cpu-watts-per-core", 7.5)
+    done = autotune("search", "--study", path, "--trials", 4, *watts)
 
     assert done.returncode == 0, done.stderr
     assert "#0 baseline" in done.stdout
@@ -39,7 +41,9 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     front = read_front(tmp_path / "studies/s/front.json")
     assert front.baseline is not None
     assert {"fastest", "smallest", "most_accurate"} <= set(front.picks)
+    _check_energy_and_memory(front.baseline.metrics, done.stdout)
     assert all("prefill: " in point.bounds for point in front.front)
+    assert all((p.metrics["bandwidth_utilization"].value or 0) > 0 for p in front.front)
     assert "bound by prefill: " in (tmp_path / "studies/s/report.html").read_text()
     assert (tmp_path / "studies/s/report.html").stat().st_size > 1_000_000
     with Store.open_existing(f"sqlite:///{tmp_path}/studies/autotune.db") as store:
@@ -54,6 +58,17 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     confirmed = [t for t in trials if t.confirmations]
     assert confirmed, "picks are measured again"
     _reproduce(autotune, confirmed[-1].number, tmp_path / "studies/autotune.db")
+
+
+def _check_energy_and_memory(baseline: Metrics, printed: str) -> None:
+    memory = [n for n in baseline if n.startswith("host_") and n.endswith("_peak_rss_bytes")]
+    assert {"host_prefill_peak_rss_bytes", "host_decode_peak_rss_bytes"} < set(memory)
+    assert all((baseline[name].value or 0) > 0 for name in memory)
+    assert "host_peak_pss_tree_bytes" not in baseline
+    if baseline["avg_power_watts"].source == "estimated:cpu_time":  # this machine has no counter
+        assert "energy is estimated, not measured" in printed
+        assert baseline["idle_power_watts"].value is None
+    assert (baseline["energy_per_output_token_joules"].value or 0) > 0
 
 
 def _reproduce(autotune: RunAutotune, number: int, database: Path) -> None:
@@ -118,17 +133,3 @@ def test_search_on_an_encoder_measures_samples_and_embeddings(
     assert trials[0].result is not None
     own = trials[0].result.metrics["embedding_cosine_distance"].value
     assert own == pytest.approx(0.0, abs=1e-5)
-
-
-@pytest.mark.slow
-def test_bench_prints_a_recipe_beside_the_baseline(
-    autotune: RunAutotune, study: WriteStudy
-) -> None:
-    path = study()
-    done = autotune("bench", "--study", path, "--set", "batch.size=4", "--json")
-
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(done.stdout)["metrics"]
-    assert metrics["output_tokens_per_second"]["ratio"] > 0
-    assert metrics["bandwidth_utilization"]["value"] > 0
-    assert metrics["energy_joules"]["value"] is None or metrics["energy_joules"]["value"] > 0

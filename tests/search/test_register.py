@@ -1,10 +1,9 @@
-"""Whether a study may begin or go on, and who may run it."""
+"""Whether a study may begin or go on."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,8 @@ from autotune.messages import TrialResult, TrialSpec
 from autotune.params import Choice, Int, Param, Stage
 from autotune.registry import Registry
 from autotune.search.plan import Plan
-from autotune.search.register import changed_keys, coordinator_lock, register
+from autotune.search.register import changed_keys, register
+from autotune.store.lock import study_lock
 from autotune.store.records import StudyState
 from autotune.store.store import Store
 
@@ -146,27 +146,11 @@ def test_changed_keys() -> None:
 
 def test_second_coordinator_is_refused(lab: Any) -> None:
     plan = lab.plan(*SMALL, budget={"trials": 3})
-    with (
-        coordinator_lock(lab.url, plan.name),
-        pytest.raises(InputError, match="another process is running the study 'first'"),
-    ):
+    lock = study_lock(lab.url, plan.name)
+    lock.acquire()
+    with pytest.raises(InputError, match="another process is running the study 'first'"):
         lab.search(plan)
+    lock.release()
     assert lab.trials() == []
     lab.search(plan, resume=True)
     assert len(lab.trials()) == 3
-
-
-def test_lock_is_that_of_the_database_and_the_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    file = coordinator_lock(f"sqlite:///{tmp_path}/runs/a.db", "first").lock_file
-    for same in ("sqlite:///runs/a.db", "sqlite:///./runs/../runs/a.db"):
-        assert coordinator_lock(same, "first").lock_file == file
-    assert coordinator_lock("sqlite:///runs/a.db", "second").lock_file != file
-    assert coordinator_lock("sqlite:///runs/b.db", "first").lock_file != file
-    server = "postgresql://host/autotune"
-    assert coordinator_lock(server, "first").lock_file == (
-        coordinator_lock(server, "first").lock_file
-    )
-    assert coordinator_lock(server, "first").lock_file != file

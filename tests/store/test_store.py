@@ -1,10 +1,9 @@
-"""The store on real SQLite files."""
+"""The store on real SQLite files and a real PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event
@@ -56,8 +55,8 @@ def result(number: int, outcome: Outcome = Outcome.OK) -> TrialResult:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'autotune.db'}"
+def url(database: str) -> str:
+    return database
 
 
 @pytest.fixture

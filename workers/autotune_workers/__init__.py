@@ -1,1 +1,1 @@
-"""Celery workers; nothing runs here yet (ARCHITECTURE.md, status)."""
+"""Celery workers: ``python -m autotune_workers``, or better ``autotune worker``."""

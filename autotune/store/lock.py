@@ -1,0 +1,130 @@
+"""The lock of the one process that runs a study."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+from sqlalchemy import URL, Connection, NullPool, create_engine, func, select
+from sqlalchemy.exc import DBAPIError
+
+from autotune.errors import InputError
+from autotune.hashing import sha256_json
+from autotune.store.database import explained, parse_url, sqlite_file
+from autotune.store.patience import patiently
+
+_KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+"""A coordinator whose machine vanished is let go by the server after half a minute."""
+
+
+class StudyLock(Protocol):
+    """Held by one process; let go by whatever ends it."""
+
+    def acquire(self) -> None:
+        """Takes it, at once or not at all.
+
+        Raises:
+            InputError: Another process has it.
+        """
+
+    def keep(self) -> None:
+        """Makes sure that it is still held.
+
+        Raises:
+            InputError: It was lost, and another process has it now.
+        """
+
+    def release(self) -> None:
+        """Lets go. Idempotent."""
+
+
+def study_lock(url: str, name: str, patience_seconds: float = 0.0) -> StudyLock:
+    """The lock of a study: a file beside an SQLite database's users, a server's advisory lock.
+
+    Args:
+        url: Of the database.
+        name: Of the study.
+        patience_seconds: How long ``keep`` waits for a server that is away.
+    """
+    parsed = parse_url(url)
+    file = sqlite_file(parsed)
+    if file is not None or parsed.get_backend_name() == "sqlite":
+        return _FileStudyLock(os.path.realpath(file) if file else str(parsed), name)
+    return _ServerStudyLock(parsed, name, patience_seconds)
+
+
+def _taken(name: str) -> InputError:
+    return InputError(f"another process is running the study {name!r}; wait for it or stop it")
+
+
+class _FileStudyLock:
+    def __init__(self, where: str, name: str) -> None:
+        self._name = name
+        file = f"autotune-{os.getuid()}-study-{sha256_json([where, name])[:16]}.lock"
+        self._lock = FileLock(Path(tempfile.gettempdir()) / file)
+
+    def acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise _taken(self._name) from error
+
+    def keep(self) -> None:
+        """The kernel keeps it."""
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class _ServerStudyLock:
+    """PostgreSQL's advisory lock: it ends with the connection, however the process ends."""
+
+    def __init__(self, url: URL, name: str, patience_seconds: float) -> None:
+        self._url = url
+        self._name = name
+        self._patience_seconds = patience_seconds
+        # The server's number for it: 63 bits of a hash.
+        self._key = int(sha256_json(["autotune", name])[:16], 16) >> 1
+        self._engine = create_engine(
+            url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"connect_timeout": 10, "options": _KEEPALIVE},
+        )
+        self._connection: Connection | None = None
+
+    def acquire(self) -> None:
+        if not self._try():
+            self.release()
+            raise _taken(self._name)
+
+    def _try(self) -> bool:
+        with explained(self._url):
+            self._connection = self._engine.connect()
+            return bool(self._connection.scalar(select(func.pg_try_advisory_lock(self._key))))
+
+    def keep(self) -> None:
+        if self._answers():
+            return
+        self.release()
+        if not patiently(self._try, self._patience_seconds):
+            self.release()
+            raise _taken(self._name)
+
+    def _answers(self) -> bool:
+        """The lock is held exactly as long as this connection is."""
+        if self._connection is None:
+            return False
+        try:
+            self._connection.scalar(select(1))
+        except DBAPIError:
+            return False
+        return True
+
+    def release(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

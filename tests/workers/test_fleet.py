@@ -1,0 +1,155 @@
+"""Searches over real workers, and the death of every part of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from autotune.execute.fleet.broker import Broker
+from autotune.execute.fleet.messages import RUN_JOB
+from autotune.outcome import Outcome
+from autotune.report.front_file import read_front
+from fleet_support.servers import PostgresServer, wait_for
+
+
+def assert_whole(fleet: Any, trials: int, repeated: int = 0) -> None:
+    """Every trial once, none left running, and at most so many of them measured twice."""
+    found = fleet.finished()
+    assert len(found) == trials
+    assert len({t.recipe_key for t in found.values()}) == trials
+    assert {t.result.outcome for t in found.values() if t.result} == {Outcome.OK}
+    assert set(fleet.journal("end")) == set(found)
+    assert fleet.journal("end").total() <= trials + repeated
+    assert fleet.recipes_left_running() == []
+
+
+def test_two_workers_share_a_search(fleet: Any) -> None:
+    for name in ("one", "two"):
+        fleet.worker(name)
+    fleet.wait_for_workers(2)
+    output = fleet.ended(fleet.search("--trials", 8))
+    assert "workers: one, two" in output
+    assert_whole(fleet, 8)
+    names = {line.split()[2] for line in (fleet.folder / "journal.txt").read_text().splitlines()}
+    assert names == {"one", "two"}
+
+
+@pytest.mark.slow
+def test_every_part_dies_once_and_nothing_is_lost(make_fleet: Callable[[str], Any]) -> None:
+    """benchmarks/faults.py does the same at random moments, fifty times."""
+    with PostgresServer() as postgres:
+        fleet = make_fleet(postgres.url)
+        first = fleet.worker("first", seconds=0.5)
+        fleet.wait_for_workers(1)
+
+        search = fleet.search("--trials", 13)
+        fleet.wait_for_trials(2)
+        search.kill()
+        search.wait()
+        kept = fleet.finished()
+
+        search = fleet.search("--trials", 13)
+        fleet.wait_for_trials(4)
+        fleet.redis.kill()
+        fleet.redis.start()
+        fleet.wait_for_trials(6)
+        fleet.redis.kill()
+        fleet.redis.forget()
+        fleet.redis.start()
+        fleet.wait_for_trials(8)
+        postgres.kill()
+        postgres.start()
+        fleet.wait_for_trials(10)
+
+        children = psutil.Process(first.pid).children(recursive=True)
+        first.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive, "its child dies with it"
+        fleet.worker("second")
+        fleet.ended(search)
+
+        # The trials that ran when the coordinator, PostgreSQL and the worker died.
+        assert_whole(fleet, 13, repeated=3)
+        after = fleet.finished()
+        assert {n: after[n] for n in kept} == kept
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+class TestCoordinators:
+    def test_interrupt_calls_the_running_trial_off(self, fleet: Any) -> None:
+        fleet.worker("one", seconds=60)
+        fleet.wait_for_workers(1)
+        search = fleet.search("--trials", 8)
+        wait_for(lambda: fleet.journal("begin"), 60, "the baseline runs")
+
+        second = fleet.search("--trials", 8)
+        output = second.communicate(timeout=60)[0]
+        assert second.returncode == 2
+        assert "another process is running the study 's'" in output
+
+        search.send_signal(signal.SIGINT)
+        output = search.communicate(timeout=60)[0]
+        assert search.returncode == 130, output
+        wait_for(lambda: "called off" in fleet.logs(), 30, "the worker stops")
+        assert not fleet.journal("end")
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+class TestBadInput:
+    def test_foreign_messages_are_dropped_aloud(self, fleet: Any) -> None:
+        fleet.worker("one")
+        fleet.wait_for_workers(1)
+        (card,) = fleet.cards()
+        broker = Broker(fleet.redis.url)
+        for given in ([{"protocol": 9, "job": 1}], ["rm -rf /"], [], [{"job": -1, "attempt": 1}]):
+            broker.app.send_task(RUN_JOB, args=given, queue=card.queue)
+        broker.app.send_task("os.system", args=["true"], queue=card.queue)
+        fleet.ended(fleet.search("--trials", 2))
+        assert fleet.log_of("one").read_text().count("foreign or malformed message") == 4
+        assert "unregistered task" in fleet.log_of("one").read_text()
+
+    def test_no_worker_is_said_before_anything_starts(self, fleet: Any) -> None:
+        search = fleet.search()
+        output = search.communicate(timeout=60)[0]
+        assert search.returncode == 2
+        assert "no worker is up; start one on each device with: autotune worker" in output
+        assert not fleet.finished()
+
+    def test_worker_of_another_environment_is_named(self, fleet: Any) -> None:
+        fleet.environment["OMP_NUM_THREADS"] = "7"
+        fleet.worker("odd")
+        fleet.wait_for_workers(1)
+        fleet.environment["OMP_NUM_THREADS"] = "1"
+        search = fleet.search()
+        output = search.communicate(timeout=60)[0]
+        assert search.returncode == 2
+        assert "odd: env:OMP_NUM_THREADS is 7, here 1" in output
+
+    @pytest.mark.parametrize("command", ["worker", "search"])
+    def test_wrong_password_is_said_at_once(self, fleet: Any, command: str) -> None:
+        fleet.environment["AUTOTUNE_BROKER_URL"] = fleet.redis.url.replace("hush", "wrong")
+        process = fleet.search() if command == "search" else fleet.real_worker("one")
+        printed = process.communicate(timeout=60)[0] or fleet.logs()
+        assert process.returncode in (1, 2)
+        assert "unreachable or refuses" in printed
+        assert "wrong" not in printed.replace("wrong pass", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_real_search_over_two_real_workers(fleet: Any) -> None:
+    for name in ("one", "two"):
+        fleet.real_worker(name)
+    fleet.wait_for_workers(2)
+    output = fleet.ended(fleet.search("--trials", 4), seconds=280)
+    assert "fastest" in output
+    front = read_front(fleet.folder / "studies/s/front.json")
+    assert front.baseline is not None
+    logs = [t.result.log for t in fleet.finished().values() if t.result]
+    assert {Path(log).parent.parent.name for log in logs} <= {"one", "two"}
+    assert all(Path(log).is_file() for log in logs)

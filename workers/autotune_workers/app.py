@@ -1,0 +1,117 @@
+"""The Celery side of a worker: one child process, one device, one job at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+from typing import Any
+
+from celery import Celery, signals
+from pydantic import ValidationError
+
+from autotune.device import detect
+from autotune.environment import ENV_ID, describe_environment
+from autotune.execute.fleet.broker import Broker
+from autotune.execute.fleet.messages import RUN_JOB, RunJob, WorkerCard, queue_name
+from autotune.store import Store
+from autotune.store.jobs import Jobs
+from autotune_workers.job import JobRunner, MakeSlot
+from autotune_workers.presence import Presence
+from autotune_workers.settings import WorkerSettings
+
+DATABASE_PATIENCE_SECONDS = 600.0
+"""How long a worker waits for a database that is away: its result may have taken an hour."""
+
+_PR_SET_PDEATHSIG = 1
+_log = logging.getLogger(__name__)
+
+
+def make_card(settings: WorkerSettings) -> WorkerCard:
+    """The worker's device and environment, as it announces them.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    device = detect(settings.device)
+    environment = describe_environment(device)
+    return WorkerCard(
+        name=settings.name,
+        host=socket.gethostname(),
+        device=device,
+        environment=environment,
+        queue=queue_name(environment[ENV_ID]),
+    )
+
+
+class WorkerProcess:
+    """What the child process keeps between jobs; made after the fork."""
+
+    def __init__(self, settings: WorkerSettings, card: WorkerCard, make_slot: MakeSlot) -> None:
+        self._store = Store.open(settings.database, patience_seconds=DATABASE_PATIENCE_SECONDS)
+        self._broker = Broker(settings.broker)
+        self._runner = JobRunner(settings, Jobs(self._store), self._broker, make_slot)
+        self._presence = Presence(self._broker, card)
+        self._presence.start()
+
+    def run(self, given: Any) -> None:
+        """Carries out one message; one that is not ours is dropped, loudly."""
+        try:
+            message = RunJob.model_validate(given)
+        except ValidationError as error:
+            _log.error("a foreign or malformed message is dropped: %r: %s", given, error)
+            return
+        self._presence.works_on(message.job)
+        try:
+            _log.info("job %d, attempt %d: %s", message.job, message.attempt, "begins")
+            words = self._runner.run(message)
+            _log.info("job %d, attempt %d: %s", message.job, message.attempt, words)
+        finally:
+            self._presence.works_on(None)
+
+    def close(self) -> None:
+        """Ends the bench sessions and takes the card away."""
+        self._runner.close()
+        self._presence.stop()
+        self._broker.close()
+        self._store.close()
+
+
+def make_worker(
+    settings: WorkerSettings, card: WorkerCard, app: Celery, make_slot: MakeSlot
+) -> Celery:
+    """Registers the one task, and what happens around it.
+
+    Args:
+        settings: Of this worker.
+        card: What it announces.
+        app: From ``Broker.app``.
+        make_slot: What carries its trials.
+    """
+    process: list[WorkerProcess] = []
+
+    def begin(**_: object) -> None:
+        _die_with_parent(os.getppid())
+        process.append(WorkerProcess(settings, card, make_slot))
+
+    def end(**_: object) -> None:
+        while process:
+            process.pop().close()
+
+    signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_process_shutdown.connect(end, weak=False)
+
+    def run_job(*given: Any) -> None:
+        process[0].run(given[0] if len(given) == 1 else given)
+
+    app.task(name=RUN_JOB)(run_job)
+    return app
+
+
+def _die_with_parent(parent: int) -> None:
+    """A killed worker takes its child along, and that its bench processes."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -1,0 +1,174 @@
+"""One job on this worker: lease it, run it with a heartbeat, store what came of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from autotune import registry
+from autotune.errors import BrokerError, StoreError
+from autotune.execute.base import OnProgress
+from autotune.execute.fleet.broker import Broker
+from autotune.execute.fleet.messages import FleetEvent, RunJob
+from autotune.execute.slot import DeviceSlot
+from autotune.messages import Progress, TrialResult, TrialSpec
+from autotune.store.jobs import Jobs
+from autotune.workload.paths import cache_directory
+from autotune_workers.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Slot(Protocol):
+    """What carries a trial on this machine: ``DeviceSlot``."""
+
+    def run(self, spec: TrialSpec) -> TrialResult:
+        """Carries one trial to its end, whatever that is."""
+
+    def terminate(self) -> None:
+        """Makes the running trial fail at once; safe from any thread."""
+
+    def close(self) -> None:
+        """Ends what is kept between trials."""
+
+
+MakeSlot = Callable[[OnProgress], Slot]
+
+
+def device_slot(on_progress: OnProgress) -> Slot:
+    """The slot of this machine's device, with all plugins that are installed here.
+
+    Args:
+        on_progress: Told what the running trial does.
+    """
+    return DeviceSlot(registry.installed(), on_progress)
+
+
+class Heartbeat:
+    """Raises a job's counter from a thread of its own, and ends the trial once nobody wants it."""
+
+    def __init__(
+        self, jobs: Jobs, message: RunJob, seconds: float, on_lost: Callable[[], None]
+    ) -> None:
+        self._jobs = jobs
+        self._message = message
+        self._seconds = seconds
+        self._on_lost = on_lost
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self.lost = False
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._seconds):
+            try:
+                ours = self._jobs.beat(self._message.job, self._message.attempt)
+            except StoreError as error:
+                _log.warning("no beat for job %d: %s", self._message.job, error)
+                continue
+            if not ours:
+                self.lost = True
+                self._on_lost()
+                return
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+class JobRunner:
+    """Runs the jobs of one worker process, one at a time, all on one thread.
+
+    The device's slot is kept between jobs, and with it the warm bench sessions.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, jobs: Jobs, broker: Broker, make_slot: MakeSlot
+    ) -> None:
+        self._settings = settings
+        self._make_slot = make_slot
+        self._jobs = jobs
+        self._broker = broker
+        self._slot: Slot | None = None
+        self._job = 0
+        self._study = ""
+
+    def run(self, message: RunJob) -> str:
+        """Carries one job to its end.
+
+        Returns:
+            What came of it, for the log.
+        """
+        spec = self._jobs.lease(message.job, message.attempt, self._settings.name)
+        if spec is None:
+            return "nobody wants it any more, or somebody else has it"
+        self._job, self._study = message.job, spec.study
+        why = self._unfit(spec)
+        if why:
+            self._jobs.refuse(message.job, message.attempt, f"{self._settings.name}: {why}")
+            self._tell(None)
+            # The others shall have the better chance to take it.
+            time.sleep(self._settings.beat_seconds)
+            return f"refused: {why}"
+        return self._measure(message, spec)
+
+    def _measure(self, message: RunJob, spec: TrialSpec) -> str:
+        slot = self._slot = self._slot or self._make_slot(self._tell)
+        heart = Heartbeat(self._jobs, message, self._settings.beat_seconds, slot.terminate)
+        with heart:
+            result = slot.run(self._at_home(spec))
+        if heart.lost:
+            self._slot = None  # what was terminated stays so
+            slot.close()
+            return "called off"
+        stored = self._jobs.finish(message.job, result)
+        self._tell(None)
+        return result.outcome.value if stored else "somebody else was faster"
+
+    def _at_home(self, spec: TrialSpec) -> TrialSpec:
+        """The trial with this machine's folders."""
+        folder = self._settings.directory / spec.study / self._settings.name
+        own = {
+            "directory": str(folder.absolute()),
+            "cache_directory": str(cache_directory().absolute()),
+        }
+        return spec.model_copy(update=own)
+
+    @staticmethod
+    def _unfit(spec: TrialSpec) -> str:
+        """What this machine lacks for a trial; empty where nothing."""
+        workload = spec.workload
+        needed = [spec.model.path, workload.evaluation_text, workload.calibration_text]
+        missing = [path for path in needed if not Path(path).exists()]
+        if missing:
+            return (
+                f"there is no {', '.join(missing)} on this machine; model and texts must lie "
+                "under the same path on every worker"
+            )
+        return ""
+
+    def _tell(self, progress: Progress | None) -> None:
+        """Progress is a courtesy: a broker that is away does not stop a trial."""
+        event = FleetEvent(job=self._job, worker=self._settings.name, progress=progress)
+        with suppress(BrokerError):
+            self._broker.tell(self._study, event)
+
+    def close(self) -> None:
+        """Ends the bench sessions."""
+        if self._slot is not None:
+            self._slot.close()
+            self._slot = None

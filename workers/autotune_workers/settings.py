@@ -1,0 +1,53 @@
+"""What a worker is told when it starts, from the environment: URLs may hold passwords, and every
+process list shows arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.errors import InputError
+
+BROKER = "AUTOTUNE_BROKER_URL"
+DATABASE = "AUTOTUNE_DATABASE_URL"
+NAME = "AUTOTUNE_WORKER_NAME"
+DEVICE = "AUTOTUNE_WORKER_DEVICE"
+FOLDER = "AUTOTUNE_WORKER_DIRECTORY"
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """One worker: one device."""
+
+    broker: str
+    database: str
+    name: str
+    device: str
+    """``auto``, ``cpu`` or ``cuda``."""
+    directory: Path
+    """Where its bench processes' logs go."""
+    beat_seconds: float = 2.0
+    """Between two signs of life of a job; well under the coordinator's lease."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> WorkerSettings:
+        """Reads the variables.
+
+        Raises:
+            InputError: One that is needed is missing.
+        """
+        missing = [name for name in (BROKER, DATABASE, NAME) if not environment.get(name)]
+        if missing:
+            raise InputError(
+                f"a worker needs {', '.join(missing)} in its environment; 'autotune worker' sets "
+                "them from its options"
+            )
+        return cls(
+            broker=environment[BROKER],
+            database=environment[DATABASE],
+            name=environment[NAME],
+            device=environment.get(DEVICE, "auto"),
+            directory=Path(environment.get(FOLDER, "studies")),
+        )
