@@ -10,9 +10,9 @@ Prints, on a quiet machine and beside a second process that loads all cores in r
    and then B with as many blocks, in the same run.
 
 And once, on the quiet machine: prefill and decode times of a plain ``model.generate`` timed by
-hand, beside ours, of a random Llama with 150 million parameters (``generate`` does about a
-millisecond of work of its own for each token, which a tiny model would show). Nothing else should
-run meanwhile. Takes about 20 minutes on two cores.
+hand, beside ours in random order, of a random Llama with 150 million parameters and prompts of
+256 tokens (``generate`` does a few milliseconds of work of its own for each call, which a small
+model would show). Nothing else should run meanwhile. Takes about 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import argparse
 import contextlib
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from autotune.config import StudyFile
 from autotune.execute.ruler import DECODE, Comparison, Ruler
@@ -39,6 +42,11 @@ from autotune.statistics import paired_ratio
 
 _DECODE_TOKENS = 41
 """40 decode steps: 5 % and 20 % more are whole steps."""
+
+_LOADS = {"quiet": False, "loaded": True}
+_PROCESS_PAIRS = 4
+"""Fresh pairs of processes that the comparisons are spread over: two processes of the same model
+differ by some per cent for as long as they live."""
 
 _BURSTS = """
 import random, sys, time
@@ -159,12 +167,22 @@ for line in iter(input, "stop"):
     assert child.stdin is not None
     assert child.stdout is not None
     with contextlib.closing(Ruler(spec)) as ruler:
-        hand, own = [], []
+        hand: list[list[float]] = []
+        own: list[dict[str, float]] = []
+
+        def one_by_hand(ask: IO[str], answer: IO[str]) -> None:
+            ask.write("go\n")
+            ask.flush()
+            hand.append(json.loads(answer.readline()))
+
+        sides: list[Callable[[], None]] = [
+            lambda: own.append(ruler.block("reference")),
+            partial(one_by_hand, child.stdin, child.stdout),
+        ]
         for _ in range(repeats):
-            own.append(ruler.block("reference"))
-            child.stdin.write("go\n")
-            child.stdin.flush()
-            hand.append(json.loads(child.stdout.readline()))
+            random.shuffle(sides)
+            for side in sides:
+                side()
     child.communicate("stop\n")
     for name, index in (("ttft_seconds", 0), ("tpot_seconds", 1)):
         ratio = paired_ratio([o[name] for o in own], [h[index] for h in hand])
@@ -175,13 +193,13 @@ for line in iter(input, "stop"):
         )
 
 
-def baseline_spec(model: str, folder: Path, new_tokens: int) -> TrialSpec:
+def baseline_spec(model: str, folder: Path, prompt_tokens: int, new_tokens: int) -> TrialSpec:
     """The baseline of a study with short blocks."""
     study = StudyFile.model_validate(
         {
             "name": "ruler",
             "model": model,
-            "workload": {"prompt_tokens": 32, "new_tokens": new_tokens},
+            "workload": {"prompt_tokens": prompt_tokens, "new_tokens": new_tokens},
             "measure": {"block_seconds": 0.2, "max_pairs": 10},
         }
     )
@@ -194,16 +212,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="demo-tiny")
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--only", choices=["generate", *_LOADS], help="one part of it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        spec = baseline_spec(options.model, Path(folder), _DECODE_TOKENS)
-        larger = larger_model(Path(folder, "larger"), spec.model.path)
-        by_hand(baseline_spec(str(larger), Path(folder), 17), options.runs)
-        for loaded in (False, True):
+        spec = baseline_spec(options.model, Path(folder), 32, _DECODE_TOKENS)
+        if options.only in (None, "generate"):
+            larger = larger_model(Path(folder, "larger"), spec.model.path)
+            by_hand(baseline_spec(str(larger), Path(folder), 256, 17), options.runs)
+        for loaded in [wanted for part, wanted in _LOADS.items() if options.only in (None, part)]:
             print("beside a load on all cores" if loaded else "quiet", flush=True)
             for more in (0.0, 0.05, 0.20):
-                with contextlib.closing(Ruler(spec, more)) as ruler, load(loaded):
-                    runs = [compare(ruler, seed) for seed in range(options.runs)]
+                runs = []
+                for first in range(_PROCESS_PAIRS):
+                    with contextlib.closing(Ruler(spec, more)) as ruler, load(loaded):
+                        seeds = range(first, options.runs, _PROCESS_PAIRS)
+                        runs += [compare(ruler, seed) for seed in seeds]
                 name = f"{more:.0%} more decode work" if more else "A/A"
                 report(name, ruler.true_ratio, runs)
 

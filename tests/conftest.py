@@ -4,12 +4,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import yaml
 from filelock import FileLock
@@ -139,15 +137,9 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-def new_database(server: PostgresServer) -> str:
-    name = f"autotune_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.url.replace("/postgres", f"/{name}")
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/autotune.db"
-    return new_database(request.getfixturevalue("postgres"))
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()

@@ -289,6 +289,22 @@ def test_ties_of_a_pick_are_the_points_within_noise_or_resolution() -> None:
     assert "fastest" not in found
 
 
+def test_smallest_is_smaller_than_the_baseline_where_any_is() -> None:
+    """6 MiB ties with 3 MiB and with 9 MiB, and yet 3 MiB is less than 9 MiB."""
+    name, mib = "host_model_peak_bytes", 1 << 20
+    sizes = {0: (100, 9 * mib), 1: (300, 6 * mib), 2: (200, 3 * mib)}
+    points = [
+        FrontPoint(n, {"p": {}} if n else {}, {SPEED: measured(speed), name: measured(size)})
+        for n, (speed, size) in sizes.items()
+    ]
+    own = HypervolumeScale.of(points[0].metrics, (SPEED, name))
+    found = picks(points, (SPEED, name), own, baseline=points[0])
+    assert (found["fastest"].number, found["smallest"].number) == (1, 2)
+    # Where nothing can be told from the baseline, the fastest of the ties is the pick.
+    found = picks(points[:2], (SPEED, name), own, baseline=points[0])
+    assert found["smallest"].number == 1
+
+
 def test_weights_as_an_objective_of_their_own_have_a_pick() -> None:
     weights = Measurement(value=10.0, unit="B")
     light = point(1, 100, 900, 1.0, 0.0)

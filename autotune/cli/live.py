@@ -37,6 +37,8 @@ class LiveDisplay(Observer):
         self._heart = Heartbeat(console)
         self._lock = threading.Lock()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._kept: list[TrialRecord] = []
+        self._counts: Counter[Outcome] = Counter()
         self._running: dict[int, str] = {}
         self._phases: dict[int, str] = {}
         self._status = ""
@@ -46,6 +48,7 @@ class LiveDisplay(Observer):
         self._before = 0
         self._limit: int | None = None
         self._confirming = 0
+        self._since = 0.0
         self._minutes: float | None = None
 
     def __enter__(self) -> LiveDisplay:
@@ -58,7 +61,10 @@ class LiveDisplay(Observer):
 
     def on_started(self, plan: Plan, trials: Sequence[TrialRecord], budget: str) -> None:
         """Says what is about to happen."""
-        self._before = sum(t.result is not None for t in trials)
+        self._kept = [t for t in trials if t.result is not None]
+        for trial in self._kept:
+            self._count(trial)
+        self._before = self._counts.total()
         limits = [n for n in (Clock(plan.study.budget).trials, len(plan.pool.recipes)) if n]
         self._limit, self._minutes = min(limits), plan.study.budget.minutes
         self._say(
@@ -82,14 +88,16 @@ class LiveDisplay(Observer):
         """Repetitions begin."""
         repeated = "1 repetition" if count == 1 else f"{count} repetitions"
         self._say(f"confirming the result in fresh processes: {repeated}")
-        self._confirming = count
+        self._confirming, self._since = count, time.monotonic()
 
     def on_confirmed(self, result: TrialResult, left: int) -> None:
         """A repetition is in; one that failed is said."""
         if result.outcome is not Outcome.OK:
             self._say(f"[yellow]repetition of #{result.number}:[/] {_why(result)}")
         done = self._confirming - left
-        self._show_done(f"confirming: {done} of {self._confirming} repetitions done", done)
+        left_seconds = (time.monotonic() - self._since) / done * left
+        soon = f", about {duration(left_seconds)} left" if left else ""
+        self._show_done(f"confirming: {done} of {self._confirming} repetitions done{soon}", done)
 
     def _show_done(self, status: str, done: int) -> None:
         quarters = [4 * count // self._confirming for count in (done - 1, done)]
@@ -135,30 +143,33 @@ class LiveDisplay(Observer):
             self._heart.beat(progress)
         self._refresh()
 
-    def on_trial_finished(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
+    def on_trial_finished(self, study: StudyRecord, trial: TrialRecord) -> None:
         """A result is in: one line, and new totals."""
+        trials = [*self._kept, trial]
         summary = StudySummary.of(study, trials)
-        finished = [t for t in trials if t.result is not None]
+        # What is not on the front now will not be there later: a long study stays quick.
+        self._kept = [t for t in trials if t.number in summary.front_numbers or not t.recipe]
+        self._count(trial)
         with self._lock:
-            ended = [n for n in self._running if any(t.number == n for t in finished)]
-            for number in ended:
-                del self._running[number]
-                self._phases.pop(number, None)
-            self._status = self._totals(finished, summary)
-        for trial in finished:
-            if trial.number in ended:
-                self._say(_line(trial, summary))
+            self._running.pop(trial.number, None)
+            self._phases.pop(trial.number, None)
+            self._status = self._totals(summary)
+        self._say(_line(trial, summary))
         self._refresh()
 
-    def _totals(self, finished: Sequence[TrialRecord], summary: StudySummary) -> str:
-        counts = Counter(t.result.outcome for t in finished if t.result)
-        failed = len(finished) - counts[Outcome.OK] - counts[Outcome.INFEASIBLE]
-        done = len(finished) - self._before
+    def _count(self, trial: TrialRecord) -> None:
+        if trial.result is not None:
+            self._counts[trial.result.outcome] += 1
+
+    def _totals(self, summary: StudySummary) -> str:
+        counts, finished = self._counts, self._counts.total()
+        failed = finished - counts[Outcome.OK] - counts[Outcome.INFEASIBLE]
+        done = finished - self._before
         spent = time.monotonic() - self._begun
-        left = self._seconds_left(len(finished), spent / done if done else 0.0, spent)
-        self._bar.update(self._task, completed=self._done(len(finished), spent), total=1.0)
+        left = self._seconds_left(finished, spent / done if done else 0.0, spent)
+        self._bar.update(self._task, completed=self._done(finished, spent), total=1.0)
         return (
-            f"{len(finished)} done · {counts[Outcome.INFEASIBLE]} infeasible · {failed} failed · "
+            f"{finished} done · {counts[Outcome.INFEASIBLE]} infeasible · {failed} failed · "
             f"front {len(summary.front)} · hypervolume {summary.hypervolume:.3f} · "
             f"{duration(spent)} so far, about {duration(left)} left"
         )

@@ -22,6 +22,7 @@ def pareto(
     from autotune.cli.show import make_console, show_summary
     from autotune.report.front_file import front_file
     from autotune.report.summary import StudySummary
+    from autotune.store.records import StudyState
     from autotune.store.store import Store
 
     with Store.open_existing(options.database_url(database, output)) as store:
@@ -29,4 +30,11 @@ def pareto(
     if json:
         typer.echo(front_file(summary).model_dump_json(indent=2))
     else:
-        show_summary(make_console(), summary)
+        console = make_console()
+        show_summary(console, summary)
+        if summary.study.state is not StudyState.FINISHED:
+            console.print(
+                f"this study is {summary.study.state}: more trials or repetitions may change "
+                "this; go on with autotune search --resume and the options it was begun with",
+                markup=False,
+            )

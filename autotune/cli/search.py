@@ -13,6 +13,7 @@ import typer
 
 from autotune.cli import options
 from autotune.errors import InputError, Interrupted
+from autotune.urls import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from autotune.config import StudyFile
     from autotune.execute.base import Executor, OnProgress
+    from autotune.execute.fleet.broker import Broker
     from autotune.report.summary import StudySummary
     from autotune.search.plan import Plan
+    from autotune.store.lock import StudyLock
     from autotune.store.store import Store
 
 DATABASE_PATIENCE_SECONDS = 300.0
@@ -68,7 +71,7 @@ def search(
     lease_seconds: Annotated[
         float,
         typer.Option(
-            min=1, help="Without a sign of life, until a worker's trial is given to another."
+            min=10, help="Without a sign of life, until a worker's trial is given to another."
         ),
     ] = 30.0,
     trust_remote_code: options.TrustRemoteCode = False,
@@ -117,9 +120,9 @@ def search(
     console = make_console(stderr=json)
     if database is None:
         output.mkdir(parents=True, exist_ok=True)
+    fleet = _find_fleet(plan, url, broker, lease_seconds, console) if broker else None
     try:
         plan = _register(plan, url, console, resume=resume, allow=allow_different_env)
-        fleet = Fleet(broker, lease_seconds) if broker else None
         summary = _run(plan, url, fleet, console)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: {again}") from stopped
@@ -134,7 +137,7 @@ def _resume_command(
     study: StudyFile, output: Path, database: str | None, broker: str | None
 ) -> str:
     """The command that goes on with a study, from anywhere in this folder. URLs that came from
-    the environment are still there."""
+    the environment are still there; passwords are not printed."""
     from autotune.search.plan import default_name
 
     name = study.name or default_name(study.model, study.device)
@@ -146,7 +149,7 @@ def _resume_command(
         ("--broker", "AUTOTUNE_BROKER_URL", broker),
     ):
         if given and given != os.environ.get(variable):
-            command += [option, given]
+            command += [option, without_secrets(given)]
     if study.budget.trials:
         command += ["--trials", str(study.budget.trials)]
     if study.budget.minutes:
@@ -197,49 +200,77 @@ def _register(plan: Plan, url: str, console: Console, *, resume: bool, allow: bo
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """Where the workers are, and how long one may be silent."""
+class _Fleet:
+    """Workers that are up, and how to reach them."""
 
-    broker: str
+    broker: Broker
+    queue: str
     lease_seconds: float
 
 
-def _run(plan: Plan, url: str, fleet: Fleet | None, console: Console) -> StudySummary:
+def _find_fleet(
+    plan: Plan, url: str, broker_url: str, lease_seconds: float, console: Console
+) -> _Fleet:
+    """Makes sure that somebody will measure, before anything is written."""
+    from autotune.environment import ENV_ID, describe_environment
+    from autotune.execute.fleet.broker import Broker
+    from autotune.execute.fleet.messages import queue_name
+    from autotune.search.workers import require_workers
+    from autotune.store.store import Store
+
+    here = describe_environment(plan.device)
+    broker = Broker(broker_url).check()
+    with Store.open(url) as store:
+        database = store.identity()
+    names = ", ".join(card.name for card in require_workers(broker, database, here))
+    console.print(f"workers: {names}", markup=False)
+    return _Fleet(broker, queue_name(database, here[ENV_ID]), lease_seconds)
+
+
+def _run(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudySummary:
     """Runs the search; the front and the report are written also if it is stopped."""
     from autotune.cli.live import LiveDisplay
     from autotune.search.loop import Search
+    from autotune.store.lock import study_lock
     from autotune.store.store import Store
 
     with Store.open(url, patience_seconds=DATABASE_PATIENCE_SECONDS) as store:
+        lock = study_lock(url, plan.name, DATABASE_PATIENCE_SECONDS)
         try:
             with LiveDisplay(console) as display:
-                Search(plan, store, url, _executor(plan, store, fleet, console), display).run()
+                make = _executor(plan, store, fleet, lock)
+                Search(plan, store, url, make, display, lock).run()
         finally:
             summary = _write_results(plan, store)
     return summary
 
 
 def _executor(
-    plan: Plan, store: Store, fleet: Fleet | None, console: Console
+    plan: Plan, store: Store, fleet: _Fleet | None, lock: StudyLock
 ) -> Callable[[OnProgress], Executor]:
     """Makes what carries the trials: this machine's device, or the workers that are up."""
+    from autotune.store.jobs import Jobs
+
+    jobs = Jobs(store)
     if fleet is None:
         from autotune.execute.local import LocalExecutor
 
-        return partial(LocalExecutor, plan.registry)
-    from autotune.environment import ENV_ID, describe_environment
-    from autotune.execute.fleet.broker import Broker
-    from autotune.execute.fleet.executor import FleetExecutor, Patience
-    from autotune.execute.fleet.messages import queue_name
-    from autotune.search.workers import require_workers
-    from autotune.store.jobs import Jobs
+        def here(on_progress: OnProgress) -> LocalExecutor:
+            jobs.call_off(plan.name)  # what workers had of an earlier run
+            return LocalExecutor(plan.registry, on_progress)
 
-    here = describe_environment(plan.device)
-    broker = Broker(fleet.broker).check()
-    names = ", ".join(card.name for card in require_workers(broker, here))
-    console.print(f"workers: {names}", markup=False)
-    queue, patience = queue_name(here[ENV_ID]), Patience(fleet.lease_seconds)
-    return partial(FleetExecutor, broker, Jobs(store), plan.name, queue, patience=patience)
+        return here
+    from autotune.execute.fleet.executor import FleetExecutor, Patience
+
+    return partial(
+        FleetExecutor,
+        fleet.broker,
+        jobs,
+        plan.name,
+        fleet.queue,
+        patience=Patience(fleet.lease_seconds),
+        keep=lock.keep,
+    )
 
 
 def _write_results(plan: Plan, store: Store) -> StudySummary:

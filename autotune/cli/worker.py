@@ -30,8 +30,8 @@ def worker(
 ) -> None:
     """Measure trials of searches that run elsewhere: one worker for each device.
 
-    SIGTERM and Ctrl-C let the running trial end first; a second one does not, and the trial is
-    measured elsewhere.
+    SIGTERM and Ctrl-C let the running trial end first. A worker that is killed costs no more
+    than its running trial: another one measures it.
 
     Example: autotune worker --broker redis://host --database postgresql://user@host/autotune
     """

@@ -30,14 +30,16 @@ def picks(
     objectives: Sequence[str],
     scale: HypervolumeScale,
     *,
+    baseline: FrontPoint | None = None,
     provisional: bool = False,
 ) -> dict[str, FrontPoint]:
     """Names the points of a front that people ask for.
 
     A value of grade C is never a pick's, nor is a trial that ran otherwise than asked. A pick
     whose metric nobody measured is left out, and so is ``balanced`` with fewer than two
-    objectives. Among ties within the metric's resolution the fastest is taken. The baseline is a
-    pick only where it alone is best; it is balanced only where there is no other point.
+    objectives. Among ties within the metric's resolution the fastest is taken, but none that ties
+    with the baseline too where the best does not. The baseline is a pick only where it alone is
+    best; it is balanced only where there is no other point.
     ``balanced`` is the point of the front nearest (Euclidean distance) to the point that would
     be best in every objective, each objective running from 0 to 1 over the front, on the
     logarithmic or linear axis of ``scale``.
@@ -46,13 +48,17 @@ def picks(
         points: The front; infeasible points are never picked.
         objectives: Names of metrics.
         scale: The study's scale, for ``balanced``.
+        baseline: The study's, on the front or not.
         provisional: Pick what deserves to be measured again: also among points that were never
             confirmed in fresh processes, and whatever their grade. Otherwise, once some points
             are confirmed, no others are picked.
     """
     feasible = _candidates(points, provisional=provisional)
     rank = _rank(_first(Family.SPEED, objectives))
-    found = {pick: _best(feasible, name, rank) for pick, name in _judged_by(objectives).items()}
+    found = {
+        pick: _best(feasible, name, rank, baseline.value(name) if baseline else None)
+        for pick, name in _judged_by(objectives).items()
+    }
     found["balanced"] = _balanced(feasible, scale)
     return {pick: point for pick, point in found.items() if point is not None}
 
@@ -117,8 +123,11 @@ def _first(family: Family, objectives: Sequence[str]) -> str | None:
     return next((name for name in objectives if metric(name).family is family), None)
 
 
-def _best(points: Sequence[FrontPoint], name: str, rank: _Rank) -> FrontPoint | None:
-    """The best value; the order ``rank`` decides among those within the resolution of it."""
+def _best(
+    points: Sequence[FrontPoint], name: str, rank: _Rank, own: float | None
+) -> FrontPoint | None:
+    """The best value; the order ``rank`` decides among those within the resolution of it that
+    are as far from the baseline's ``own``: ties are not transitive."""
     kind = metric(name)
     values = [
         (point, max(value, floor_of(name, point.metrics)))
@@ -129,7 +138,12 @@ def _best(points: Sequence[FrontPoint], name: str, rank: _Rank) -> FrontPoint | 
         return None
     pick_best = max if kind.direction is Direction.MAXIMIZE else min
     best = pick_best(value for _, value in values)
-    ties = [point for point, value in values if kind.tied(value, best)]
+    beats = own is not None and not kind.tied(best, own)
+    ties = [
+        point
+        for point, value in values
+        if kind.tied(value, best) and not (beats and kind.tied(value, own))
+    ]
     return min(ties, key=rank)
 
 

@@ -17,6 +17,7 @@ from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import HEADINGS, task_rows
 from autotune.store import StudyRecord, StudyState
 
+_CONFIRMED = "✓"
 _EXPLANATION_CHARACTERS = 160
 
 
@@ -61,7 +62,7 @@ def _confirmation(summary: StudySummary) -> str:
     fresh = sum(map(is_confirmed, summary.front))
     if not fresh:
         return "not confirmed: the numbers are the search's own, and the best of many looks better"
-    return f"confirmed in fresh processes: {fresh} of {len(summary.front)}"
+    return f"{_CONFIRMED} confirmed in fresh processes ({fresh} of {len(summary.front)})"
 
 
 def _recipes(count: int) -> str:
@@ -91,7 +92,7 @@ def _front_row(summary: StudySummary, point: FrontPoint) -> list[Text]:
     for pick in summary.pick_names.get(point.number, []):
         recipe.append(f" [{_name(pick)}]", style="bold green")
     return [
-        Text(str(point.number)),
+        Text(f"{_CONFIRMED} {point.number}" if is_confirmed(point) else str(point.number)),
         recipe,
         *(_cell(summary, point, k.name) for k in summary.columns),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from autotune.front import (
     picks,
     ties,
 )
-from autotune.metrics import Family, Metric, metric
+from autotune.metrics import Direction, Family, Metric, metric
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import describe
 from autotune.report.roof import device_rates
@@ -70,7 +71,7 @@ class StudySummary:
             baseline=baseline,
             scale=scale,
             hypervolumes=tuple(hypervolume_history(points, scale)),
-            picks=picks(best, study.objectives, scale),
+            picks=picks(best, study.objectives, scale, baseline=baseline),
         )
 
     @property
@@ -171,5 +172,11 @@ def words(point: FrontPoint | TrialRecord) -> str:
 
 
 def _best_first(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[FrontPoint]:
-    scale = HypervolumeScale.of(points[0].metrics, objectives[:1]) if points else None
-    return sorted(points, key=lambda p: (scale.losses(p.metrics) if scale else (), p.number))
+    first = objectives[0]
+    sign = -1 if metric(first).direction is Direction.MAXIMIZE else 1
+
+    def key(point: FrontPoint) -> tuple[float, int]:
+        value = point.value(first)
+        return (math.inf if value is None else sign * value, point.number)
+
+    return sorted(points, key=key)

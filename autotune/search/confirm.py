@@ -34,7 +34,9 @@ def targets(plan: Plan, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     chosen = [
         point
         for provisional in (False, True)
-        for point in picks(best, plan.objectives, scale, provisional=provisional).values()
+        for point in picks(
+            best, plan.objectives, scale, baseline=baseline, provisional=provisional
+        ).values()
     ]
     if plan.study.confirm.points == "front":
         chosen += best

@@ -20,7 +20,7 @@ from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
-from autotune.store.lock import study_lock
+from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.store import Store
 
@@ -43,10 +43,20 @@ class Search:
         url: str,
         make_executor: MakeExecutor,
         observer: Observer,
+        lock: StudyLock | None = None,
     ) -> None:
+        """
+        Args:
+            plan: What to search.
+            store: Where trials are kept.
+            url: Of the same database, for Optuna.
+            make_executor: Makes what carries the trials.
+            observer: Told what happens.
+            lock: Keeps other coordinators out; by default the study's.
+        """
         self._plan = plan
         self._store = store
-        self._lock = study_lock(url, plan.name, store.patience_seconds)
+        self._lock = lock or study_lock(url, plan.name, store.patience_seconds)
         self._observer = observer
         self._make_executor = make_executor
         self._accuracy_key = accuracy_key(plan.device, plan.model.task)
@@ -180,6 +190,7 @@ class Search:
                 executor.submit(confirmation_spec(self._plan, waiting.popleft(), baseline))
                 running[trial.number] = number
             result = executor.wait()
+            self._lock.keep()
             self._store.confirm_trial(name, running.pop(result.number), result)
             self._observer.on_confirmed(result, len(waiting) + len(running))
 
@@ -250,7 +261,9 @@ class Search:
         self._ledger.tell(result)
         cold = result.outcome is Outcome.OK and not result.warm
         self._prepared = Recipe.from_dict(trial.recipe) if cold else None
-        self._observer.on_trial_finished(self._store.study(name), self._store.trials(name))
+        self._observer.on_trial_finished(
+            self._store.study(name), self._store.trial(name, result.number)
+        )
 
     def _accept_baseline(self, result: TrialResult) -> None:
         """Nothing can be compared without the baseline: its failure ends the search.

@@ -22,8 +22,8 @@ class Observer:
     def on_progress(self, progress: Progress) -> None:
         """A running trial entered a phase."""
 
-    def on_trial_finished(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
-        """A result was stored; ``trials`` are all of the study, the new one included."""
+    def on_trial_finished(self, study: StudyRecord, trial: TrialRecord) -> None:
+        """A result was stored."""
 
     def on_confirming(self, count: int) -> None:
         """The search is over; so many repetitions in fresh processes follow."""

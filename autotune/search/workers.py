@@ -12,11 +12,15 @@ from autotune.execute.fleet.messages import WorkerCard, queue_name
 _DIFFERENCES = 3
 
 
-def require_workers(broker: Broker, environment: Mapping[str, str]) -> list[WorkerCard]:
-    """Finds the workers whose numbers may be compared with each other and with this machine's.
+def require_workers(
+    broker: Broker, database: str, environment: Mapping[str, str]
+) -> list[WorkerCard]:
+    """Finds the workers of this database whose numbers may be compared with each other and with
+    this machine's.
 
     Args:
         broker: Where they announce themselves.
+        database: Its identity.
         environment: Of this machine, for the study's device.
 
     Raises:
@@ -24,7 +28,7 @@ def require_workers(broker: Broker, environment: Mapping[str, str]) -> list[Work
         BrokerError: The broker does not answer.
     """
     found = broker.workers()
-    queue = queue_name(environment[ENV_ID])
+    queue = queue_name(database, environment[ENV_ID])
     fitting = [card for card in found if card.queue == queue]
     if fitting:
         return fitting
@@ -33,14 +37,16 @@ def require_workers(broker: Broker, environment: Mapping[str, str]) -> list[Work
             "no worker is up; start one on each device with: autotune worker --broker URL "
             "--database URL"
         )
-    others = "; ".join(f"{card.name}: {_why(card, environment)}" for card in found[:5])
+    others = "; ".join(f"{card.name}: {_why(card, database, environment)}" for card in found[:5])
     raise InputError(
         f"none of the {len(found)} workers that are up measures as this machine would: {others}; "
         "start the search where machine and versions are the same, or mend the workers"
     )
 
 
-def _why(card: WorkerCard, environment: Mapping[str, str]) -> str:
+def _why(card: WorkerCard, database: str, environment: Mapping[str, str]) -> str:
+    if card.database != database:
+        return "looks for jobs in another database; give it the same --database"
     differing = list(environment_differences(card.environment, environment).items())
     words = [f"{key} is {there}, here {here}" for key, (there, here) in differing[:_DIFFERENCES]]
     if len(differing) > _DIFFERENCES:

@@ -105,8 +105,10 @@ def explained(url: URL) -> Iterator[None]:
 
 
 def _is_away(url: URL, error: Exception) -> bool:
-    """Whether the server may answer again soon; a refused password will be refused again."""
-    if url.get_backend_name() == "sqlite" or not isinstance(error, DBAPIError):
+    """Whether it may answer again soon; a refused password will be refused again."""
+    if url.get_backend_name() == "sqlite":
+        return "locked" in str(error)
+    if not isinstance(error, DBAPIError):
         return False
     refused = any(part in str(error.orig) for part in _LASTING)
     return (isinstance(error, OperationalError) or error.connection_invalidated) and not refused

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 
-from autotune.messages import TrialResult, TrialSpec
+from autotune.messages import TASK_RUN, TrialResult, TrialSpec
 from autotune.store.patience import transaction
+from autotune.store.records import TrialRecord
 from autotune.store.store import Store
 from autotune.store.studies import study_row
 from autotune.store.tables import JobRow, now
@@ -45,12 +47,12 @@ class Job(BaseModel):
     attempt: int
     """Counts the times it was queued; names the lease."""
     deaths: int
-    """Attempts whose worker vanished or refused."""
+    """Attempts whose worker vanished."""
     worker: str
     """Who has it or had it last."""
     beats: int
-    refusal: str
-    """Why the last worker that refused it did."""
+    refused: dict[str, str]
+    """Worker → why it cannot run this trial."""
 
 
 class Jobs:
@@ -62,7 +64,8 @@ class Jobs:
 
     @transaction
     def put(self, spec: TrialSpec, queue: str) -> Job:
-        """Queues a trial; one that is there already, from a coordinator that died, stays.
+        """Queues a trial. One that is there already, from a coordinator that died, stays, if it
+        asks for the same.
 
         Args:
             spec: The trial.
@@ -72,49 +75,46 @@ class Jobs:
             study = study_row(session, spec.study)
             key = {"study_id": study.id, "number": spec.number, "run": _run(spec)}
             row = session.scalar(select(JobRow).filter_by(**key))
+            if row is not None and (row.queue, _asked(row.spec)) != (queue, _asked_by(spec)):
+                session.delete(row)
+                session.flush()
+                row = None
             if row is None:
-                row = JobRow(
-                    **key,
-                    queue=queue,
-                    state=JobState.QUEUED.value,
-                    attempt=1,
-                    deaths=0,
-                    worker="",
-                    beats=0,
-                    refusal="",
-                    spec=spec.model_dump(mode="json"),
-                    created_at=now(),
-                )
+                row = _new_job(key, spec, queue)
                 session.add(row)
                 session.flush()
             return Job.model_validate(row)
 
     @transaction
     def lease(self, job: int, attempt: int, worker: str) -> TrialSpec | None:
-        """Takes a queued job.
+        """Takes a queued job; again for the one who has it.
 
         Returns:
-            The trial; None where somebody else has it, or nobody wants it any more.
+            The trial; None where somebody else has it, nobody wants it any more, or this worker
+            refused it before.
         """
+        mine = and_(JobRow.state == JobState.LEASED.value, JobRow.worker == worker)
         with self._store._write() as session:
+            row = session.get(JobRow, job)
+            if row is None or worker in row.refused:
+                return None
             given = session.scalar(
                 update(JobRow)
                 .where(
                     JobRow.id == job,
                     JobRow.attempt == attempt,
-                    JobRow.state == JobState.QUEUED.value,
+                    or_(JobRow.state == JobState.QUEUED.value, mine),
                 )
                 .values(state=JobState.LEASED.value, worker=worker, beats=JobRow.beats + 1)
                 .returning(JobRow.spec)
             )
         return None if given is None else TrialSpec.model_validate(given)
 
-    @transaction
     def beat(self, job: int, attempt: int) -> bool:
-        """Says that a lease's holder is alive.
+        """Says that a lease's holder is alive; does not wait for the database.
 
         Returns:
-            False if the lease is no longer theirs: cancelled, done, or given to another.
+            False if the lease is no longer theirs: called off, done, or given to another.
         """
         return self._change(job, attempt, beats=JobRow.beats + 1)
 
@@ -135,20 +135,22 @@ class Jobs:
         )
 
     @transaction
-    def refuse(self, job: int, attempt: int, why: str) -> bool:
-        """Gives a job back that this worker cannot run.
+    def refuse(self, job: int, attempt: int, worker: str, why: str) -> bool:
+        """Gives a job back that this worker cannot run; it will not get it again.
 
         Returns:
             False if the lease is no longer theirs.
         """
-        return self._change(
-            job,
-            attempt,
-            state=JobState.QUEUED.value,
-            attempt=JobRow.attempt + 1,
-            deaths=JobRow.deaths + 1,
-            refusal=why,
-        )
+        with self._store._write() as session:
+            row = session.get(JobRow, job, with_for_update=True)
+            if row is None or (row.attempt, row.worker) != (attempt, worker):
+                return False
+            if row.state != JobState.LEASED.value:
+                return False
+            row.state = JobState.QUEUED.value
+            row.attempt += 1
+            row.refused = {**row.refused, worker: why}
+        return True
 
     def _change(self, job: int, held: int, *only: ColumnElement[bool], **values: object) -> bool:
         """Changes a job that is leased under that attempt; the update itself decides between two
@@ -199,10 +201,61 @@ class Jobs:
 
     @transaction
     def remove(self, jobs: Sequence[int]) -> None:
-        """Forgets jobs: results that were taken, or work that nobody wants any more."""
+        """Forgets jobs whose results are stored."""
         with self._store._write() as session:
             session.execute(delete(JobRow).where(JobRow.id.in_(jobs)))
+
+    @transaction
+    def call_off(self, study: str) -> None:
+        """Forgets a study's work that nobody wants any more; what is measured stays."""
+        with self._store._write() as session:
+            row = study_row(session, study)
+            undone = JobRow.state != JobState.DONE.value
+            session.execute(delete(JobRow).where(JobRow.study_id == row.id, undone))
+
+    @transaction
+    def tidy(self, study: str) -> None:
+        """Forgets a study's results that are stored already: their coordinator died just then."""
+        trials = {trial.number: trial for trial in self._store.trials(study)}
+        with self._store._write() as session:
+            row = study_row(session, study)
+            done = JobRow.state == JobState.DONE.value
+            for job in session.scalars(select(JobRow).where(JobRow.study_id == row.id, done)):
+                trial = trials.get(job.number)
+                if trial is not None and _is_stored(trial, job.run):
+                    session.delete(job)
+
+
+def _new_job(key: dict[str, int], spec: TrialSpec, queue: str) -> JobRow:
+    return JobRow(
+        **key,
+        queue=queue,
+        state=JobState.QUEUED.value,
+        attempt=1,
+        deaths=0,
+        worker="",
+        beats=0,
+        refused={},
+        spec=spec.model_dump(mode="json"),
+        created_at=now(),
+    )
 
 
 def _run(spec: TrialSpec) -> int:
     return TASK_JOB if spec.tasks_only else spec.confirmation
+
+
+def _asked_by(spec: TrialSpec) -> dict[str, Any]:
+    return _asked(spec.model_dump(mode="json"))
+
+
+def _asked(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a trial asks for, without what a coordinator knows and where it keeps things."""
+    known = ("known_accuracy", "baseline", "directory", "cache_directory")
+    return {name: value for name, value in spec.items() if name not in known}
+
+
+def _is_stored(trial: TrialRecord, run: int) -> bool:
+    if run == 0:
+        return trial.result is not None
+    return (TASK_RUN if run == TASK_JOB else run) in trial.confirmations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,17 @@ from autotune.store.patience import patiently
 
 _KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 """A coordinator whose machine vanished is let go by the server after half a minute."""
+
+_OWN_KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""And this end notices a server that vanished."""
+
+_GHOST_SECONDS = 45.0
+"""How long the server may still hold the lock for our own broken connection."""
 
 
 class StudyLock(Protocol):
@@ -92,7 +104,7 @@ class _ServerStudyLock:
             url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args={"connect_timeout": 10, "options": _KEEPALIVE},
+            connect_args={"connect_timeout": 10, "options": _KEEPALIVE, **_OWN_KEEPALIVE},
         )
         self._connection: Connection | None = None
 
@@ -102,6 +114,7 @@ class _ServerStudyLock:
             raise _taken(self._name)
 
     def _try(self) -> bool:
+        self.release()
         with explained(self._url):
             self._connection = self._engine.connect()
             return bool(self._connection.scalar(select(func.pg_try_advisory_lock(self._key))))
@@ -109,10 +122,13 @@ class _ServerStudyLock:
     def keep(self) -> None:
         if self._answers():
             return
-        self.release()
-        if not patiently(self._try, self._patience_seconds):
-            self.release()
-            raise _taken(self._name)
+        deadline = None
+        while not patiently(self._try, self._patience_seconds):
+            deadline = deadline or time.monotonic() + _GHOST_SECONDS
+            if time.monotonic() > deadline:
+                self.release()
+                raise _taken(self._name)
+            time.sleep(1.0)
 
     def _answers(self) -> bool:
         """The lock is held exactly as long as this connection is."""

@@ -20,7 +20,7 @@ from autotune.store.migrate import revision, upgrade
 from autotune.store.patience import transaction
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.studies import new_study, outcome_counts, study_row
-from autotune.store.tables import StudyRow, TrialRow, now
+from autotune.store.tables import DatabaseRow, StudyRow, TrialRow, now
 
 
 class Store:
@@ -105,6 +105,11 @@ class Store:
             yield session
 
     @transaction
+    def identity(self) -> str:
+        """What names this database, whatever the URL that leads to it."""
+        with self._read() as session:
+            return session.scalars(select(DatabaseRow.identity)).one()
+
     def create_study(
         self,
         name: str,

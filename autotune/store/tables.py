@@ -186,11 +186,23 @@ class AccuracyRow(Base):
     created_at: Mapped[datetime]
 
 
+class DatabaseRow(Base):
+    """The one row that names this database: workers and coordinator must use the same."""
+
+    __tablename__ = "autotune_database"
+
+    identity: Mapped[str] = mapped_column(primary_key=True)
+
+
 class JobRow(Base):
     """One trial on its way to a worker and back (``store/jobs.py``)."""
 
     __tablename__ = "autotune_jobs"
-    __table_args__ = (UniqueConstraint("study_id", "number", "run"),)
+    # A worker that wakes up late must never find another job under its number.
+    __table_args__ = (
+        UniqueConstraint("study_id", "number", "run"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id, ondelete="CASCADE"))
@@ -202,7 +214,7 @@ class JobRow(Base):
     deaths: Mapped[int]
     worker: Mapped[str]
     beats: Mapped[int]
-    refusal: Mapped[str] = mapped_column(Text)
+    refused: Mapped[dict[str, Any]]
     spec: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]

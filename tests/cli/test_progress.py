@@ -58,10 +58,11 @@ def test_repetitions_are_counted_where_nothing_can_be_redrawn(
     shown.on_confirming(8)
     for left in range(7, -1, -1):
         shown.on_confirmed(fake_result(fake_spec(1)), left)
-    assert text().splitlines() == [
-        "confirming the result in fresh processes: 8 repetitions",
-        *(f"confirming: {done} of 8 repetitions done" for done in (2, 4, 6, 8)),
-    ]
+    first, *lines = text().splitlines()
+    assert first == "confirming the result in fresh processes: 8 repetitions"
+    counted = [f"confirming: {done} of 8 repetitions done" for done in (2, 4, 6, 8)]
+    left = [", about 0 s left"] * 3 + [""]
+    assert lines == [one + other for one, other in zip(counted, left, strict=True)]
 
 
 def test_fallback_is_shown_with_its_trial() -> None:
@@ -102,3 +103,23 @@ def test_failure_of_many_lines_is_shown_by_its_first(
     shown.on_confirmed(failed.model_copy(update=why), 0)
     assert "repetition of #1: crashed: torch said no (more in logs/1.log)\n" in text()
     assert "at length" not in text()
+
+
+def test_totals_follow_from_one_trial_after_another() -> None:
+    shown = LiveDisplay(Console(file=io.StringIO()))
+    study = StudyRecord.model_construct(
+        objectives=("output_tokens_per_second", "weights_bytes"), constraints=()
+    )
+    # Speed and weights: the baseline, one that beats it, a trade-off, one that is beaten.
+    values = {0: (100.0, 10e6), 1: (200.0, 5e6), 2: (400.0, 20e6), 3: (50.0, 30e6)}
+    for number, (speed, weights) in values.items():
+        result = fake_result(
+            fake_spec(number), output_tokens_per_second=speed, weights_bytes=weights
+        )
+        recipe = {"batch": {"size": number}} if number else {}
+        trial = TrialRecord.model_construct(
+            number=number, recipe=recipe, confirmations={}, result=result
+        )
+        shown.on_trial_finished(study, trial)
+    assert shown._status.startswith("4 done · 0 infeasible · 0 failed · front 2 · ")
+    assert [trial.number for trial in shown._kept] == [0, 1, 2]

@@ -204,7 +204,7 @@ def test_reports_say_what_is_confirmed(summary: StudySummary) -> None:
         if trial.result
     ]
     confirmed = StudySummary.of(summary.study, again)
-    assert "confirmed in fresh processes: " in printed(console.front_table(confirmed))
+    assert "confirmed in fresh processes (" in printed(console.front_table(confirmed))
     assert "measured again in fresh processes" in render_html(confirmed)
 
 

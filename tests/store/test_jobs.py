@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from autotune.outcome import Outcome
+from autotune.recipe import RecipeKeys
 from autotune.store import Store
 from autotune.store.jobs import TASK_JOB, Jobs, JobState
 from autotune.testing import fake_result, fake_spec
@@ -79,19 +80,56 @@ def test_a_beat_saves_a_lease_from_expiring(jobs: Jobs) -> None:
     assert jobs.beat(job.id, 1)
 
 
-def test_refusal_is_kept_and_counts_as_a_death(jobs: Jobs) -> None:
+def test_worker_that_refused_does_not_get_the_job_again(jobs: Jobs) -> None:
     job = jobs.put(SPEC, "cpu")
     jobs.lease(job.id, 1, "one")
-    assert jobs.refuse(job.id, 1, "one: no model here")
+    assert jobs.refuse(job.id, 1, "one", "no model here")
     (found,) = jobs.look([job.id])
-    assert (found.state, found.attempt, found.deaths) == (JobState.QUEUED, 2, 1)
-    assert found.refusal == "one: no model here"
+    assert (found.state, found.attempt, found.deaths) == (JobState.QUEUED, 2, 0)
+    assert found.refused == {"one": "no model here"}
+    assert jobs.lease(job.id, 2, "one") is None
+    assert jobs.lease(job.id, 2, "two") == SPEC
+    assert not jobs.refuse(job.id, 1, "one", "late")
 
 
-def test_removed_job_is_nobodys(jobs: Jobs) -> None:
+def test_lease_may_be_taken_again_by_the_one_who_has_it(jobs: Jobs) -> None:
+    """The database may have gone away just when it said yes."""
     job = jobs.put(SPEC, "cpu")
-    jobs.lease(job.id, 1, "worker")
+    assert jobs.lease(job.id, 1, "worker") == jobs.lease(job.id, 1, "worker") == SPEC
+
+
+def test_called_off_job_is_nobodys_and_what_is_measured_stays(jobs: Jobs) -> None:
+    running, done = jobs.put(SPEC, "cpu"), jobs.put(fake_spec(4), "cpu")
+    jobs.lease(running.id, 1, "worker")
+    jobs.finish(done.id, fake_result(fake_spec(4)))
+    jobs.call_off("fake")
+    assert not jobs.beat(running.id, 1)
+    assert not jobs.finish(running.id, fake_result(SPEC))
+    assert [job.id for job in jobs.look([running.id, done.id])] == [done.id]
+
+
+def test_number_of_a_removed_job_is_never_given_again(jobs: Jobs) -> None:
+    """A worker that wakes up late must not store its result in another trial's job."""
+    job = jobs.put(SPEC, "cpu")
     jobs.remove([job.id])
-    assert not jobs.beat(job.id, 1)
-    assert not jobs.finish(job.id, fake_result(SPEC))
-    assert jobs.look([job.id]) == []
+    assert jobs.put(fake_spec(4), "cpu").id != job.id
+
+
+def test_job_that_asks_for_something_else_is_replaced(jobs: Jobs) -> None:
+    job = jobs.put(SPEC, "cpu")
+    knows = SPEC.model_copy(update={"known_accuracy": {}, "cache_directory": "/elsewhere"})
+    assert jobs.put(knows, "cpu").id == job.id
+    assert jobs.put(SPEC, "gpu").id != job.id
+    other = SPEC.model_copy(update={"seed": 7})
+    assert jobs.put(other, "gpu").id > job.id + 1
+
+
+def test_results_that_are_stored_already_are_tidied_away(jobs: Jobs) -> None:
+    store, keys = jobs._store, RecipeKeys(output_key="o", setup_key="s", recipe_key="r")
+    store.start_trial("fake", 3, SPEC.recipe, keys)
+    stored, waiting = jobs.put(SPEC, "cpu"), jobs.put(fake_spec(4), "cpu")
+    for job, spec in ((stored, SPEC), (waiting, fake_spec(4))):
+        jobs.finish(job.id, fake_result(spec))
+    store.finish_trial("fake", fake_result(SPEC))
+    jobs.tidy("fake")
+    assert [job.id for job in jobs.look([stored.id, waiting.id])] == [waiting.id]

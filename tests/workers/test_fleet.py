@@ -14,6 +14,7 @@ from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RUN_JOB
 from autotune.outcome import Outcome
 from autotune.report.front_file import read_front
+from autotune.store import Store
 from fleet_support.servers import PostgresServer, wait_for
 
 
@@ -37,6 +38,36 @@ def test_two_workers_share_a_search(fleet: Any) -> None:
     assert_whole(fleet, 8)
     names = {line.split()[2] for line in (fleet.folder / "journal.txt").read_text().splitlines()}
     assert names == {"one", "two"}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_worker_that_is_asked_to_stop_ends_its_trial_first(fleet: Any) -> None:
+    first = fleet.worker("first", seconds=1.5)
+    fleet.wait_for_workers(1)
+    search = fleet.search("--trials", 3)
+    wait_for(lambda: fleet.journal("begin"), 60, "the baseline runs")
+    first.terminate()
+    fleet.worker("second")
+    assert first.wait(timeout=30) == 0
+    fleet.ended(search)
+    assert_whole(fleet, 3)
+
+
+def test_same_recipes_in_the_same_order_as_on_this_machine(
+    make_fleet: Callable[[str], Any], postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """One worker through Celery and PostgreSQL, and a function and SQLite: the same study."""
+    fleet = make_fleet(postgres.new_database())
+    fleet.worker("one", seconds=0.0)
+    fleet.wait_for_workers(1)
+    fleet.ended(fleet.search("--trials", 14))
+    afar = [trial.recipe_key for trial in fleet.finished().values()]
+
+    here = f"sqlite:///{tmp_path}/here.db"
+    fleet.ended(fleet.search_here(here, 14))
+    with Store.open(here) as store:
+        assert [trial.recipe_key for trial in store.trials("s")] == afar
+    assert len(set(afar)) == 14
 
 
 @pytest.mark.slow
@@ -118,7 +149,8 @@ class TestBadInput:
         output = search.communicate(timeout=60)[0]
         assert search.returncode == 2
         assert "no worker is up; start one on each device with: autotune worker" in output
-        assert not fleet.finished()
+        with Store.open(fleet.database) as store:
+            assert store.studies() == []
 
     def test_worker_of_another_environment_is_named(self, fleet: Any) -> None:
         fleet.environment["OMP_NUM_THREADS"] = "7"
@@ -146,7 +178,7 @@ def test_real_search_over_two_real_workers(fleet: Any) -> None:
     for name in ("one", "two"):
         fleet.real_worker(name)
     fleet.wait_for_workers(2)
-    output = fleet.ended(fleet.search("--trials", 4), seconds=280)
+    output = fleet.ended(fleet.search("--trials", 3), seconds=280)
     assert "fastest" in output
     front = read_front(fleet.folder / "studies/s/front.json")
     assert front.baseline is not None

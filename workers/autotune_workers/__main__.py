@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from autotune.errors import AutotuneError
-from autotune.execute.fleet.broker import Broker
-from autotune.store import Store
+from autotune.errors import AutotuneError, InputError
+from autotune.execute.fleet.broker import CARD_SECONDS, Broker
 from autotune_workers.app import make_card, make_worker
 from autotune_workers.job import MakeSlot, device_slot
 from autotune_workers.settings import WorkerSettings
@@ -20,9 +19,9 @@ def main(make_slot: MakeSlot = device_slot) -> None:
     """
     try:
         settings = WorkerSettings.from_environment()
-        card = make_card(settings)
         broker = Broker(settings.broker).check()
-        Store.open(settings.database).close()
+        card = make_card(settings)
+        _refuse_twin(broker, card.name)
     except AutotuneError as error:
         sys.exit(f"error: {error}")
     app = make_worker(settings, card, broker.app, make_slot)
@@ -39,6 +38,14 @@ def main(make_slot: MakeSlot = device_slot) -> None:
             "--loglevel=INFO",
         ]
     )
+
+
+def _refuse_twin(broker: Broker, name: str) -> None:
+    if any(card.name == name for card in broker.workers()):
+        raise InputError(
+            f"a worker named {name!r} is up; give another --name, or, if it has just died, wait "
+            f"{CARD_SECONDS} s"
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RUN_JOB, RunJob, WorkerCard, queue_name
 from autotune.store import Store
 from autotune.store.jobs import Jobs
+from autotune.store.patience import patiently
 from autotune_workers.job import JobRunner, MakeSlot
 from autotune_workers.presence import Presence
 from autotune_workers.settings import WorkerSettings
@@ -30,31 +31,39 @@ _log = logging.getLogger(__name__)
 
 
 def make_card(settings: WorkerSettings) -> WorkerCard:
-    """The worker's device and environment, as it announces them.
+    """The worker's device, environment and database, as it announces them.
 
     Raises:
         InputError: There is no such device here.
+        StoreError: The database cannot be used.
     """
     device = detect(settings.device)
     environment = describe_environment(device)
+    with Store.open(settings.database) as store:
+        database = store.identity()
     return WorkerCard(
         name=settings.name,
         host=socket.gethostname(),
         device=device,
         environment=environment,
-        queue=queue_name(environment[ENV_ID]),
+        database=database,
+        queue=queue_name(database, environment[ENV_ID]),
     )
 
 
 class WorkerProcess:
-    """What the child process keeps between jobs; made after the fork."""
+    """What the child process keeps between jobs; made after the fork, opened at the first job:
+    nothing may wait for a database while Celery waits for the child."""
 
     def __init__(self, settings: WorkerSettings, card: WorkerCard, make_slot: MakeSlot) -> None:
-        self._store = Store.open(settings.database, patience_seconds=DATABASE_PATIENCE_SECONDS)
+        self._settings = settings
+        self._device = card.device
+        self._make_slot = make_slot
         self._broker = Broker(settings.broker)
-        self._runner = JobRunner(settings, Jobs(self._store), self._broker, make_slot)
         self._presence = Presence(self._broker, card)
         self._presence.start()
+        self._store: Store | None = None
+        self._runner: JobRunner | None = None
 
     def run(self, given: Any) -> None:
         """Carries out one message; one that is not ours is dropped, loudly."""
@@ -65,18 +74,35 @@ class WorkerProcess:
             return
         self._presence.works_on(message.job)
         try:
-            _log.info("job %d, attempt %d: %s", message.job, message.attempt, "begins")
-            words = self._runner.run(message)
+            _log.info("job %d, attempt %d: begins", message.job, message.attempt)
+            words = self._opened().run(message)
             _log.info("job %d, attempt %d: %s", message.job, message.attempt, words)
         finally:
             self._presence.works_on(None)
 
+    def _opened(self) -> JobRunner:
+        if self._runner is None:
+            self._store = patiently(self._open_store, DATABASE_PATIENCE_SECONDS)
+            self._runner = JobRunner(
+                self._settings,
+                self._device,
+                Jobs(self._store),
+                self._presence.tell,
+                self._make_slot,
+            )
+        return self._runner
+
+    def _open_store(self) -> Store:
+        return Store.open(self._settings.database, patience_seconds=DATABASE_PATIENCE_SECONDS)
+
     def close(self) -> None:
         """Ends the bench sessions and takes the card away."""
-        self._runner.close()
+        if self._runner is not None:
+            self._runner.close()
         self._presence.stop()
         self._broker.close()
-        self._store.close()
+        if self._store is not None:
+            self._store.close()
 
 
 def make_worker(

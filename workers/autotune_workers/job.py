@@ -6,18 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from autotune import registry
-from autotune.errors import BrokerError, StoreError
+from autotune.device import Device
+from autotune.errors import AutotuneError, StoreError
 from autotune.execute.base import OnProgress
-from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import FleetEvent, RunJob
 from autotune.execute.slot import DeviceSlot
 from autotune.messages import Progress, TrialResult, TrialSpec
+from autotune.outcome import Lesson, lesson
 from autotune.store.jobs import Jobs
 from autotune.workload.paths import cache_directory
 from autotune_workers.settings import WorkerSettings
@@ -97,12 +97,26 @@ class JobRunner:
     """
 
     def __init__(
-        self, settings: WorkerSettings, jobs: Jobs, broker: Broker, make_slot: MakeSlot
+        self,
+        settings: WorkerSettings,
+        device: Device,
+        jobs: Jobs,
+        tell: Callable[[str, FleetEvent], None],
+        make_slot: MakeSlot,
     ) -> None:
+        """
+        Args:
+            settings: Of this worker.
+            device: What it measures on.
+            jobs: Where it finds its work.
+            tell: Told what happens, with the name of the study.
+            make_slot: What carries the trials.
+        """
         self._settings = settings
-        self._make_slot = make_slot
+        self._device = device
         self._jobs = jobs
-        self._broker = broker
+        self._tell_study = tell
+        self._make_slot = make_slot
         self._slot: Slot | None = None
         self._job = 0
         self._study = ""
@@ -117,14 +131,20 @@ class JobRunner:
         if spec is None:
             return "nobody wants it any more, or somebody else has it"
         self._job, self._study = message.job, spec.study
-        why = self._unfit(spec)
-        if why:
-            self._jobs.refuse(message.job, message.attempt, f"{self._settings.name}: {why}")
-            self._tell(None)
-            # The others shall have the better chance to take it.
+        try:
+            words = self._unfit(spec) or self._measure(message, spec)
+        except AutotuneError as error:
+            words = _Unfit(str(error))
+        except Exception as error:
+            _log.exception("job %d cannot be run here", message.job)
+            words = _Unfit(f"{type(error).__name__}: {error}")
+        if isinstance(words, _Unfit):
+            self._drop_slot()
+            self._jobs.refuse(message.job, message.attempt, self._settings.name, words)
+            # The others shall have the better chance to take the next one, too.
             time.sleep(self._settings.beat_seconds)
-            return f"refused: {why}"
-        return self._measure(message, spec)
+        self._tell(None)
+        return words
 
     def _measure(self, message: RunJob, spec: TrialSpec) -> str:
         slot = self._slot = self._slot or self._make_slot(self._tell)
@@ -132,17 +152,23 @@ class JobRunner:
         with heart:
             result = slot.run(self._at_home(spec))
         if heart.lost:
-            self._slot = None  # what was terminated stays so
-            slot.close()
-            return "called off"
+            self._drop_slot()  # what was terminated stays so
+            if lesson(result.outcome) is Lesson.REJECT:
+                return "called off"
         stored = self._jobs.finish(message.job, result)
-        self._tell(None)
         return result.outcome.value if stored else "somebody else was faster"
 
+    def _drop_slot(self) -> None:
+        if self._slot is not None:
+            self._slot.close()
+            self._slot = None
+
     def _at_home(self, spec: TrialSpec) -> TrialSpec:
-        """The trial with this machine's folders."""
+        """The trial with this worker's device and folders: the queue says that the device is of
+        the same kind, not that it is the same one."""
         folder = self._settings.directory / spec.study / self._settings.name
         own = {
+            "device": self._device,
             "directory": str(folder.absolute()),
             "cache_directory": str(cache_directory().absolute()),
         }
@@ -154,21 +180,21 @@ class JobRunner:
         workload = spec.workload
         needed = [spec.model.path, workload.evaluation_text, workload.calibration_text]
         missing = [path for path in needed if not Path(path).exists()]
-        if missing:
-            return (
-                f"there is no {', '.join(missing)} on this machine; model and texts must lie "
-                "under the same path on every worker"
-            )
-        return ""
+        if not missing:
+            return ""
+        return _Unfit(
+            f"there is no {', '.join(missing)} on this machine; model and texts must lie under "
+            "the same path on every worker"
+        )
 
     def _tell(self, progress: Progress | None) -> None:
-        """Progress is a courtesy: a broker that is away does not stop a trial."""
         event = FleetEvent(job=self._job, worker=self._settings.name, progress=progress)
-        with suppress(BrokerError):
-            self._broker.tell(self._study, event)
+        self._tell_study(self._study, event)
 
     def close(self) -> None:
         """Ends the bench sessions."""
-        if self._slot is not None:
-            self._slot.close()
-            self._slot = None
+        self._drop_slot()
+
+
+class _Unfit(str):
+    """Why this worker cannot run a trial."""

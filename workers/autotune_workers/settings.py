@@ -4,6 +4,7 @@ process list shows arguments."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ DATABASE = "AUTOTUNE_DATABASE_URL"
 NAME = "AUTOTUNE_WORKER_NAME"
 DEVICE = "AUTOTUNE_WORKER_DEVICE"
 FOLDER = "AUTOTUNE_WORKER_DIRECTORY"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class WorkerSettings:
             raise InputError(
                 f"a worker needs {', '.join(missing)} in its environment; 'autotune worker' sets "
                 "them from its options"
+            )
+        if not _NAME.fullmatch(environment[NAME]):
+            raise InputError(
+                f"no name for a worker: {environment[NAME]!r}; allowed: letters, digits, ., _, -"
             )
         return cls(
             broker=environment[BROKER],

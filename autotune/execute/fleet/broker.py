@@ -11,9 +11,12 @@ import redis
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from pydantic import ValidationError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from autotune.errors import BrokerError, InputError
 from autotune.execute.fleet.messages import RUN_JOB, FleetEvent, RunJob, WorkerCard
+from autotune.urls import without_secrets
 
 if TYPE_CHECKING:
     from redis.client import PubSub
@@ -49,8 +52,15 @@ def make_app(url: str) -> Celery:
         worker_enable_remote_control=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # Trials take hours; a lost one is found by its lease long before.
-        broker_transport_options={"visibility_timeout": _WEEK, "socket_connect_timeout": 5},
+        # A child opens nothing before its first job, and yet the machine may be busy.
+        worker_proc_alive_timeout=60,
+        broker_transport_options={
+            # Trials take hours; a lost one is found by its lease long before.
+            "visibility_timeout": _WEEK,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 15,
+            "socket_keepalive": True,
+        },
     )
     return app
 
@@ -63,17 +73,19 @@ class Broker:
 
     def __init__(self, url: str) -> None:
         if not url.startswith(("redis://", "rediss://")):
-            raise InputError(f"not a broker's URL: {_hidden(url)}; allowed: {ALLOWED}")
+            raise InputError(f"not a broker's URL: {without_secrets(url)}; allowed: {ALLOWED}")
         self.url = url
         self.app = make_app(url)
         try:
             self._redis = redis.Redis.from_url(
-                url, socket_connect_timeout=5, socket_timeout=10, decode_responses=True
+                url, socket_connect_timeout=5, socket_timeout=10, retry=Retry(NoBackoff(), 0)
             )
-        except ValueError as error:
+        except ValueError:
+            # Its words would quote the password.
             raise InputError(
-                f"not a broker's URL: {_hidden(url)}: {error}; allowed: {ALLOWED}"
-            ) from error
+                f"not a broker's URL: {without_secrets(url)}; allowed: {ALLOWED}; write special "
+                "characters of the password as %2F and the like"
+            ) from None
 
     def check(self) -> Self:
         """Asks for a sign of life.
@@ -91,8 +103,8 @@ class Broker:
             yield
         except redis.RedisError as error:
             raise BrokerError(
-                f"the broker {_hidden(self.url)} is unreachable or refuses: {error}; check that "
-                "Redis runs there, and the password in the URL"
+                f"the broker {without_secrets(self.url)} is unreachable or refuses: {error}; "
+                "check that Redis runs there, and the password in the URL"
             ) from error
 
     def publish(self, queue: str, message: RunJob) -> bool:
@@ -201,7 +213,7 @@ def _channel(study: str) -> str:
     return f"autotune:study:{study}"
 
 
-def _read_card(text: str) -> WorkerCard | None:
+def _read_card(text: bytes) -> WorkerCard | None:
     try:
         return WorkerCard.model_validate_json(text)
     except ValidationError as error:
@@ -209,15 +221,9 @@ def _read_card(text: str) -> WorkerCard | None:
         return None
 
 
-def _read_event(text: str) -> FleetEvent | None:
+def _read_event(text: bytes) -> FleetEvent | None:
     try:
         return FleetEvent.model_validate_json(text)
     except ValidationError as error:
         _log.warning("a foreign event is ignored: %s", error)
         return None
-
-
-def _hidden(url: str) -> str:
-    """A URL without its password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://…@{rest.rpartition('@')[2]}" if "@" in rest else url

@@ -3,18 +3,20 @@ database's server for a while."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from autotune.errors import BrokerError
+from autotune.errors import AutotuneError, BrokerError
 from autotune.execute.base import OnProgress
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RunJob, WorkerCard
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
 from autotune.store.jobs import Job, Jobs, JobState
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class _Watched:
     """A job in flight, with what the coordinator's own clock says of it."""
 
     spec: TrialSpec
+    changed: float
+    """When it last gave a sign of life."""
     seen: tuple[int, int] = (0, 0)
     """Attempt and beats at the last look."""
-    changed: float = field(default_factory=time.monotonic)
     rung: tuple[int, float] = (0, 0.0)
     """The attempt that was last rung for, and when."""
 
@@ -53,22 +56,39 @@ class FleetExecutor:
         study: str,
         queue: str,
         on_progress: OnProgress,
+        *,
         patience: Patience = Patience(),
+        keep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            broker: Where the workers listen.
+            jobs: Where they look.
+            study: The study's name.
+            queue: Of the workers whose numbers may be compared.
+            on_progress: Told what running trials do.
+            patience: How long is waited for what.
+            keep: Called while waiting; raises once another coordinator has the study.
+            clock: Seconds that only go on.
+        """
         self._broker = broker
         self._jobs = jobs
+        self._study = study
         self._queue = queue
         self._on_progress = on_progress
         self._patience = patience
+        self._keep = keep
         self._clock = clock
         self._listener = broker.listen(study)
         self._running: dict[int, _Watched] = {}
         self._handed_over: list[int] = []
-        self._ready: deque[Job] = deque()
+        self._looked = clock()
         self._workers: tuple[WorkerCard, ...] = ()
         self._latest_setup: str | None = None
         self._counted = -float("inf")
+        self._away = False
+        jobs.tidy(study)
 
     @property
     def slots(self) -> int:
@@ -79,16 +99,23 @@ class FleetExecutor:
     def submit(self, spec: TrialSpec) -> None:
         """Queues a trial; the job of a coordinator that died is adopted, running or done."""
         job = self._jobs.put(spec, self._queue)
-        self._running[job.id] = _Watched(spec, changed=self._clock())
+        self._running[job.id] = _Watched(spec, self._clock())
         if job.state is JobState.QUEUED:
             self._ring(job)
 
     def wait(self) -> TrialResult:
-        """Blocks until the next trial has ended."""
+        """Blocks until the next trial has ended.
+
+        Raises:
+            InputError: Another coordinator has the study now.
+        """
         # Whoever took the latest result has stored it by now.
-        self._forget()
+        if self._handed_over:
+            self._jobs.remove(self._handed_over)
+            self._handed_over.clear()
         while True:
-            jobs = self._jobs.look(list(self._running))
+            self._keep()
+            jobs = self._look()
             done = next((job for job in jobs if job.state is JobState.DONE), None)
             if done is not None:
                 return self._hand_over(done)
@@ -103,12 +130,28 @@ class FleetExecutor:
         return self._latest_setup if len(self._workers) == 1 else None
 
     def close(self) -> None:
-        """Calls off what is still running: its worker notices at its next beat."""
-        self._forget()
-        if self._running:
-            self._jobs.remove(list(self._running))
-            self._running.clear()
+        """Calls off what is still running: its worker notices at its next beat. What is measured
+        and was not taken stays for the next coordinator; so does all that another one has now."""
         self._listener.close()
+        self._jobs.patience_seconds = 0.0  # nobody shall wait for minutes to stop
+        try:
+            self._keep()
+            self._jobs.call_off(self._study)
+        except AutotuneError as error:
+            _log.warning("running trials of %s are not called off: %s", self._study, error)
+
+    def _look(self) -> list[Job]:
+        """What the database says of the jobs in flight; one that is gone is queued again."""
+        jobs = self._jobs.look(list(self._running))
+        for lost in self._running.keys() - {job.id for job in jobs}:
+            self.submit(self._running.pop(lost).spec)
+        now = self._clock()
+        if now - self._looked > self._patience.lease_seconds / 2:
+            # The database was away, or this machine asleep: nobody could be seen to live.
+            for watched in self._running.values():
+                watched.changed = now
+        self._looked = now
+        return jobs
 
     def _hand_over(self, job: Job) -> TrialResult:
         result = self._jobs.result(job.id)
@@ -116,27 +159,24 @@ class FleetExecutor:
         self._handed_over.append(job.id)
         return result
 
-    def _forget(self) -> None:
-        if self._handed_over:
-            self._jobs.remove(self._handed_over)
-            self._handed_over.clear()
-
     def _tend(self, job: Job) -> None:
         """Rings again for a job that nobody took, and queues one again whose worker died."""
         watched, now = self._running[job.id], self._clock()
         if (job.attempt, job.beats) != watched.seen:
             watched.seen, watched.changed = (job.attempt, job.beats), now
-        if job.deaths >= self._patience.max_deaths:
-            self._jobs.finish(job.id, self._lost(job))
-        elif job.state is JobState.QUEUED:
+        if job.state is JobState.QUEUED:
             self._tend_queued(job, watched, now)
         elif now - watched.changed > self._patience.lease_seconds:
             # Rung for at the next look, under its next attempt.
             self._jobs.expire(job.id, job.attempt, job.beats)
 
     def _tend_queued(self, job: Job, watched: _Watched, now: float) -> None:
+        willing = [card for card in self._workers if card.name not in job.refused]
+        if job.deaths >= self._patience.max_deaths or (self._workers and not willing):
+            self._jobs.finish(job.id, self._lost(job))
+            return
         attempt, rung = watched.rung
-        idle = any(card.job is None for card in self._workers)
+        idle = any(card.job is None for card in willing)
         if attempt != job.attempt or (idle and now - rung > self._patience.bell_seconds):
             self._ring(job)
         if not self._workers:
@@ -149,20 +189,23 @@ class FleetExecutor:
 
     def _lost(self, job: Job) -> TrialResult:
         why = f"{job.deaths} workers died while they ran this recipe, the last {job.worker}"
-        if job.refusal:
-            why = f"{job.deaths} times refused or lost; the last refusal: {job.refusal}"
+        if job.deaths < self._patience.max_deaths:
+            refusals = "; ".join(f"{name}: {words}" for name, words in job.refused.items())
+            why = f"no worker can run it: {refusals}"
         return TrialResult(number=job.number, outcome=Outcome.LOST, explanation=why)
 
     def _count_workers(self) -> None:
         """At most once a look: the loop asks often."""
         if self._clock() - self._counted < self._patience.look_seconds:
             return
+        self._counted = self._clock()
         try:
             found = self._broker.workers()
-        except BrokerError:
-            return  # what was known last counts until the broker is back
+        except BrokerError as error:
+            self._say_away(error)  # what was known last counts until it is back
+            return
+        self._away = False
         self._workers = tuple(card for card in found if card.queue == self._queue)
-        self._counted = self._clock()
 
     def _listen(self) -> None:
         """Waits for a sign, for a look's time at most."""
@@ -170,5 +213,12 @@ class FleetExecutor:
             for event in self._listener.events(self._patience.look_seconds):
                 if event.progress is not None and event.job in self._running:
                     self._on_progress(event.progress)
-        except BrokerError:
+        except BrokerError as error:
+            self._say_away(error)
             time.sleep(self._patience.look_seconds)
+
+    def _say_away(self, error: BrokerError) -> None:
+        """Once, not every second."""
+        if not self._away:
+            _log.warning("%s; what runs goes on, the rest waits for it", error)
+        self._away = True

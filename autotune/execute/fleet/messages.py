@@ -42,15 +42,18 @@ class WorkerCard(Message):
     device: Device
     environment: dict[str, str]
     """What its numbers are taken on; see ``autotune.environment``."""
+    database: str
+    """Where it looks for jobs; see ``Store.identity``."""
     queue: str
     job: int | None = None
     """What it works on; null while it waits."""
 
 
-def queue_name(env_id: str) -> str:
-    """The queue of all workers whose numbers may be compared.
+def queue_name(database: str, env_id: str) -> str:
+    """The queue of all workers of one database whose numbers may be compared.
 
     Args:
+        database: Its identity.
         env_id: Of the environment; it holds device, versions and settings.
     """
-    return f"autotune.v{PROTOCOL}.{env_id}"
+    return f"autotune.v{PROTOCOL}.{database[:8]}.{env_id}"

@@ -19,7 +19,7 @@ from fleet_support.servers import RedisServer, wait_for
 
 AUTOTUNE = Path(sys.executable).with_name("autotune")
 QUICK = Path(__file__).with_name("quick_worker.py")
-LEASE_SECONDS = 8
+LEASE_SECONDS = 10
 
 
 class Fleet:
@@ -79,6 +79,23 @@ class Fleet:
         return "\n".join(
             self.log_of(n).read_text() for n in self._names if self.log_of(n).exists()
         )
+
+    def search_here(self, database: str, trials: int) -> subprocess.Popen[str]:
+        """Starts a coordinator that needs no worker."""
+        script = [sys.executable, "-m", "fleet_support.quick_search"]
+        search_path = str(Path(__file__).parents[1])
+        own = {"PYTHONPATH": search_path, "QUICK_SECONDS": "0", "AUTOTUNE_WORKER_NAME": "here"}
+        self.processes.append(
+            subprocess.Popen(
+                [*script, str(self.study), database, str(trials)],
+                cwd=self.folder,
+                env={**self.environment, **own},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        return self.processes[-1]
 
     def search(self, *arguments: object) -> subprocess.Popen[str]:
         """Starts a coordinator."""

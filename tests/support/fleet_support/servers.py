@@ -16,10 +16,15 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
+import psycopg
+from psycopg import sql
 
 _PR_SET_PDEATHSIG = 1
 _START_SECONDS = 30.0
@@ -40,7 +45,19 @@ class _Server:
 
     def start(self) -> Self:
         """Starts it and waits until it answers."""
-        self._process = subprocess.Popen(
+        self._process = self._spawn()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self._arguments[0]} did not start")
+            if self._process.poll() is not None:  # what was killed may still hold something
+                time.sleep(0.2)
+                self._process = self._spawn()
+            time.sleep(0.02)
+        return self
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             self._arguments,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -48,18 +65,12 @@ class _Server:
             start_new_session=True,
             preexec_fn=_die_with_parent,  # after the change of user, which would undo it
         )
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self._arguments[0]} did not start")
-            time.sleep(0.02)
-        return self
 
     def _answers(self) -> bool:
         raise NotImplementedError
 
     def kill(self) -> None:
-        """SIGKILL to the whole server, as a power cut would."""
+        """SIGKILL to the server and all its children."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -68,12 +79,15 @@ class _Server:
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                if how is signal.SIGKILL:
-                    os.killpg(self._process.pid, how)
-                else:
-                    self._process.send_signal(how)
+            # PostgreSQL's own children are sessions of their own.
+            children = psutil.Process(self._process.pid).children(recursive=True)
+            for process in (
+                [self._process, *children] if how is signal.SIGKILL else [self._process]
+            ):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(how)
             self._process.wait(timeout=_START_SECONDS)
+            psutil.wait_procs(children, timeout=_START_SECONDS)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -158,6 +172,13 @@ class PostgresServer(_Server):
     def url(self) -> str:
         """For ``--database``: the database that every PostgreSQL has."""
         return f"postgresql://autotune:{self.PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def new_database(self) -> str:
+        """Makes an empty database and returns its URL."""
+        name = f"autotune_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url.removesuffix("/postgres") + f"/{name}"
 
     def _answers(self) -> bool:
         asked = [self._ready, "-h", "127.0.0.1", "-p", str(self.port), "-q"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -12,6 +14,12 @@ depends_on = None
 
 
 def upgrade() -> None:
+    database = op.create_table(
+        "autotune_database",
+        sa.Column("identity", sa.String(length=255), nullable=False),
+        sa.PrimaryKeyConstraint("identity", name=op.f("pk_autotune_database")),
+    )
+    op.bulk_insert(database, [{"identity": uuid.uuid4().hex}])
     op.create_table(
         "autotune_jobs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -24,7 +32,7 @@ def upgrade() -> None:
         sa.Column("deaths", sa.Integer(), nullable=False),
         sa.Column("worker", sa.String(length=255), nullable=False),
         sa.Column("beats", sa.Integer(), nullable=False),
-        sa.Column("refusal", sa.Text(), nullable=False),
+        sa.Column("refused", sa.JSON(), nullable=False),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("result", sa.JSON(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -38,8 +46,10 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "study_id", "number", "run", name=op.f("uq_autotune_jobs_study_id_number_run")
         ),
+        sqlite_autoincrement=True,
     )
 
 
 def downgrade() -> None:
     op.drop_table("autotune_jobs")
+    op.drop_table("autotune_database")

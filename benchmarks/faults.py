@@ -1,0 +1,181 @@
+"""Fault campaign: kills every part of a fleet at random moments and counts what was lost.
+
+A study of fast trials runs over two real workers with a real Redis and a real PostgreSQL. At
+random moments a worker, the coordinator, Redis (with or without its data) or PostgreSQL is
+killed with SIGKILL and started again. Studies follow each other until there were enough kills.
+
+    python benchmarks/faults.py --kills 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from fleet_support.fleet import Fleet
+from fleet_support.servers import PostgresServer, RedisServer
+
+TRIAL_SECONDS = 0.3
+STUDY_SECONDS = 600.0
+
+
+class Campaign:
+    """One study, killed at until it completes."""
+
+    def __init__(self, fleet: Fleet, postgres: PostgresServer, trials: int, seed: int) -> None:
+        self._fleet = fleet
+        self._postgres = postgres
+        self._trials = trials
+        self._random = random.Random(seed)
+        self._names = map("worker-{}".format, itertools.count())
+        self._workers = [self._new_worker() for _ in range(2)]
+        fleet.wait_for_workers(2)
+        self._search = fleet.search("--trials", trials)
+        self.kills: Counter[str] = Counter()
+
+    def run(self, kills: int) -> None:
+        """Kills so often at most, then lets the study complete."""
+        parts: dict[str, Callable[[], None]] = {
+            "worker": self._kill_worker,
+            "coordinator": self._kill_coordinator,
+            "redis": self._kill_redis,
+            "redis and its data": self._kill_redis_and_data,
+            "postgresql": self._kill_postgres,
+        }
+        deadline = time.monotonic() + STUDY_SECONDS
+        while self.kills.total() < kills and self._going_on():
+            time.sleep(self._random.uniform(0.2, 2.5))
+            part = self._random.choice(list(parts))
+            parts[part]()
+            self.kills[part] += 1
+        while self._going_on():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the study does not complete: {self._fleet.logs()[-3000:]}")
+            time.sleep(0.2)
+
+    def _going_on(self) -> bool:
+        """A coordinator that gave up is an error; one that is done is done."""
+        code = self._search.poll()
+        if code not in (None, 0):
+            raise AssertionError(f"the search ended with {code}: {self._search.communicate()[0]}")
+        return code is None
+
+    def _new_worker(self) -> subprocess.Popen[str]:
+        return self._fleet.worker(next(self._names), TRIAL_SECONDS)
+
+    def _kill_worker(self) -> None:
+        index = self._random.randrange(len(self._workers))
+        self._workers[index].kill()
+        self._workers[index].wait()
+        self._workers[index] = self._new_worker()
+
+    def _kill_coordinator(self) -> None:
+        self._search.kill()
+        self._search.communicate()
+        self._search = self._fleet.search("--trials", self._trials)
+
+    def _kill_redis(self) -> None:
+        self._fleet.redis.kill()
+        self._fleet.redis.start()
+
+    def _kill_redis_and_data(self) -> None:
+        self._fleet.redis.kill()
+        self._fleet.redis.forget()
+        self._fleet.redis.start()
+
+    def _kill_postgres(self) -> None:
+        self._postgres.kill()
+        self._postgres.start()
+
+
+def check(fleet: Fleet, trials: int, kills: int) -> Counter[str]:
+    """Counts what must be zero, and what may be more."""
+    found = fleet.finished()
+    began, ended = fleet.journal("begin"), fleet.journal("end")
+    recipes = Counter(trial.recipe_key for trial in found.values())
+    return Counter(
+        {
+            "trials missing at the end": trials - len(found),
+            "trials without numbers": sum(
+                not t.result.metrics for t in found.values() if t.result
+            ),
+            "recipes stored twice": sum(count - 1 for count in recipes.values()),
+            "finished without having been measured": len(set(found) - set(ended)),
+            "left running": len(fleet.recipes_left_running()),
+            "measured again": sum(count - 1 for count in ended.values()),
+            "begun again": sum(count - 1 for count in began.values()),
+        }
+    )
+
+
+def main() -> None:
+    """Runs the campaign and prints its figures; fails if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--trials", type=int, default=60, help="of each study")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", type=Path, help="by default demo tiny, trained first")
+    given = parser.parse_args()
+    kills: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    studies = 0
+    while kills.total() < given.kills:
+        done, found = _study(given, given.kills - kills.total(), given.seed + studies)
+        kills, counts, studies = kills + done, _add(counts, found), studies + 1
+        print(f"study {studies}: {dict(done)}: {dict(found)}", flush=True)
+    print(f"{kills.total()} kills in {studies} studies of {given.trials} trials: {dict(kills)}")
+    for words, count in counts.items():
+        print(f"{words}: {count}")
+    again = ("measured again", "begun again")
+    if any(count for words, count in counts.items() if words not in again):
+        sys.exit("something was lost")
+    if counts["measured again"] > 2 * kills.total():
+        sys.exit("more than the running trials was repeated")
+
+
+def _study(given: argparse.Namespace, kills: int, seed: int) -> tuple[Counter[str], Counter[str]]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "redis").mkdir()
+        with PostgresServer() as postgres, RedisServer(folder / "redis") as redis:
+            fleet = Fleet(folder, redis, postgres.url, _study_file(folder, given.model))
+            try:
+                campaign = Campaign(fleet, postgres, given.trials, seed)
+                campaign.run(kills)
+                return campaign.kills, check(fleet, given.trials, kills)
+            finally:
+                fleet.close()
+
+
+def _study_file(folder: Path, model: Path | None) -> Path:
+    definition = {
+        "name": "s",
+        "model": str(model.absolute()) if model else "demo-tiny",
+        "plugins": {"batch": {}, "precision": {}, "attention": {"kernel": ["eager"]}},
+        "confirm": {"processes": 0},
+        "sampler": "random",
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(definition), encoding="utf-8")
+    return path
+
+
+def _add(one: Counter[str], other: Counter[str]) -> Counter[str]:
+    """Keeps zeros: they are what this is about."""
+    return Counter({words: one[words] + other[words] for words in (*one, *other)})
+
+
+if __name__ == "__main__":
+    main()
