@@ -66,11 +66,18 @@ class Campaign:
             time.sleep(0.2)
 
     def _going_on(self) -> bool:
-        """A coordinator that gave up is an error; one that is done is done."""
+        """Acts as the machine's supervisor: what was started while a server was away, and said
+        so, is started again. Any other failure is an error."""
+        for index, worker in enumerate(self._workers):
+            if worker.poll() is not None:
+                self._workers[index] = self._new_worker()
         code = self._search.poll()
         if code not in (None, 0):
-            raise AssertionError(f"the search ended with {code}: {self._search.communicate()[0]}")
-        return code is None
+            output = self._search.communicate()[0]
+            if "is unreachable or refuses" not in output and "no worker is up" not in output:
+                raise AssertionError(f"the search ended with {code}: {output}")
+            self._search = self._fleet.search("--trials", self._trials)
+        return code != 0
 
     def _new_worker(self) -> subprocess.Popen[str]:
         return self._fleet.worker(next(self._names), TRIAL_SECONDS)
@@ -163,7 +170,7 @@ def _study_file(folder: Path, model: Path | None) -> Path:
     definition = {
         "name": "s",
         "model": str(model.absolute()) if model else "demo-tiny",
-        "plugins": {"batch": {}, "precision": {}, "attention": {"kernel": ["eager"]}},
+        "plugins": {"batch": {}, "precision": {}, "prune": {"method": ["magnitude"]}},
         "confirm": {"processes": 0},
         "sampler": "random",
     }

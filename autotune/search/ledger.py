@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from autotune.constraints import Constraint
-from autotune.errors import StoreError
+from autotune.errors import StoreError, StoreUnreachable
 from autotune.messages import TrialResult
 from autotune.metrics import METRICS, Direction
 from autotune.outcome import Lesson, lesson
@@ -91,12 +91,20 @@ class Ledger:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Turns Optuna's words for a database that cannot be used into ours."""
-        with explained(self._url):
-            try:
-                yield
-            except optuna.exceptions.StorageInternalError as error:
-                raise (error.__cause__ or error) from error
+        """Turns Optuna's words for a database that cannot be used into ours. Its session is
+        dropped: what broke off stays broken in it."""
+        try:
+            with explained(self._url):
+                try:
+                    yield
+                except optuna.exceptions.StorageInternalError as error:
+                    raise (error.__cause__ or error) from error
+        except StoreError:
+            self._storage.remove_session()
+            raise
+        except sqlalchemy.exc.PendingRollbackError as error:
+            self._storage.remove_session()
+            raise StoreUnreachable(f"database {words(self._url)} broke off: {error}") from error
 
     @transaction
     def open_trials(self) -> list[tuple[int, Recipe]]:
