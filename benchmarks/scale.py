@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -67,6 +68,10 @@ def take_part(fleet: Fleet, count: int) -> contextlib.AbstractContextManager[Non
 def watch(fleet: Fleet, trials: int) -> None:
     """Runs the study and prints a line for each tenth of it."""
     search = fleet.search("--trials", trials)
+    printed: list[str] = []
+    # It prints a line for each trial: nobody who reads them, and it waits.
+    reader = threading.Thread(target=lambda: printed.append(search.communicate()[0]))
+    reader.start()
     process = psutil.Process(search.pid)
     begun, step = 0.0, max(1, trials // 10)
     last = (0, time.monotonic(), 0.0)
@@ -87,7 +92,8 @@ def watch(fleet: Fleet, trials: int) -> None:
                     flush=True,
                 )
                 last = (done, now, cpu)
-    print(fleet.ended(search)[-300:])
+    reader.join()
+    print(printed[0][-300:])
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -28,8 +28,7 @@ prepare() {
     wanted="$PWD $(cat pyproject.toml constraints.txt | sha256sum)"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "installing autotune[$extra] into $VIRTUAL_ENV"
-        # Without compiling: Python does that for the few modules that are really used.
-        python -m pip install --quiet --disable-pip-version-check --no-compile \
+        python -m pip install --quiet --disable-pip-version-check \
             --constraint constraints.txt --editable ".[$extra]"
         echo "$wanted" >"$stamp"
     fi

@@ -41,9 +41,18 @@ QUICK = {
 """Enough to go through every phase, not enough to trust the numbers."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first, so that no worker ends up alone with the longest of them."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each of pytest-xdist's workers begins with its share of the slow tests, so that none ends
+    up alone with several of them: at first, each gets as many tests in a row as any other."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        share = slow[worker::workers]
+        size = (len(items) - len(ordered)) // (workers - worker)
+        ordered += share + [quick.pop() for _ in range(min(len(quick), size - len(share)))]
+    items[:] = ordered + quick
 
 
 @pytest.fixture(scope="session")
