@@ -35,6 +35,8 @@ QUICK = {
         # Such short blocks would all be of grade C.
         "worst_half_width_ratio": 1000,
         "worst_contention_ratio": 1,
+        "energy_window_seconds": 0.05,
+        "energy_windows": 6,
     },
     "confirm": {"processes": 0},
 }
@@ -51,7 +53,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for worker in range(workers):
         share = slow[worker::workers]
         size = (len(items) - len(ordered)) // (workers - worker)
-        ordered += share + [quick.pop() for _ in range(min(len(quick), size - len(share)))]
+        rest = max(0, size - len(share))
+        ordered += share + quick[:rest]
+        del quick[:rest]
     items[:] = ordered + quick
 
 

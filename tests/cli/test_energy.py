@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 WALL_PLUG = Path(__file__).parents[1] / "fixtures" / "wall_plug"
-MEASURE = {"block_seconds": 0.02, "max_pairs": 6, "warmup_blocks": 3}
-WINDOWS = {"energy_window_seconds": 0.05, "energy_windows": 6}
 
 
 def baseline_of(folder: Path) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def test_external_meter_is_used_from_idle_to_the_objective(
     tmp_path: Path,
 ) -> None:
     plug = install(WALL_PLUG, tmp_path / "site")
-    path = study(plugins={"batch": {"size": [4]}}, measure={**MEASURE, **WINDOWS})
+    path = study(plugins={"batch": {"size": [4]}})
 
     done = autotune("search", "--study", path, "--trials", 2, plugins=[plug])
 

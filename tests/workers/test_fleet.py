@@ -178,7 +178,7 @@ def test_real_search_over_two_real_workers(fleet: Any) -> None:
     for name in ("one", "two"):
         fleet.real_worker(name)
     fleet.wait_for_workers(2)
-    output = fleet.ended(fleet.search("--trials", 3), seconds=280)
+    output = fleet.ended(fleet.search("--trials", 2), seconds=280)
     assert "fastest" in output
     front = read_front(fleet.folder / "studies/s/front.json")
     assert front.baseline is not None
