@@ -144,8 +144,9 @@ def study(tmp_path: Path, tiny_model: Path) -> WriteStudy:
     return write
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
+    """Not for the whole session: other tests look at this process's children and their memory."""
     with PostgresServer() as server:
         yield server
 
