@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from autotune.bench.engines.torch_engine import TorchEncoder, TorchGenerator
-from autotune.bench.meters.memory import MemoryMeter
+from autotune.bench.meters.memory import MemoryMeter, release_freed
 from autotune.bench.meters.phases import request_phases
 from autotune.metrics import METRICS, host_peak
 from autotune.testing import fake_device
@@ -25,6 +26,8 @@ def spike(mebibytes: int) -> None:
 @pytest.fixture
 def meter() -> MemoryMeter:
     spike(1)  # brings in the code
+    gc.collect()  # what other tests left behind must not go away between two phases
+    release_freed()
     found = MemoryMeter(fake_device("cpu"))
     found.before_loading()
     return found
