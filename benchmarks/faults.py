@@ -107,7 +107,7 @@ class Campaign:
         self._postgres.start()
 
 
-def check(fleet: Fleet, trials: int, kills: int) -> Counter[str]:
+def check(fleet: Fleet, trials: int) -> Counter[str]:
     """Counts what must be zero, and what may be more."""
     found = fleet.finished()
     began, ended = fleet.journal("begin"), fleet.journal("end")
@@ -161,7 +161,7 @@ def _study(given: argparse.Namespace, kills: int, seed: int) -> tuple[Counter[st
             try:
                 campaign = Campaign(fleet, postgres, given.trials, seed)
                 campaign.run(kills)
-                return campaign.kills, check(fleet, given.trials, kills)
+                return campaign.kills, check(fleet, given.trials)
             finally:
                 fleet.close()
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors hashing urls params metrics outcome device statistics pairing",
+        "errors hashing urls processes params metrics outcome device statistics pairing",
         "plugin messages",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",

@@ -8,7 +8,6 @@ reply.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -21,15 +20,7 @@ from autotune.bench.protocol import Operation, Reply, Request
 from autotune.errors import BenchError
 from autotune.outcome import Outcome
 from autotune.plugin import Unsupported
-
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent(parent: int) -> None:
-    """The kernel kills this process when the parent's thread ends, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
+from autotune.processes import die_with_parent
 
 
 def _take_standard_output() -> TextIO:
@@ -38,7 +29,7 @@ def _take_standard_output() -> TextIO:
     return replies
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Keeps the log for what matters: on import torchao says which of its GPU libraries do not
     load on this machine, which is harmless where they are not used, and torch what of torchao it
     will refuse one day."""
@@ -74,12 +65,13 @@ def _failure(error: BaseException) -> Reply:
 
 def main() -> None:
     """Answers requests until the input ends."""
-    _die_with_parent(int(os.environ["AUTOTUNE_PARENT_PID"]))
+    if not die_with_parent(int(os.environ["AUTOTUNE_PARENT_PID"])):
+        sys.exit("the parent is gone")
     # If memory runs out, this process goes, not the search.
     Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = _take_standard_output()
-    _quiet_libraries()
+    quiet_libraries()
     session = None
     for line in sys.stdin:
         request = Request.model_validate_json(line)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autotune.errors import InputError
+from autotune.execute.fleet import settings
 
 if TYPE_CHECKING:
     from autotune.config import StudyFile
@@ -33,18 +34,18 @@ Output = Annotated[Path, typer.Option(help="Folder for studies: logs, front.json
 Database = Annotated[
     str | None,
     typer.Option(
-        envvar="AUTOTUNE_DATABASE_URL",
+        envvar=settings.DATABASE,
         show_envvar=False,
-        help="Database URL; by default AUTOTUNE_DATABASE_URL, else sqlite:///OUTPUT/autotune.db.",
+        help=f"Database URL; by default {settings.DATABASE}, else sqlite:///OUTPUT/autotune.db.",
     ),
 ]
 Broker = Annotated[
     str | None,
     typer.Option(
-        envvar="AUTOTUNE_BROKER_URL",
+        envvar=settings.BROKER,
         show_envvar=False,
         help="Redis of the workers, redis://[:password@]host; without it trials run here. "
-        "Better in AUTOTUNE_BROKER_URL: process lists show options.",
+        f"Better in {settings.BROKER}: process lists show options.",
     ),
 ]
 AllowDifferentEnv = Annotated[

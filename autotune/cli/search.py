@@ -13,6 +13,7 @@ import typer
 
 from autotune.cli import options
 from autotune.errors import InputError, Interrupted
+from autotune.execute.fleet import settings
 from autotune.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ def _resume_command(
     if output != options.DEFAULT_OUTPUT:
         command += ["--output", str(output)]
     for option, variable, given in (
-        ("--database", "AUTOTUNE_DATABASE_URL", database),
-        ("--broker", "AUTOTUNE_BROKER_URL", broker),
+        ("--database", settings.DATABASE, database),
+        ("--broker", settings.BROKER, broker),
     ):
         if given and given != os.environ.get(variable):
             command += [option, without_secrets(given)]
@@ -212,19 +213,17 @@ def _find_fleet(
     plan: Plan, url: str, broker_url: str, lease_seconds: float, console: Console
 ) -> _Fleet:
     """Makes sure that somebody will measure, before anything is written."""
-    from autotune.environment import ENV_ID, describe_environment
+    from autotune.environment import describe_environment
     from autotune.execute.fleet.broker import Broker
-    from autotune.execute.fleet.messages import queue_name
     from autotune.search.workers import require_workers
     from autotune.store.store import Store
 
-    here = describe_environment(plan.device)
     broker = Broker(broker_url).check()
     with Store.open(url) as store:
         database = store.identity()
-    names = ", ".join(card.name for card in require_workers(broker, database, here))
-    console.print(f"workers: {names}", markup=False)
-    return _Fleet(broker, queue_name(database, here[ENV_ID]), lease_seconds)
+    cards = require_workers(broker, database, describe_environment(plan.device))
+    console.print(f"workers: {', '.join(card.name for card in cards)}", markup=False)
+    return _Fleet(broker, cards[0].queue, lease_seconds)
 
 
 def _run(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudySummary:

@@ -12,6 +12,8 @@ import typer
 
 from autotune.cli import options
 from autotune.errors import InputError
+from autotune.execute.fleet import settings
+from autotune.execute.fleet.settings import WorkerSettings
 
 _MODULE = "autotune_workers"
 
@@ -36,7 +38,7 @@ def worker(
     Example: autotune worker --broker redis://host --database postgresql://user@host/autotune
     """
     if broker is None:
-        raise InputError("no broker: give --broker redis://host, or set AUTOTUNE_BROKER_URL")
+        raise InputError("no broker: give --broker redis://host, or set " + settings.BROKER)
     for module in ("celery", "redis", _MODULE):
         if importlib.util.find_spec(module) is None:
             raise InputError(f"a worker needs {module}: pip install 'autotune[workers]'")
@@ -44,14 +46,13 @@ def worker(
         os.sched_setaffinity(0, parse_cores(cores))
     if database is None:
         output.mkdir(parents=True, exist_ok=True)
-    # In the environment, not in arguments: URLs may hold passwords.
-    os.environ |= {
-        "AUTOTUNE_BROKER_URL": broker,
-        "AUTOTUNE_DATABASE_URL": options.database_url(database, output.absolute()),
-        "AUTOTUNE_WORKER_NAME": name or f"{socket.gethostname()}-{device}-{os.getpid()}",
-        "AUTOTUNE_WORKER_DEVICE": device,
-        "AUTOTUNE_WORKER_DIRECTORY": str(output.absolute()),
-    }
+    os.environ |= WorkerSettings(
+        broker=broker,
+        database=options.database_url(database, output.absolute()),
+        name=name or f"{socket.gethostname()}-{device}-{os.getpid()}",
+        device=device,
+        directory=output.absolute(),
+    ).to_environment()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", _MODULE])
 

@@ -23,6 +23,9 @@ def require_workers(
         database: Its identity.
         environment: Of this machine, for the study's device.
 
+    Returns:
+        At least one; all of the same queue.
+
     Raises:
         InputError: There is none; says who is there, and in what they differ.
         BrokerError: The broker does not answer.

@@ -10,7 +10,7 @@ import pytest
 
 from autotune.cli.worker import parse_cores
 from autotune.errors import InputError
-from autotune_workers.settings import WorkerSettings
+from autotune.execute.fleet.settings import WorkerSettings
 
 
 def test_cores_as_the_kernel_writes_them() -> None:

@@ -6,9 +6,9 @@ import sys
 
 from autotune.errors import AutotuneError, InputError
 from autotune.execute.fleet.broker import CARD_SECONDS, Broker
+from autotune.execute.fleet.settings import WorkerSettings
 from autotune_workers.app import make_card, make_worker
 from autotune_workers.job import MakeSlot, device_slot
-from autotune_workers.settings import WorkerSettings
 
 
 def main(make_slot: MakeSlot = device_slot) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import signal
 import socket
 from typing import Any
 
@@ -16,17 +14,17 @@ from autotune.device import detect
 from autotune.environment import ENV_ID, describe_environment
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RUN_JOB, RunJob, WorkerCard, queue_name
+from autotune.execute.fleet.settings import WorkerSettings
+from autotune.processes import die_with_parent
 from autotune.store import Store
 from autotune.store.jobs import Jobs
 from autotune.store.patience import patiently
 from autotune_workers.job import JobRunner, MakeSlot
 from autotune_workers.presence import Presence
-from autotune_workers.settings import WorkerSettings
 
 DATABASE_PATIENCE_SECONDS = 600.0
 """How long a worker waits for a database that is away: its result may have taken an hour."""
 
-_PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
 
@@ -119,7 +117,9 @@ def make_worker(
     process: list[WorkerProcess] = []
 
     def begin(**_: object) -> None:
-        _die_with_parent(os.getppid())
+        # A killed worker takes its child along, and that its bench processes.
+        if not die_with_parent(os.getppid()):
+            os._exit(1)
         process.append(WorkerProcess(settings, card, make_slot))
 
     def end(**_: object) -> None:
@@ -134,10 +134,3 @@ def make_worker(
 
     app.task(name=RUN_JOB)(run_job)
     return app
-
-
-def _die_with_parent(parent: int) -> None:
-    """A killed worker takes its child along, and that its bench processes."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -12,15 +12,15 @@ from typing import Protocol
 
 from autotune import registry
 from autotune.device import Device
-from autotune.errors import AutotuneError, StoreError
+from autotune.errors import AutotuneError, InputError, StoreError
 from autotune.execute.base import OnProgress
 from autotune.execute.fleet.messages import FleetEvent, RunJob
+from autotune.execute.fleet.settings import WorkerSettings
 from autotune.execute.slot import DeviceSlot
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.outcome import Lesson, lesson
 from autotune.store.jobs import Jobs
 from autotune.workload.paths import cache_directory
-from autotune_workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -132,19 +132,22 @@ class JobRunner:
             return "nobody wants it any more, or somebody else has it"
         self._job, self._study = message.job, spec.study
         try:
-            words = self._unfit(spec) or self._measure(message, spec)
+            self._require_files(spec)
+            words = self._measure(message, spec)
         except AutotuneError as error:
-            words = _Unfit(str(error))
+            words = self._refuse(message, str(error))
         except Exception as error:
             _log.exception("job %d cannot be run here", message.job)
-            words = _Unfit(f"{type(error).__name__}: {error}")
-        if isinstance(words, _Unfit):
-            self._drop_slot()
-            self._jobs.refuse(message.job, message.attempt, self._settings.name, words)
-            # The others shall have the better chance to take the next one, too.
-            time.sleep(self._settings.beat_seconds)
+            words = self._refuse(message, f"{type(error).__name__}: {error}")
         self._tell(None)
         return words
+
+    def _refuse(self, message: RunJob, why: str) -> str:
+        self._drop_slot()
+        self._jobs.refuse(message.job, message.attempt, self._settings.name, why)
+        # The others shall have the better chance to take the next one, too.
+        time.sleep(self._settings.beat_seconds)
+        return f"refused: {why}"
 
     def _measure(self, message: RunJob, spec: TrialSpec) -> str:
         slot = self._slot = self._slot or self._make_slot(self._tell)
@@ -175,17 +178,19 @@ class JobRunner:
         return spec.model_copy(update=own)
 
     @staticmethod
-    def _unfit(spec: TrialSpec) -> str:
-        """What this machine lacks for a trial; empty where nothing."""
+    def _require_files(spec: TrialSpec) -> None:
+        """
+        Raises:
+            InputError: A file of the trial is not on this machine.
+        """
         workload = spec.workload
         needed = [spec.model.path, workload.evaluation_text, workload.calibration_text]
         missing = [path for path in needed if not Path(path).exists()]
-        if not missing:
-            return ""
-        return _Unfit(
-            f"there is no {', '.join(missing)} on this machine; model and texts must lie under "
-            "the same path on every worker"
-        )
+        if missing:
+            raise InputError(
+                f"there is no {', '.join(missing)} on this machine; model and texts must lie "
+                "under the same path on every worker"
+            )
 
     def _tell(self, progress: Progress | None) -> None:
         event = FleetEvent(job=self._job, worker=self._settings.name, progress=progress)
@@ -194,7 +199,3 @@ class JobRunner:
     def close(self) -> None:
         """Ends the bench sessions."""
         self._drop_slot()
-
-
-class _Unfit(str):
-    """Why this worker cannot run a trial."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import redis
 from celery import Celery
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
 from pydantic import ValidationError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -115,7 +115,7 @@ class Broker:
         """
         try:
             self.app.send_task(RUN_JOB, args=[message.model_dump(mode="json")], queue=queue)
-        except (OperationalError, KombuError, redis.RedisError, OSError) as error:
+        except (KombuError, redis.RedisError, OSError) as error:
             _log.warning("job %d cannot be sent: %s", message.job, error)
             return False
         return True

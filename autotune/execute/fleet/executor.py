@@ -30,7 +30,7 @@ class Patience:
     look_seconds: float = 1.0
     """Between two looks at the database where the broker tells nothing."""
     max_deaths: int = 3
-    """So many workers may die of a trial, or refuse it, before it is lost."""
+    """So many workers may die of a trial before it is lost."""
 
 
 @dataclass

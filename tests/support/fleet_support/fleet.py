@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import optuna
 
@@ -52,18 +53,22 @@ class Fleet:
 
     def _start(self, name: str, command: list[str], own: dict[str, str]) -> subprocess.Popen[str]:
         self._names.append(name)
-        log = self.log_of(name).open("a")
+        with self.log_of(name).open("a") as log:
+            return self._spawn(command, own, log)
+
+    def _spawn(
+        self, command: list[str], own: dict[str, str], output: IO[str] | int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         self.processes.append(
             subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env={**self.environment, **own},
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
         )
-        log.close()
         return self.processes[-1]
 
     def log_of(self, name: str) -> Path:
@@ -82,36 +87,16 @@ class Fleet:
 
     def search_here(self, database: str, trials: int) -> subprocess.Popen[str]:
         """Starts a coordinator that needs no worker."""
-        script = [sys.executable, "-m", "fleet_support.quick_search"]
+        command = [sys.executable, "-m", "fleet_support.quick_search", str(self.study)]
         search_path = str(Path(__file__).parents[1])
         own = {"PYTHONPATH": search_path, "QUICK_SECONDS": "0", "AUTOTUNE_WORKER_NAME": "here"}
-        self.processes.append(
-            subprocess.Popen(
-                [*script, str(self.study), database, str(trials)],
-                cwd=self.folder,
-                env={**self.environment, **own},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-        return self.processes[-1]
+        return self._spawn([*command, database, str(trials)], own)
 
     def search(self, *arguments: object) -> subprocess.Popen[str]:
         """Starts a coordinator."""
         command = [str(AUTOTUNE), "search", "--study", str(self.study), "--resume"]
         command += ["--lease-seconds", str(LEASE_SECONDS), *map(str, arguments)]
-        self.processes.append(
-            subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-        return self.processes[-1]
+        return self._spawn(command, {})
 
     def recipes_left_running(self) -> list[str]:
         """What Optuna or the store hold to be running."""

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +35,7 @@ class ServerMissing(RuntimeError):
     """No binary of a server was found; says where it was looked for."""
 
 
-class _Server:
+class _Server(ABC):
     """A child process that listens on a port."""
 
     def __init__(self, arguments: list[str], port: int, user: str | None = None) -> None:
@@ -66,8 +67,9 @@ class _Server:
             preexec_fn=_die_with_parent,  # after the change of user, which would undo it
         )
 
+    @abstractmethod
     def _answers(self) -> bool:
-        raise NotImplementedError
+        """Whether it takes requests."""
 
     def kill(self) -> None:
         """SIGKILL to the server and all its children."""

@@ -34,6 +34,16 @@ class WorkerSettings:
     beat_seconds: float = 2.0
     """Between two signs of life of a job; well under the coordinator's lease."""
 
+    def to_environment(self) -> dict[str, str]:
+        """The variables that ``from_environment`` reads."""
+        return {
+            BROKER: self.broker,
+            DATABASE: self.database,
+            NAME: self.name,
+            DEVICE: self.device,
+            FOLDER: str(self.directory),
+        }
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> WorkerSettings:
         """Reads the variables.
