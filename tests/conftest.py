@@ -13,6 +13,7 @@ import yaml
 from filelock import FileLock
 
 from autotune.demo.child import train_in_child
+from autotune.execute.template import end_template
 from fleet_support.servers import PostgresServer
 
 AUTOTUNE = Path(sys.executable).with_name("autotune")
@@ -105,6 +106,13 @@ def install() -> Callable[[Path, Path], Path]:
         return target
 
     return install_into
+
+
+@pytest.fixture
+def childless() -> None:
+    """For tests that look at this process's children: earlier tests may have left the template of
+    their bench processes."""
+    end_template()
 
 
 @pytest.fixture

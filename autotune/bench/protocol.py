@@ -51,6 +51,14 @@ class Request(Message):
     """The trial; with probe, roof, prepare, score and warmup."""
 
 
+class ForkRequest(Message):
+    """A message to the template of bench processes."""
+
+    directory: str
+    """The new process's working directory."""
+    environment: dict[str, str]
+
+
 class Fallback(Message):
     """Something that runs otherwise than the recipe asked."""
 

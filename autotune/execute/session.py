@@ -8,7 +8,6 @@ import resource
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from autotune.bench.protocol import Operation, Reply, Request
 from autotune.errors import BenchError
+from autotune.execute.process import Start, bench_environment, spawn
 from autotune.messages import TrialSpec
 from autotune.outcome import Outcome
 
@@ -28,27 +28,32 @@ _KERNEL_COUNTERS = Path("/proc/vmstat")
 
 
 class BenchSession:
-    """One ``python -m autotune.bench`` child in a session of its own.
+    """One bench process.
 
-    Created and used by one thread, which must outlive it: the kernel kills the child when that
-    thread ends.
+    Created and used by one thread, which must outlive it.
     """
 
     def __init__(
-        self, log: Path, environment: Mapping[str, str], memory_limit_bytes: int | None = None
+        self,
+        log: Path,
+        environment: Mapping[str, str],
+        memory_limit_bytes: int | None = None,
+        start: Start = spawn,
     ) -> None:
+        """
+        Args:
+            log: What the process prints is appended to it.
+            environment: Variables besides those that every bench process has.
+            memory_limit_bytes: Of its data segment.
+            start: How it begins.
+
+        Raises:
+            BenchError: It could not begin.
+        """
         self.log = log
         self._oom_kills = _oom_kills()
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "autotune.bench"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                env=_environment(environment),
-                start_new_session=True,
-            )
+        self._process = start(log, bench_environment(environment))
         if memory_limit_bytes is not None:
             limit = (memory_limit_bytes, memory_limit_bytes)
             resource.prlimit(self._process.pid, resource.RLIMIT_DATA, limit)
@@ -161,18 +166,6 @@ class BenchSession:
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None
     return stream
-
-
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    return {
-        **os.environ,
-        "AUTOTUNE_PARENT_PID": str(os.getpid()),
-        "HF_DATASETS_OFFLINE": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        **extra,
-    }
 
 
 def _oom_kills() -> int:

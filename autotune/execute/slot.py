@@ -34,7 +34,8 @@ class DeviceSlot:
 
     It keeps two bench sessions: the baseline's, which every candidate is measured beside, and
     the latest candidate's, which stays warm for recipes with the same ``setup_key``. Where both
-    do not fit into memory, a probe of the device takes the baseline's place.
+    do not fit into memory, a probe of the device takes the baseline's place. A repetition begins
+    with new ones.
     """
 
     def __init__(self, registry: Registry, on_progress: OnProgress) -> None:
@@ -45,10 +46,8 @@ class DeviceSlot:
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Carries one trial to its end, whatever that is."""
-        if spec.tasks_only:
+        if spec.tasks_only or spec.confirmation:
             self.close()
-        if spec.confirmation:
-            self._sessions.drop("candidate")
         trial = TrialUnderWay(spec, self._on_progress)
         try:
             with trial.phase("lock"):

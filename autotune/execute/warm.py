@@ -8,7 +8,9 @@ from typing import Literal
 
 from autotune.bench.protocol import Operation, Reply
 from autotune.errors import BenchError
+from autotune.execute.process import Start, spawn
 from autotune.execute.session import BenchSession
+from autotune.execute.template import fork
 from autotune.hashing import sha256_json
 from autotune.messages import TrialSpec
 from autotune.outcome import Outcome
@@ -85,7 +87,7 @@ class WarmSessions:
         environment = merge(spec.recipe, self._plugins, _env_of, "environment variable")
         environment |= spec.device.environment
         limit = spec.settings.memory_limit_bytes
-        session = BenchSession(session_log(spec, key), environment, limit)
+        session = BenchSession(session_log(spec, key), environment, limit, _start_of(spec))
         self._held[role] = (key, session, Reply())
         if self._terminated.is_set():  # it was, between the check and the start
             session.terminate()
@@ -117,6 +119,12 @@ class WarmSessions:
             self.drop(role)
 
 
+def _start_of(spec: TrialSpec) -> Start:
+    """Forking saves the imports. CUDA cannot be used after a fork, and a repetition is to meet
+    everything anew, the layout of memory too."""
+    return fork if spec.device.kind == "cpu" and not spec.confirmation else spawn
+
+
 def ask(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:
     """Asks for one step of a trial, within the step's time limit.
 
@@ -137,11 +145,9 @@ def session_log(spec: TrialSpec, role: str) -> Path:
 
 
 def session_key(spec: TrialSpec) -> str:
-    """Trials with the same key can share a bench session; begins with the ``setup_key``. The
-    repetitions of one round share the baseline's, so that each recipe meets a fresh one in every
-    round."""
+    """Trials with the same key can share a bench session; begins with the ``setup_key``."""
     parts = [spec.model, spec.workload, spec.settings, spec.device]
-    identity = [spec.confirmation, *(part.model_dump(mode="json") for part in parts)]
+    identity = [part.model_dump(mode="json") for part in parts]
     return f"{spec.setup_key}:{sha256_json(identity)[:16]}"
 
 

@@ -32,7 +32,7 @@ def _metric(name: str, phase: str, what: str, label: str) -> Metric:
         f"{what}, reset before, {PHASES[phase]}",
         f"{label} ({phase})",
         tasks=("causal-lm",) if phase in ("prefill", "decode") else (),
-        resolution_ratio=0.01,
+        resolution_ratio=0.02,
     )
 
 

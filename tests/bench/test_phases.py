@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +9,15 @@ import pytest
 import torch
 
 from autotune.bench.engines.torch_engine import TorchEncoder, TorchGenerator
-from autotune.bench.meters.memory import MemoryMeter, release_freed
+from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.meters.phases import request_phases
 from autotune.metrics import METRICS, host_peak
 from autotune.testing import fake_device
 
 MIB = 1 << 20
-TOLERANCE = 4 * MIB
+TOLERANCE = 12 * MIB
+"""Far less than the spikes differ by, and more than what other tests left and may be given back
+between two phases. How exact one reading is, ``test_memory`` shows."""
 
 
 def spike(mebibytes: int) -> None:
@@ -24,10 +25,8 @@ def spike(mebibytes: int) -> None:
 
 
 @pytest.fixture
-def meter() -> MemoryMeter:
+def meter(childless: None) -> MemoryMeter:
     spike(1)  # brings in the code
-    gc.collect()  # what other tests left behind must not go away between two phases
-    release_freed()
     found = MemoryMeter(fake_device("cpu"))
     found.before_loading()
     return found

@@ -30,6 +30,7 @@ def test_estimate_is_cpu_time_times_watts() -> None:
     assert meter.joules_of(lambda: burn(0.3)) >= 20 * 0.27
 
 
+@pytest.mark.usefixtures("childless")
 def test_children_count_while_they_live_and_after() -> None:
     before = cpu_seconds()
     with subprocess.Popen(

@@ -16,9 +16,11 @@ from autotune.config import WorkloadFile
 from autotune.device import detect
 from autotune.errors import BenchError
 from autotune.execute.local import LocalExecutor
+from autotune.execute.process import spawn
 from autotune.execute.session import BenchSession
 from autotune.execute.slot import DeviceSlot
 from autotune.execute.steps import TrialSteps
+from autotune.execute.template import fork
 from autotune.execute.trial import TrialUnderWay
 from autotune.execute.warm import WarmSessions, ask
 from autotune.messages import Grade, MeasureSettings, Progress, TrialSpec
@@ -70,9 +72,9 @@ def make_spec(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Mak
     return make
 
 
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[BenchSession]:
-    with BenchSession(tmp_path / "log", {}) as started:
+@pytest.fixture(params=[spawn, fork])
+def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BenchSession]:
+    with BenchSession(tmp_path / "log", {}, start=request.param) as started:
         yield started
 
 

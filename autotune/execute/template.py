@@ -1,0 +1,187 @@
+"""The parent's end of the template that bench processes are forked from.
+
+Importing torch and transformers takes seconds of every process, and often more than all the rest
+of a trial. Where it is safe, a search imports them once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from autotune.bench.protocol import ForkRequest
+from autotune.errors import BenchError
+from autotune.execute.process import Process, spawn
+from autotune.outcome import Outcome
+
+_READ_BY_NO_LIBRARY = ("AUTOTUNE_", "PYTEST_")
+"""Environment variables with these prefixes may differ between a process and its template."""
+
+_START_SECONDS = 120.0
+_CLOSE_SECONDS = 5.0
+
+
+class ForkedProcess:
+    """A process that the template forked, with those parts of ``subprocess.Popen`` that a bench
+    session uses."""
+
+    def __init__(self, stdin: IO[bytes], stdout: IO[bytes], status: socket.socket) -> None:
+        """
+        Raises:
+            EOFError: The template is gone.
+            TimeoutError: It did not fork in time.
+        """
+        self.stdin, self.stdout, self._status = stdin, stdout, status
+        self.returncode: int | None = None
+        status.settimeout(_START_SECONDS)
+        self.pid = int(self._told())
+
+    def _told(self) -> bytes:
+        told = self._status.recv(64)
+        if not told:
+            raise EOFError
+        return told
+
+    def wait(self, timeout: float | None = None) -> int:
+        """
+        Raises:
+            subprocess.TimeoutExpired: It runs on.
+        """
+        if self.returncode is None:
+            self._status.settimeout(timeout)
+            try:
+                self.returncode = int(self._told())
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("autotune.bench", timeout or 0.0) from None
+            except EOFError:  # the kernel kills it with the template
+                self.returncode = -signal.SIGKILL
+            self._end()
+        return self.returncode
+
+    def _end(self) -> None:
+        """Lets the template take the dead process off the kernel's list, and waits for it."""
+        with self._status, contextlib.suppress(OSError):  # the template may be gone
+            self._status.shutdown(socket.SHUT_WR)
+            self._status.settimeout(_CLOSE_SECONDS)
+            self._status.recv(1)
+
+
+class Template:
+    """One ``python -m autotune.bench.template``."""
+
+    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
+        self._environment = _read_by_libraries(environment)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "autotune.bench.template", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    def suits(self, environment: Mapping[str, str]) -> bool:
+        """Whether the libraries it has loaded would have read the same."""
+        return self._environment == _read_by_libraries(environment)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can fork."""
+        return self._process.poll() is None
+
+    def fork(self, log: Path, environment: Mapping[str, str]) -> ForkedProcess:
+        """
+        Raises:
+            EOFError: The template is gone.
+            TimeoutError: It did not fork in time.
+        """
+        request = ForkRequest(directory=os.getcwd(), environment=dict(environment))
+        stdin, to_child = os.pipe()
+        from_child, stdout = os.pipe()
+        ours, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        streams = os.fdopen(to_child, "wb"), os.fdopen(from_child, "rb")
+        try:
+            with log.open("ab") as stream, status:
+                files = [stdin, stdout, stream.fileno(), status.fileno()]
+                socket.send_fds(self._socket, [request.model_dump_json().encode()], files)
+            return ForkedProcess(*streams, ours)
+        except BaseException as error:
+            for end in (*streams, ours):
+                end.close()
+            if isinstance(error, BrokenPipeError):
+                raise EOFError from error
+            raise
+        finally:
+            os.close(stdin)
+            os.close(stdout)
+
+    def close(self) -> None:
+        """Ends it, and with it all that it forked."""
+        self._socket.close()
+        try:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+_lock = threading.Lock()
+_shared: list[Template] = []
+"""The template of this process; empty before the first bench process."""
+
+
+def fork(log: Path, environment: Mapping[str, str]) -> Process:
+    """A bench process with its imports done, forked from the template of this process; where its
+    environment differs in what libraries read when they are loaded, a new interpreter.
+
+    Not for a device whose driver cannot be used after a fork, and not where processes must not
+    have a layout of memory in common (see ``WarmSessions``).
+
+    Raises:
+        BenchError: The template has ended.
+    """
+    template = _template(log, environment)
+    if not template.suits(environment):
+        return spawn(log, environment)
+    try:
+        return template.fork(log, environment)
+    except (EOFError, TimeoutError) as error:
+        template.close()
+        raise BenchError(
+            Outcome.CRASHED,
+            f"the process that bench processes are forked from is gone or does not answer "
+            f"({type(error).__name__}); the next one gets a new one",
+        ) from error
+
+
+def _template(log: Path, environment: Mapping[str, str]) -> Template:
+    with _lock:
+        if _shared and not _shared[0].alive:
+            _shared.pop().close()
+        if not _shared:
+            _shared.append(Template(log, environment))
+        return _shared[0]
+
+
+@atexit.register
+def end_template() -> None:
+    """Ends this process's template, if there is one, and with it what it forked."""
+    with _lock:
+        while _shared:
+            _shared.pop().close()
+
+
+def _read_by_libraries(environment: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in environment.items() if not k.startswith(_READ_BY_NO_LIBRARY)}
