@@ -6,7 +6,7 @@ from autotune.device import Device
 from autotune.environment.software import library_versions
 from autotune.hashing import sha256_json
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 """Raised when our scoring, tokenization or decoding changes: older accuracy is then not reused."""
 
 

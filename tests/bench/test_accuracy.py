@@ -28,7 +28,7 @@ def test_baseline_scores_itself_without_loss(
     own = meter(llama, windows, reference)
     own.save_reference()
     found = own.score()
-    assert found["kld_mean_nats"].value == pytest.approx(0.0, abs=1e-5)
+    assert found["kld_mean_nats"].value == pytest.approx(0.0, abs=1e-6)
     assert found["nll_delta_nats"].value == pytest.approx(0.0, abs=1e-6)
     assert found["perplexity_ratio"].value == pytest.approx(1.0, abs=1e-6)
     assert found["kld_mean_nats"].n == 6 * 15
@@ -75,7 +75,7 @@ def test_self_floor_is_what_another_batch_size_changes(
     assert sizes == [1, 5]
     found = own.self_floor()["kld_self_floor_nats"]
     assert sizes[2:] == [2, 2, 2]
-    assert found.value == pytest.approx(0.0, abs=1e-5)
+    assert found.value == pytest.approx(0.0, abs=1e-6)
     assert found.n == 6 * 15
 
 

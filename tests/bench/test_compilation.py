@@ -27,6 +27,14 @@ def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.fixture
+def llama(llama: Any) -> Any:
+    """One layer: tracing takes seconds for each."""
+    llama.model.layers = llama.model.layers[:1]
+    llama.config.num_hidden_layers = 1
+    return llama
+
+
 def watch(device: Device = CPU) -> CompileWatch:
     return CompileWatch(Compile().expects(PARAMS), device)
 

@@ -14,7 +14,7 @@ from autotune.store import Store
 FAULTY = Path(__file__).parents[1] / "fixtures" / "faulty"
 EXPECTED = {
     "raise": (Outcome.CRASHED, "plugin 'faulty' raised in transform"),
-    "hang": (Outcome.TIMEOUT, "prepare took longer than 45 s"),
+    "hang": (Outcome.TIMEOUT, "prepare took longer than 30 s"),
     "segfault": (Outcome.CRASHED, "was killed by SIGSEGV during prepare"),
     "eat_memory": (Outcome.OUT_OF_MEMORY, "plugin 'faulty' ran out of memory in transform"),
     "nan": (Outcome.INVALID_OUTPUT, "not finite"),
@@ -32,7 +32,7 @@ def test_every_fault_is_stored_with_its_explanation_and_the_study_goes_on(
     measure = {
         "block_seconds": 0.02,
         "max_pairs": 6,
-        "prepare_timeout_seconds": 45,
+        "prepare_timeout_seconds": 30,
         "memory_limit_bytes": 3 << 30,
     }
     path = study(plugins={"faulty": {}}, measure=measure)

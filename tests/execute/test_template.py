@@ -17,7 +17,7 @@ from autotune.bench.protocol import Operation
 from autotune.errors import BenchError
 from autotune.execute.process import bench_environment
 from autotune.execute.session import BenchSession
-from autotune.execute.template import Template, fork
+from autotune.execute.template import Template, end_template, fork
 
 LOST = """
 import sys, time
@@ -29,6 +29,12 @@ print(session.pid, flush=True)
 time.sleep(600)
 """
 """A parent that is killed."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def template_of_these_tests() -> None:
+    """That of earlier tests may have begun in another environment."""
+    end_template()
 
 
 @pytest.fixture
@@ -101,6 +107,7 @@ def test_death_of_the_template_ends_its_processes_and_the_next_one_has_a_new_tem
     log: Path,
 ) -> None:
     with BenchSession(log, {}, start=fork) as first:
+        assert is_forked(first.pid)
         before = psutil.Process(first.pid).ppid()
         os.kill(before, signal.SIGKILL)
         psutil.wait_procs([psutil.Process(first.pid)], timeout=30)

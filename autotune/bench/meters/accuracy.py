@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,12 +79,10 @@ class AccuracyMeter:
         rows: list[float] = []
         positions = done = 0
         for _, logits in self._forward(other):
-            stored = torch.from_numpy(np.array(reference[done : done + len(logits)]))
+            log_ref = _log_probabilities(reference[done : done + len(logits)], logits.device)
             done += len(logits)
             if self._task == "causal-lm":
-                logits, log_ref = logits[:, :-1], stored.to(logits.device).float()
-            else:
-                log_ref = torch.log_softmax(stored.to(logits.device), -1)
+                logits = logits[:, :-1]
             kld = _kld(log_ref, torch.log_softmax(logits, -1))
             positions += kld.numel()
             rows += _rows(kld.reshape(len(kld), -1))
@@ -116,7 +115,7 @@ class AccuracyMeter:
             rows = slice(done, done + len(logits))
             done += len(logits)
             log_p = torch.log_softmax(logits[:, :-1], -1)
-            log_ref = torch.from_numpy(np.array(reference[rows])).to(log_p.device).float()
+            log_ref = _log_probabilities(reference[rows], log_p.device)
             kld += _rows(_kld(log_ref, log_p))
             agree += _rows((log_p.argmax(-1) == log_ref.argmax(-1)).float())
             row_nll = _nll(log_p, windows)
@@ -126,9 +125,9 @@ class AccuracyMeter:
         return _language_metrics(kld, agree, nll, delta, positions)
 
     def _score_classes(self) -> Metrics:
-        reference = torch.from_numpy(np.load(self._reference))
         logits = torch.cat([out.cpu() for _, out in self._forward()])
-        log_ref, log_p = torch.log_softmax(reference, -1), torch.log_softmax(logits, -1)
+        log_ref = _log_probabilities(np.load(self._reference), logits.device)
+        log_p = torch.log_softmax(logits, -1)
         agree = (log_p.argmax(-1) == log_ref.argmax(-1)).float()
         count = len(logits)
         return {
@@ -142,6 +141,13 @@ class AccuracyMeter:
         cosine = torch.nn.functional.cosine_similarity(embeddings, reference, dim=-1)
         distance = (1 - cosine).clamp(min=0).tolist()
         return {"embedding_cosine_distance": _mean(distance, "ratio", len(distance))}
+
+
+def _log_probabilities(stored: Any, device: torch.device) -> torch.Tensor:
+    """Of a stored reference, which holds logits or, in half precision, log-probabilities. These
+    are normalised again: rounded, they do not add up to 1, and a divergence from them may come out
+    below zero."""
+    return torch.log_softmax(torch.from_numpy(np.array(stored)).to(device).float(), -1)
 
 
 def _kld(log_ref: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
