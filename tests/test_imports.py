@@ -57,7 +57,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "celery": ("execute/fleet/",),
     "redis": ("execute/fleet/",),
     "tenacity": ("store/",),
-    "sqlalchemy": ("store/", "search/ledger.py"),
+    "sqlalchemy": ("store/", "search/ledger.py", "search/storage.py"),
     "alembic": ("store/",),
     "torch": ("bench/", "demo/"),
     "transformers": ("bench/", "demo/"),

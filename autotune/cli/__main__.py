@@ -14,6 +14,7 @@ from autotune.cli import (
     demo_model,
     doctor,
     metrics,
+    migrate,
     pareto,
     plugins,
     report,
@@ -47,6 +48,7 @@ app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")
 app.command("metrics")(metrics.metrics)
 app.command("worker")(worker.worker)
+app.command("migrate")(migrate.migrate)
 app.command("demo-model")(demo_model.demo_model)
 
 

@@ -20,7 +20,8 @@ from autotune.recipe import Recipe, describe
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler
-from autotune.store.database import explained, parse_url, sqlite_file, words
+from autotune.search.storage import open_storage, usable
+from autotune.store.database import explained, parse_url, words
 from autotune.store.patience import transaction
 
 _MEASURED = "measured"
@@ -45,29 +46,19 @@ class Ledger:
         self.patience_seconds = patience_seconds
         self._asked: set[int] = set()
         self._broke_off = False
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            storage = optuna.storages.RDBStorage(
-                self._url.render_as_string(hide_password=False),
-                engine_kwargs={} if sqlite_file(self._url) else {"pool_pre_ping": True},
-            )
+        self._storage = open_storage(self._url)
+        with usable(self._url):
             self._study = optuna.create_study(
-                storage=storage,
+                storage=self._storage,
                 sampler=sampler,
                 study_name=plan.name,
                 directions=[d.value for d in plan.directions],
                 load_if_exists=True,
             )
-        except (RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
-            raise StoreError(
-                f"Optuna cannot use the database {words(self._url)}: {error}; upgrade autotune "
-                "and optuna, or use another --database"
-            ) from error
         with warnings.catch_warnings():
             # Marked experimental since Optuna 3.2; the dashboard shows the names.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(list(plan.objectives))
-        self._storage = storage
 
     @transaction
     def ask(self) -> tuple[int, Recipe]:
