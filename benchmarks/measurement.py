@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
 import os
 import random
@@ -38,7 +39,7 @@ from autotune.messages import Grade, TrialSpec
 from autotune.recipe import Recipe
 from autotune.search.plan import make_plan
 from autotune.search.single import make_spec
-from autotune.statistics import paired_ratio
+from autotune.statistics import pooled_spread, repeatable_mean
 
 _DECODE_TOKENS = 41
 """40 decode steps: 5 % and 20 % more are whole steps."""
@@ -132,8 +133,12 @@ tokenizer.save_pretrained({str(folder)!r})
     return folder
 
 
-def by_hand(spec: TrialSpec, repeats: int) -> None:
-    """Times ``model.generate`` in a process of its own, right beside our own blocks."""
+def by_hand(spec: TrialSpec, repeats: int) -> list[tuple[dict[str, float], list[float]]]:
+    """Times ``model.generate`` in a process of its own, right beside our own blocks.
+
+    Returns:
+        For each repeat the metrics of our block, and TTFT and TPOT by hand.
+    """
     code = f"""
 import json, statistics, time, torch, transformers
 from autotune.bench.tokens import load_tokens, take
@@ -153,8 +158,6 @@ for line in iter(input, "stop"):
     short, long = once()
     print(json.dumps([short, (long - short) / (tokens - 1)]), flush=True)
 """
-    import json
-
     Path(spec.directory).mkdir(parents=True, exist_ok=True)
     Path(spec.directory, "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
     child = subprocess.Popen(
@@ -184,11 +187,23 @@ for line in iter(input, "stop"):
             for side in sides:
                 side()
     child.communicate("stop\n")
+    return list(zip(own, hand, strict=True))
+
+
+def report_by_hand(spec: TrialSpec, repeats: int) -> None:
+    """Prints our times over those by hand; the interval is that of the mean over pairs of
+    processes."""
+    shares = [len(range(first, repeats, _PROCESS_PAIRS)) for first in range(_PROCESS_PAIRS)]
+    found = [by_hand(spec, share) for share in shares if share]
     for name, index in (("ttft_seconds", 0), ("tpot_seconds", 1)):
-        ratio = paired_ratio([o[name] for o in own], [h[index] for h in hand])
+        groups = [[math.log(own[name] / hand[index]) for own, hand in pairs] for pairs in found]
+        medians = [statistics.median(group) for group in groups]
+        ratio = repeatable_mean(groups, pooled_spread([medians]), again=10**9)
+        value, low, high = map(math.exp, (ratio.value, ratio.low, ratio.high))
+        each = ", ".join(f"{math.exp(median):.3f}" for median in medians)
         print(
-            f"{name}: ours over model.generate by hand: {ratio.value:.3f} "
-            f"[{ratio.low:.3f}, {ratio.high:.3f}] from {repeats} pairs",
+            f"{name}: ours over model.generate by hand: {value:.3f} [{low:.3f}, {high:.3f}] from "
+            f"{repeats} pairs of blocks; each pair of processes: {each}",
             flush=True,
         )
 
@@ -218,7 +233,7 @@ def main() -> None:
         spec = baseline_spec(options.model, Path(folder), 32, _DECODE_TOKENS)
         if options.only in (None, "generate"):
             larger = larger_model(Path(folder, "larger"), spec.model.path)
-            by_hand(baseline_spec(str(larger), Path(folder), 256, 17), options.runs)
+            report_by_hand(baseline_spec(str(larger), Path(folder), 256, 17), options.runs)
         for loaded in [wanted for part, wanted in _LOADS.items() if options.only in (None, part)]:
             print("beside a load on all cores" if loaded else "quiet", flush=True)
             for more in (0.0, 0.05, 0.20):
