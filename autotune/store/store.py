@@ -19,7 +19,7 @@ from autotune.store.database import connect, explained, for_writing, parse_url, 
 from autotune.store.migrate import revision, upgrade
 from autotune.store.patience import transaction
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
-from autotune.store.studies import new_study, outcome_counts, study_row
+from autotune.store.studies import new_study, outcome_counts, study_id, study_row
 from autotune.store.tables import DatabaseRow, StudyRow, TrialRow, now
 
 
@@ -199,17 +199,22 @@ class Store:
             session.execute(delete(StudyRow).where(StudyRow.id == row.id))
 
     @transaction
-    def start_trial(self, study: str, number: int, recipe: RecipeDict, keys: RecipeKeys) -> None:
+    def start_trial(
+        self, study: str, number: int, recipe: RecipeDict, keys: RecipeKeys
+    ) -> TrialRecord:
         """Records that a trial runs; the same number again is one more attempt.
 
         A finished trial stays as it is.
+
+        Returns:
+            The trial as it is now, in any case without a result.
 
         Raises:
             StoreError: The recipe is another trial's, or the number is another recipe's.
         """
         try:
             with self._write() as session:
-                trials.start(session, study_row(session, study), number, recipe, keys)
+                return trials.start(session, study, number, recipe, keys)
         except IntegrityError as error:
             raise StoreError(
                 f"trial {number} of study {study!r} has the recipe of an earlier trial"
@@ -232,7 +237,7 @@ class Store:
             StoreError: The trial was never started.
         """
         with self._write() as session:
-            return trials.finish(session, study_row(session, study), result)
+            return trials.finish(session, study, result)
 
     @transaction
     def confirm_trial(self, study: str, confirmation: int, result: TrialResult) -> bool:
@@ -261,6 +266,12 @@ class Store:
         """All trials of a study, by number."""
         with self._read() as session:
             return trials.trial_records(session, study_row(session, study))
+
+    @transaction
+    def trial_count(self, study: str) -> int:
+        """How many trials of a study were begun."""
+        with self._read() as session:
+            return trials.count(session, study_id(session, study))
 
     @transaction
     def trial(self, study: str, number: int) -> TrialRecord:

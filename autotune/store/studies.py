@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from autotune.errors import InputError, unknown_name
@@ -23,6 +23,21 @@ def study_row(session: Session, name: str) -> StudyRow:
     if row is None:
         raise InputError(unknown_name("study", name, session.scalars(select(StudyRow.name))))
     return row
+
+
+def study_id(session: Session, name: str) -> int:
+    """The id of the study of that name, without its definition and all else that is long.
+
+    Raises:
+        InputError: There is none; says what there is.
+    """
+    found = session.scalar(select(StudyRow.id).where(StudyRow.name == name))
+    return study_row(session, name).id if found is None else found
+
+
+def touch(session: Session, study: int) -> None:
+    """Notes that something of a study has changed."""
+    session.execute(update(StudyRow).where(StudyRow.id == study).values(updated_at=now()))
 
 
 def outcome_counts(session: Session) -> dict[str, dict[str, int]]:

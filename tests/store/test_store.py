@@ -13,7 +13,6 @@ from autotune.messages import BlockPair, Measurement, RecipeDict, TrialResult
 from autotune.outcome import Outcome
 from autotune.recipe import RecipeKeys
 from autotune.store import Store, StudyState, TrialState, trials
-from autotune.store.studies import study_row
 
 RECIPE: RecipeDict = {"quantize": {"scheme": "int8", "group": 32, "symmetric": True, "clip": 1.0}}
 
@@ -219,10 +218,9 @@ def test_outcome_counts_of_all_studies(store: Store) -> None:
 def test_trials_reads_a_thousand_in_a_few_queries(store: Store) -> None:
     create(store)
     with store._write() as session:
-        study = study_row(session, "first")
         for number in range(1000):
-            trials.start(session, study, number, RECIPE, keys(number))
-            trials.finish(session, study, result(number))
+            trials.start(session, "first", number, RECIPE, keys(number))
+            trials.finish(session, "first", result(number))
     queries: list[str] = []
     event.listen(
         store._engine, "before_cursor_execute", lambda *args: queries.append(str(args[2]))
