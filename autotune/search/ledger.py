@@ -22,7 +22,7 @@ from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler
 from autotune.search.trial_tables import TrialTables
-from autotune.store.database import explained, parse_url, sqlite_file, words
+from autotune.store.database import explained, parse_url, ping_when_idle, sqlite_file, words
 from autotune.store.patience import transaction
 
 _MEASURED = "measured"
@@ -51,10 +51,9 @@ class Ledger:
         self._worst: list[float] | None = None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            self._tables = TrialTables(
-                self._url.render_as_string(hide_password=False),
-                engine_kwargs={} if sqlite_file(self._url) else {"pool_pre_ping": True},
-            )
+            self._tables = TrialTables(self._url.render_as_string(hide_password=False))
+            if not sqlite_file(self._url):
+                ping_when_idle(self._tables.engine)
             self._study = optuna.create_study(
                 storage=self._tables,
                 sampler=sampler,

@@ -20,6 +20,7 @@ from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
+from autotune.store.accuracy import AccuracyKey
 from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.rows import finished_record
@@ -241,22 +242,17 @@ class Search:
 
     def _start(self, executor: Executor, number: int, recipe: Recipe) -> None:
         keys = self._plan.keys(recipe)
-        spec = make_spec(
-            self._plan,
-            number,
-            recipe,
-            baseline=self._baseline,
-            known_accuracy=self._known_accuracy(keys.output_key),
+        trial, known = self._store.start_trial(
+            self._plan.name, number, recipe.to_dict(), keys, self._accuracy_of(keys.output_key)
         )
-        self._running[number] = self._store.start_trial(
-            self._plan.name, number, recipe.to_dict(), keys
-        )
+        self._running[number] = trial
+        spec = make_spec(self._plan, number, recipe, baseline=self._baseline, known_accuracy=known)
         self._begun += 1
         self._observer.on_trial_started(spec)
         executor.submit(spec)
 
-    def _known_accuracy(self, output_key: str) -> Metrics | None:
-        return self._store.known_accuracy(
+    def _accuracy_of(self, output_key: str) -> AccuracyKey:
+        return AccuracyKey(
             self._plan.model.fingerprint,
             output_key,
             self._plan.workload.evaluation_key,
@@ -289,13 +285,7 @@ class Search:
 
     def _save_accuracy(self, trial: TrialRecord, result: TrialResult) -> None:
         if result.accuracy and not result.accuracy_reused:
-            self._store.save_accuracy(
-                self._plan.model.fingerprint,
-                trial.output_key,
-                self._plan.workload.evaluation_key,
-                self._accuracy_key,
-                result.accuracy,
-            )
+            self._store.save_accuracy(self._accuracy_of(trial.output_key), result.accuracy)
 
 
 def _lost(trial: TrialRecord) -> TrialResult:

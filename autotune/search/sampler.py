@@ -132,7 +132,7 @@ class PoolSampler(BaseSampler):
 
     def _any(self, wanted: Mask) -> int:
         # No list of a pool of 100,000; a draw depends on their number alone.
-        return int(self._random.choice(np.flatnonzero(wanted)))  # type: ignore[arg-type]
+        return int(self._random.choice(np.flatnonzero(wanted)))
 
 
 def make_inner(name: str, seed: int) -> BaseSampler:

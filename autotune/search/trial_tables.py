@@ -76,7 +76,7 @@ class TrialTables(RDBStorage):
             UpdateFinishedTrialError: It is finished; nothing changes then.
         """
         with _create_scoped_session(self.scoped_session) as session:
-            row = models.TrialModel.find_or_raise_by_id(trial, session, for_update=True)
+            row: Any = models.TrialModel.find_or_raise_by_id(trial, session, for_update=True)
             self.check_trial_is_updatable(trial, row.state)
             for kind, given in (
                 (models.TrialUserAttributeModel, user_attributes),

@@ -18,7 +18,7 @@ from autotune.messages import TASK_RUN, TrialResult, TrialSpec
 from autotune.store.patience import transaction
 from autotune.store.records import TrialRecord
 from autotune.store.store import Store
-from autotune.store.studies import study_id
+from autotune.store.studies import study_id, study_id_with
 from autotune.store.tables import JobRow, now
 
 TASK_JOB = -1
@@ -34,7 +34,7 @@ class JobState(StrEnum):
 
 
 class Job(BaseModel):
-    """A job without its spec and its result."""
+    """A job without its spec."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -53,6 +53,8 @@ class Job(BaseModel):
     beats: int
     refused: dict[str, str]
     """Worker → why it cannot run this trial."""
+    result: TrialResult | None = None
+    """Null until it is done."""
 
 
 _JOB = [getattr(JobRow, name) for name in Job.model_fields]
@@ -75,8 +77,9 @@ class Jobs:
             queue: Where its message goes.
         """
         with self._store._write() as session:
-            key = {"study_id": study_id(session, spec.study), "number": spec.number, "run": _run(spec)}
-            row = session.scalar(select(JobRow).filter_by(**key))
+            own = (JobRow.number == spec.number, JobRow.run == _run(spec))
+            study, row = study_id_with(session, spec.study, JobRow, *own)
+            key = {"study_id": study, "number": spec.number, "run": _run(spec)}
             if row is not None and (row.queue, _asked(row.spec)) != (queue, _asked_by(spec)):
                 session.delete(row)
                 session.flush()
@@ -191,16 +194,9 @@ class Jobs:
     def look(self, jobs: Sequence[int]) -> list[Job]:
         """Those of the given jobs that exist, in the order in which they were queued."""
         with self._store._read() as session:
-            # Specs and results are long: a look at many jobs leaves them where they are.
+            # Specs are long: a look at many jobs leaves them where they are.
             found = session.execute(select(*_JOB).where(JobRow.id.in_(jobs)).order_by(JobRow.id))
             return [Job.model_validate(row) for row in found]
-
-    @transaction
-    def result(self, job: int) -> TrialResult:
-        """The result of a job that is done."""
-        with self._store._read() as session:
-            found = session.scalars(select(JobRow.result).where(JobRow.id == job)).one()
-        return TrialResult.model_validate(found)
 
     @transaction
     def remove(self, jobs: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from autotune.messages import Metrics, RecipeDict, TrialResult
 from autotune.recipe import RecipeKeys
 from autotune.store import rows
 from autotune.store.records import TrialRecord, TrialState
-from autotune.store.studies import study_id, touch
+from autotune.store.studies import study_id, study_id_with, touch
 from autotune.store.tables import (
     BlocksRow,
     ConfirmationRow,
@@ -113,8 +113,7 @@ def start(
     Raises:
         StoreError: The number is another recipe's.
     """
-    owner = study_id(session, study)
-    row = trial_row(session, owner, number)
+    owner, row = study_id_with(session, study, TrialRow, TrialRow.number == number)
     if row is None:
         row = _new_trial(owner, number, recipe, keys)
         session.add(row)
@@ -156,9 +155,9 @@ def finish(session: Session, study: str, result: TrialResult) -> bool:
     Raises:
         StoreError: The trial was never started.
     """
-    owner = study_id(session, study)
+    owner = select(StudyRow.id).where(StudyRow.name == study).scalar_subquery()
     # The update itself decides between two processes: only one finds the trial running.
-    trial_id = session.scalar(
+    changed = session.execute(
         update(TrialRow)
         .where(
             TrialRow.study_id == owner,
@@ -166,14 +165,14 @@ def finish(session: Session, study: str, result: TrialResult) -> bool:
             TrialRow.state == TrialState.RUNNING.value,
         )
         .values(state=TrialState.FINISHED.value, finished_at=now(), **rows.trial_columns(result))
-        .returning(TrialRow.id)
-    )
-    if trial_id is None:
-        if trial_row(session, owner, result.number) is None:
+        .returning(TrialRow.id, TrialRow.study_id)
+    ).one_or_none()
+    if changed is None:
+        if trial_row(session, study_id(session, study), result.number) is None:
             raise StoreError(f"study {study!r} never started trial {result.number}")
         return False
-    _add_numbers(session, trial_id, result)
-    touch(session, owner)
+    _add_numbers(session, changed.id, result)
+    touch(session, changed.study_id)
     return True
 
 

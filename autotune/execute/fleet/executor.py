@@ -121,10 +121,8 @@ class FleetExecutor:
         self._handed_over.clear()
         if len(self._stored) >= _FORGET_AT_ONCE:
             self._forget()
-        while True:
+        while not self._done:
             self._keep()
-            if self._done:
-                return self._hand_over(self._done.popleft())
             self._count_workers()
             for job in self._look():
                 if job.state is JobState.DONE:
@@ -133,6 +131,7 @@ class FleetExecutor:
                     self._tend(job)
             if not self._done:
                 self._listen()
+        return self._hand_over(self._done.popleft())
 
     def _forget(self) -> None:
         self._jobs.remove(self._stored)
@@ -169,10 +168,10 @@ class FleetExecutor:
         return jobs
 
     def _hand_over(self, job: Job) -> TrialResult:
-        result = self._jobs.result(job.id)
+        assert job.result is not None
         self._latest_setup = self._running.pop(job.id).spec.setup_key
         self._handed_over.append(job.id)
-        return result
+        return job.result
 
     def _tend(self, job: Job) -> None:
         """Rings again for a job that nobody took, and queues one again whose worker died."""
