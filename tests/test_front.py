@@ -15,7 +15,6 @@ from autotune.front import (
     PICKS,
     FrontPoint,
     HypervolumeScale,
-    RunningFront,
     against_baseline,
     bounds_of,
     dominates,
@@ -378,27 +377,3 @@ def test_ratio_prefers_the_paired_one() -> None:
     assert ratio_to_baseline(measured(10), measured(5)) == 2.0
     assert ratio_to_baseline(measured(10), measured(0)) is None
     assert ratio_to_baseline(None, measured(5)) is None
-
-
-@pytest.mark.parametrize("grid", [False, True])
-@pytest.mark.parametrize("seed", range(5))
-def test_running_front_ends_as_the_front_of_all(seed: int, grid: bool) -> None:
-    points = [point(0, 1.0, 1.0, 1.0, 0.0), *cloud(seed, grid=grid)[1:]]
-    points[10] = replace(points[10], feasible=False)
-    running = RunningFront(OBJECTIVES, {})
-    joined = [running.add(p) for p in points]
-    assert running.numbers == [p.number for p in front(points, OBJECTIVES)]
-    assert running.size == len(running.numbers)
-    assert {n for n, on in zip(range(len(points)), joined, strict=True) if on} >= set(
-        running.numbers
-    )
-    scale = HypervolumeScale.of(points[0].metrics, OBJECTIVES)
-    assert running.hypervolume() == pytest.approx(hypervolume(points, scale))
-
-
-def test_running_front_keeps_only_what_can_still_be_beaten() -> None:
-    running = RunningFront((SPEED,), {})
-    for number in range(50):
-        assert running.add(point(number, 1.0 + number))
-    assert running.numbers == [49]
-    assert len(running._numbers) == 2, "the latest and the baseline"

@@ -170,6 +170,7 @@ class Ledger:
         except optuna.exceptions.UpdateFinishedTrialError:
             self._worst = None  # it may have been told just when the database went away
         else:
+            self._sampler.after_trial(self._study, notes, TrialState.COMPLETE, told)
             self._note_worst(told)
 
     def _trial_id(self, number: int) -> int:

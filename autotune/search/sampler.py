@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ class PoolSampler(BaseSampler):
         self._free = np.ones(len(code.recipes), dtype=bool)
         self._random = random.Random(seed)
         self._alone = [i for i, recipe in enumerate(code.recipes) if len(recipe.choices) == 1]
-        self._seen = 0
+        self._complete: int | None = None
         self.warm: Recipe | None = None
         """Choose among the recipes that share this one's prepared process, if any is left."""
 
@@ -100,11 +100,23 @@ class PoolSampler(BaseSampler):
             return self._any(allowed)
         return self._nearest(wish, allowed)
 
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Counts the trials that are told, so that nobody has to read them all again."""
+        if self._complete is not None and state is TrialState.COMPLETE:
+            self._complete += 1
+
     def _finished(self, study: optuna.Study) -> int:
-        """Complete trials; no longer counted once there are enough for all that depends on it."""
-        if self._seen < 2 * _RANDOM_TRIALS:
-            self._seen = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        return self._seen
+        """How many trials are complete."""
+        if self._complete is None:
+            told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            self._complete = len(told)
+        return self._complete
 
     def _allowed(self) -> Mask:
         if self.warm is not None:
