@@ -16,7 +16,8 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from autotune.cli.heartbeat import Heartbeat
-from autotune.front import FrontPoint
+from autotune.constraints import parse_all
+from autotune.front import FrontPoint, RunningFront, bounds_of, front, front_points
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
 from autotune.outcome import Outcome
@@ -37,7 +38,10 @@ class LiveDisplay(Observer):
         self._heart = Heartbeat(console)
         self._lock = threading.Lock()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
-        self._kept: list[TrialRecord] = []
+        self._front: RunningFront | None = None
+        self._baseline: TrialRecord | None = None
+        self._hypervolume = 0.0
+        self._next_volume = 0.0
         self._counts: Counter[Outcome] = Counter()
         self._running: dict[int, str] = {}
         self._phases: dict[int, str] = {}
@@ -61,9 +65,10 @@ class LiveDisplay(Observer):
 
     def on_started(self, plan: Plan, trials: Sequence[TrialRecord], budget: str) -> None:
         """Says what is about to happen."""
-        self._kept = [t for t in trials if t.result is not None]
-        for trial in self._kept:
+        for trial in trials:
             self._count(trial)
+        self._baseline = next((t for t in trials if not t.recipe and t.result), None)
+        self._front = _front(plan.objectives, plan.study.constraints, trials)
         self._before = self._counts.total()
         limits = [n for n in (Clock(plan.study.budget).trials, len(plan.pool.recipes)) if n]
         self._limit, self._minutes = min(limits), plan.study.budget.minutes
@@ -145,23 +150,36 @@ class LiveDisplay(Observer):
 
     def on_trial_finished(self, study: StudyRecord, trial: TrialRecord) -> None:
         """A result is in: one line, and new totals."""
-        trials = [*self._kept, trial]
-        summary = StudySummary.of(study, trials)
-        # What is not on the front now will not be there later: a long study stays quick.
-        self._kept = [t for t in trials if t.number in summary.front_numbers or not t.recipe]
+        if not trial.recipe:
+            self._baseline = trial
+        shown = {t.number: t for t in (self._baseline, trial) if t is not None}
+        summary = StudySummary.of(study, shown.values())
+        if self._front is None:
+            self._front = _front(study.objectives, study.constraints)
+        point = summary.by_number.get(trial.number)
+        on_front = point is not None and self._front.add(point)
         self._count(trial)
         with self._lock:
             self._running.pop(trial.number, None)
             self._phases.pop(trial.number, None)
-            self._status = self._totals(summary)
-        self._say(_line(trial, summary))
+            self._status = self._totals(self._front)
+        self._say(_line(trial, summary, on_front))
         self._refresh()
 
     def _count(self, trial: TrialRecord) -> None:
         if trial.result is not None:
             self._counts[trial.result.outcome] += 1
 
-    def _totals(self, summary: StudySummary) -> str:
+    def _volume(self, front: RunningFront) -> float:
+        """Takes a twentieth of the time at most, and none where it is not shown."""
+        begun = time.monotonic()
+        if self._console.is_terminal and begun >= self._next_volume:
+            self._hypervolume = front.hypervolume()
+            now = time.monotonic()
+            self._next_volume = now + 20 * (now - begun)
+        return self._hypervolume
+
+    def _totals(self, front: RunningFront) -> str:
         counts, finished = self._counts, self._counts.total()
         failed = finished - counts[Outcome.OK] - counts[Outcome.INFEASIBLE]
         done = finished - self._before
@@ -170,7 +188,7 @@ class LiveDisplay(Observer):
         self._bar.update(self._task, completed=self._done(finished, spent), total=1.0)
         return (
             f"{finished} done · {counts[Outcome.INFEASIBLE]} infeasible · {failed} failed · "
-            f"front {len(summary.front)} · hypervolume {summary.hypervolume:.3f} · "
+            f"front {front.size} · hypervolume {self._volume(front):.3f} · "
             f"{duration(spent)} so far, about {duration(left)} left"
         )
 
@@ -211,6 +229,16 @@ class LiveDisplay(Observer):
             return Group(*rows, Text(self._status), self._bar)
 
 
+def _front(
+    objectives: Sequence[str], constraints: Sequence[str], trials: Sequence[TrialRecord] = ()
+) -> RunningFront:
+    found = RunningFront(objectives, bounds_of(constraints))
+    points = front_points(trials, parse_all(constraints))
+    found.add_all(point for point in points if point.is_baseline)
+    found.add_all(point for point in front(points, objectives) if not point.is_baseline)
+    return found
+
+
 def _trials(count: int) -> str:
     return f"{count} finished trial" if count == 1 else f"{count} finished trials"
 
@@ -228,7 +256,8 @@ def _why(result: TrialResult) -> str:
     return escape(f"{result.outcome}: {first}" + (f" (more in {result.log})" if more else ""))
 
 
-def _line(trial: TrialRecord, summary: StudySummary) -> str:
+def _line(trial: TrialRecord, summary: StudySummary, on_front: bool) -> str:
+    """One trial in words, with the baseline that it is compared with in the summary."""
     result = trial.result
     assert result is not None
     point = summary.by_number.get(trial.number)
@@ -239,5 +268,5 @@ def _line(trial: TrialRecord, summary: StudySummary) -> str:
         words = f"[yellow]{_why(result)}[/]"
     for fallback in result.fallbacks:
         words += f" [yellow]fallback:[/] {escape(fallback)}"
-    star = "[green]*[/] " if trial.number in summary.front_numbers else "  "
+    star = "[green]*[/] " if on_front else "  "
     return f"{star}#{trial.number} {escape(describe(trial.recipe))}: {words}"

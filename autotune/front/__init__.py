@@ -16,6 +16,7 @@ from autotune.front.hypervolume import (
 )
 from autotune.front.picks import PICKS, picks, ties
 from autotune.front.repetitions import confirmed_metrics, usable
+from autotune.front.running import RunningFront
 from autotune.front.tasks import p_value, task_metrics, task_verdict
 from autotune.front.words import against_baseline, ratio_to_baseline
 
@@ -24,6 +25,7 @@ __all__ = [
     "Axis",
     "FrontPoint",
     "HypervolumeScale",
+    "RunningFront",
     "against_baseline",
     "bounds_of",
     "confirmed_metrics",

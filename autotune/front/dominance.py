@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FLOORS = {"kld_mean_nats": "kld_self_floor_nats"}
 """Loss → the metric that says how much of it is no change of the model."""
 
+COSTS = ("value", "low", "high", "steps", "tie")
 _WORST = math.inf
 _CHUNK_POINTS = 256
 """Points compared with all others at once: 256 x 10,000 truth values stay in the cache."""
@@ -151,15 +152,26 @@ def front(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[Front
     return [point for point, out in zip(feasible, beaten, strict=True) if not out]
 
 
+def costs_of(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray[np.float64]:
+    """What points are compared by: value, low, high, steps and tie, each by objective and point,
+    turned so that less is better.
+
+    Args:
+        points: Measured trials.
+        objectives: Names of metrics.
+    """
+    import numpy as np
+
+    costs = [[_cost(name, point.metrics) for point in points] for name in objectives]
+    parts = [[[getattr(cost, part) for cost in row] for row in costs] for part in COSTS]
+    return np.array(parts, dtype=np.float64).reshape(len(COSTS), len(objectives), len(points))
+
+
 def _beaten(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray[np.bool_]:
     """Which points another one dominates: every chunk of points against all of them."""
     import numpy as np
 
-    costs = [[_cost(name, point.metrics) for point in points] for name in objectives]
-    value, low, high, steps, tie = (
-        np.array([[getattr(cost, part) for cost in row] for row in costs])
-        for part in ("value", "low", "high", "steps", "tie")
-    )
+    value, low, high, steps, tie = costs_of(points, objectives)
     beaten = np.zeros(len(points), dtype=bool)
     for start in range(0, len(points), _CHUNK_POINTS):
         mine = slice(start, start + _CHUNK_POINTS)

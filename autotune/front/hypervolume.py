@@ -128,7 +128,7 @@ def hypervolume(points: Iterable[FrontPoint], scale: HypervolumeScale) -> float:
     Returns:
         0 to 1; adding a point never makes it smaller.
     """
-    return _volume([scale.losses(point.metrics) for point in points if point.feasible])
+    return covered([scale.losses(point.metrics) for point in points if point.feasible])
 
 
 def hypervolume_history(points: Iterable[FrontPoint], scale: HypervolumeScale) -> list[float]:
@@ -139,7 +139,7 @@ def hypervolume_history(points: Iterable[FrontPoint], scale: HypervolumeScale) -
         losses = scale.losses(point.metrics)
         if point.feasible and not any(_covers(other, losses) for other in best):
             best = [other for other in best if not _covers(losses, other)] + [losses]
-            history.append(_volume(best))
+            history.append(covered(best))
         else:
             history.append(history[-1] if history else 0.0)
     return history
@@ -149,7 +149,12 @@ def _covers(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return all(x <= y for x, y in zip(a, b, strict=True))
 
 
-def _volume(losses: Sequence[tuple[float, ...]]) -> float:
+def covered(losses: Sequence[tuple[float, ...]]) -> float:
+    """The share of the space that points of these losses dominate together.
+
+    Args:
+        losses: From ``HypervolumeScale.losses``.
+    """
     if not losses or not losses[0]:
         return 0.0
     if len(losses[0]) == 1:

@@ -6,10 +6,11 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import optuna
 import sqlalchemy.exc
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import TrialState, create_trial
 
 from autotune.constraints import Constraint
 from autotune.errors import StoreError, StoreUnreachable
@@ -44,12 +45,14 @@ class Ledger:
         self._sampler = sampler
         self._url = parse_url(url)
         self.patience_seconds = patience_seconds
-        self._asked: set[int] = set()
+        self._open: dict[int, int] = {}
+        """Number → id in Optuna's tables, of trials that somebody has and that were not told."""
         self._broke_off = False
-        self._storage = open_storage(self._url)
+        self._worst: list[float] | None = None
+        self._tables = open_storage(self._url)
         with usable(self._url):
             self._study = optuna.create_study(
-                storage=self._storage,
+                storage=self._tables,
                 sampler=sampler,
                 study_name=plan.name,
                 directions=[d.value for d in plan.directions],
@@ -59,6 +62,7 @@ class Ledger:
             # Marked experimental since Optuna 3.2; the dashboard shows the names.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(list(plan.objectives))
+        self._id = self._tables.get_study_id_from_name(plan.name)
 
     @transaction
     def ask(self) -> tuple[int, Recipe]:
@@ -67,17 +71,29 @@ class Ledger:
             if self._broke_off:
                 self._close_strays()
             self._broke_off = True
-            trial = self._study.ask(self._code.distributions)
-            recipe = self._code.recipe(trial.params)
-            trial.set_user_attr("recipe", describe(recipe.to_dict()))
+            params = self._choose()
+            recipe = self._code.recipe(params)
+            trial, number = self._tables.open_trial(
+                self._id,
+                params,
+                self._code.distributions,
+                {"recipe": describe(recipe.to_dict())},
+            )
             self._broke_off = False
-        self._asked.add(trial.number)
-        return trial.number, recipe
+        self._open[number] = trial
+        return number, recipe
+
+    def _choose(self) -> dict[str, Any]:
+        """The sampler is asked before there is a trial: one that nobody got is never seen."""
+        # As Study.ask does: what the sampler reads of the study is as old as its latest question.
+        self._study._thread_local.cached_all_trials = None
+        asking = create_trial(state=TrialState.RUNNING)
+        return self._sampler.sample_relative(self._study, asking, self._code.distributions)
 
     def _close_strays(self) -> None:
         """Trials that were opened just when the database went away: nobody got them."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number not in self._asked:
+            if trial.number not in self._open:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
     @contextmanager
@@ -91,10 +107,10 @@ class Ledger:
                 except optuna.exceptions.StorageInternalError as error:
                     raise (error.__cause__ or error) from error
         except StoreError:
-            self._storage.remove_session()
+            self._tables.remove_session()
             raise
         except sqlalchemy.exc.PendingRollbackError as error:
-            self._storage.remove_session()
+            self._tables.remove_session()
             raise StoreUnreachable(f"database {words(self._url)} broke off: {error}") from error
 
     @transaction
@@ -104,9 +120,9 @@ class Ledger:
             waiting = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             complete = [t for t in waiting if set(t.params) == set(self._code.names)]
             for trial in waiting:
-                if trial not in complete:  # it died inside ask: nothing was started
+                if trial not in complete:  # an older version died inside ask: nothing was started
                     self._study.tell(trial.number, state=TrialState.FAIL)
-        self._asked |= {t.number for t in complete}
+        self._open |= {t.number: t._trial_id for t in complete}
         return [(t.number, self._code.recipe(t.params)) for t in complete]
 
     @transaction
@@ -118,6 +134,7 @@ class Ledger:
         """
         with self._reached():
             self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        self._open.pop(number, None)
 
     @transaction
     def tell(self, result: TrialResult) -> None:
@@ -127,24 +144,32 @@ class Ledger:
         """
         with self._reached():
             self._tell(result)
+        self._open.pop(result.number, None)
 
     def _tell(self, result: TrialResult) -> None:
-        frozen = self._study.get_trials(deepcopy=False)[result.number]
-        if frozen.state.is_finished():
-            return
-        trial = Trial(self._study, frozen._trial_id)
         measured = lesson(result.outcome) is Lesson.VALUES
         values = [self._value(name, result) for name in self._plan.objectives]
         whole = measured and all(value is not None for value in values)
-        given = {_MEASURED: -1.0 if whole else 1.0} | {
-            str(c): _finite(c, result) for c in self._plan.constraints
-        }
-        for name, violation in given.items():
-            if name not in trial.constraints:  # a coordinator may have died between two of them
-                trial.set_constraint(name, violation)
-        trial.set_user_attr("outcome", result.outcome.value)
-        trial.set_user_attr("explanation", result.explanation)
-        self._study.tell(trial, self._completed(values), skip_if_finished=True)
+        notes = create_trial(state=TrialState.RUNNING)
+        notes.set_constraint(_MEASURED, -1.0 if whole else 1.0)
+        for constraint in self._plan.constraints:
+            notes.set_constraint(str(constraint), _finite(constraint, result))
+        words = {"outcome": result.outcome.value, "explanation": result.explanation}
+        given = {name: text for name, text in words.items() if text}
+        told = self._completed(values)
+        try:
+            self._tables.close_trial(self._trial_id(result.number), told, given, notes)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._worst = None  # it may have been told just when the database went away
+        else:
+            self._sampler.after_trial(self._study, notes, TrialState.COMPLETE, told)
+            self._note_worst(told)
+
+    def _trial_id(self, number: int) -> int:
+        found = self._open.get(number)
+        if found is None:
+            found = self._tables.get_trial_id_from_study_id_trial_number(self._id, number)
+        return found
 
     @staticmethod
     def _value(objective: str, result: TrialResult) -> float | None:
@@ -154,20 +179,27 @@ class Ledger:
 
     def _completed(self, values: Sequence[float | None]) -> list[float]:
         """Missing values become the worst ones seen so far."""
-        told = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [self._worst(i, told) if value is None else value for i, value in enumerate(values)]
+        if None in values and self._worst is None:
+            self._worst = []
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                self._note_worst(trial.values)
+        worst = self._worst or [0.0] * len(values)
+        return [worst[i] if value is None else value for i, value in enumerate(values)]
 
-    def _worst(self, index: int, told: Sequence[FrozenTrial]) -> float:
-        seen: list[float] = [t.values[index] for t in told]
-        if not seen:
-            return 0.0
+    def _note_worst(self, told: Sequence[float]) -> None:
+        """Only kept once it was asked for: most studies have no failure."""
+        if self._worst is not None:
+            pairs = zip(self._worst or told, told, strict=True)
+            self._worst = [self._worse(i, *pair) for i, pair in enumerate(pairs)]
+
+    def _worse(self, index: int, a: float, b: float) -> float:
         maximised = METRICS[self._plan.objectives[index]].direction is Direction.MAXIMIZE
-        return min(seen) if maximised else max(seen)
+        return min(a, b) if maximised else max(a, b)
 
     def close(self) -> None:
         """Lets go of the database."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._tables.remove_session()
+        self._tables.engine.dispose()
 
 
 def _finite(constraint: Constraint, result: TrialResult) -> float:

@@ -20,8 +20,10 @@ from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
+from autotune.store.accuracy import AccuracyKey
 from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
+from autotune.store.rows import finished_record
 from autotune.store.store import Store
 
 MAX_ATTEMPTS = 3
@@ -64,10 +66,11 @@ class Search:
         plan.directory.mkdir(parents=True, exist_ok=True)
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         # After a resume the draws must not repeat those of the first run.
-        seed = (plan.study.seed + 1000 * len(store.trials(plan.name))) % 2**32
+        seed = (plan.study.seed + 1000 * store.trial_count(plan.name)) % 2**32
         self._sampler = PoolSampler(code, make_inner(plan.study.sampler, seed), seed)
         self._ledger = Ledger(plan, url, code, self._sampler, store.patience_seconds)
         self._begun = 0
+        self._running: dict[int, TrialRecord] = {}
         self._prepared: Recipe | None = None
         self._baseline: Metrics | None = None
 
@@ -89,7 +92,8 @@ class Search:
     def _run_locked(self) -> StudyRecord:
         name = self._plan.name
         # Those of earlier runs stay: what was measured elsewhere is still there.
-        notes = tuple(dict.fromkeys((*self._store.study(name).notes, *self._plan.notes)))
+        study = self._study = self._store.study(name)
+        notes = tuple(dict.fromkeys((*study.notes, *self._plan.notes)))
         self._store.update_study(name, state=StudyState.RUNNING, notes=notes)
         try:
             reason = self._run_trials()
@@ -111,22 +115,32 @@ class Search:
 
     def _run_trials(self) -> str:
         """Runs until there is a reason to stop, and returns it."""
-        trials = self._store.trials(self._plan.name)
-        self._observer.on_started(self._plan, trials, self._clock.describe())
-        waiting = self._reconcile()
+        begun, waiting = self._take_up()
         with closing(self._make_executor(self._observer.on_progress)) as executor:
-            reason = self._loop(executor, waiting)
+            reason = self._loop(executor, begun, waiting)
             self._confirm(executor)
             self._judge(executor)
         return reason
 
-    def _reconcile(self) -> list[tuple[int, Recipe]]:
+    def _take_up(self) -> tuple[int, list[tuple[int, Recipe]]]:
+        """Goes on where the latest run ended. What it reads is not kept: blocks are long.
+
+        Returns:
+            How many trials were begun, and which of them are run again.
+        """
+        trials = self._store.trials(self._plan.name)
+        self._observer.on_started(self._plan, trials, self._clock.describe())
+        waiting = self._reconcile(trials)
+        numbers = {t.number for t in trials} | {number for number, _ in waiting}
+        return len(numbers), waiting
+
+    def _reconcile(self, trials: Sequence[TrialRecord]) -> list[tuple[int, Recipe]]:
         """Brings Optuna's record and ours to the same state after a death at any moment.
 
         Returns:
             Trials that were begun and have no result: they are run again under their number.
         """
-        stored = {t.number: t for t in self._store.trials(self._plan.name)}
+        stored = {t.number: t for t in trials}
         self._sampler.take(Recipe.from_dict(t.recipe) for t in stored.values())
         baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
         self._baseline = baseline.result.metrics if baseline and baseline.result else None
@@ -142,14 +156,12 @@ class Search:
             if trial is not None and trial.result is not None:
                 self._ledger.tell(trial.result)
             elif trial is not None and trial.recipe and trial.attempts >= MAX_ATTEMPTS:
-                self._finish(_lost(trial))
+                self._finish(trial, _lost(trial))
             else:
                 again.append((number, recipe))
         return again
 
-    def _loop(self, executor: Executor, waiting: list[tuple[int, Recipe]]) -> str:
-        trials = self._store.trials(self._plan.name)
-        begun = len({t.number for t in trials} | {number for number, _ in waiting})
+    def _loop(self, executor: Executor, begun: int, waiting: list[tuple[int, Recipe]]) -> str:
         running = 0
         while True:
             reason = self._clock.stop_reason(begun, self._sampler.left)
@@ -164,7 +176,8 @@ class Search:
                 reason = self._clock.stop_reason(begun, self._sampler.left)
             if running == 0:
                 return reason
-            self._finish(executor.wait())
+            result = executor.wait()
+            self._finish(self._running.pop(result.number), result)
             running -= 1
 
     def _confirm(self, executor: Executor) -> None:
@@ -229,41 +242,34 @@ class Search:
 
     def _start(self, executor: Executor, number: int, recipe: Recipe) -> None:
         keys = self._plan.keys(recipe)
-        spec = make_spec(
-            self._plan,
-            number,
-            recipe,
-            baseline=self._baseline,
-            known_accuracy=self._known_accuracy(keys.output_key),
+        trial, known = self._store.start_trial(
+            self._plan.name, number, recipe.to_dict(), keys, self._accuracy_of(keys.output_key)
         )
-        self._store.start_trial(self._plan.name, number, recipe.to_dict(), keys)
+        self._running[number] = trial
+        spec = make_spec(self._plan, number, recipe, baseline=self._baseline, known_accuracy=known)
         self._begun += 1
         self._observer.on_trial_started(spec)
         executor.submit(spec)
 
-    def _known_accuracy(self, output_key: str) -> Metrics | None:
-        return self._store.known_accuracy(
+    def _accuracy_of(self, output_key: str) -> AccuracyKey:
+        return AccuracyKey(
             self._plan.model.fingerprint,
             output_key,
             self._plan.workload.evaluation_key,
             self._accuracy_key,
         )
 
-    def _finish(self, result: TrialResult) -> None:
+    def _finish(self, trial: TrialRecord, result: TrialResult) -> None:
         """Stores a result, then tells it; a death in between is mended by ``_reconcile``."""
         self._lock.keep()
-        name = self._plan.name
-        trial = self._store.trial(name, result.number)
         if not trial.recipe:
             self._accept_baseline(result)
         self._save_accuracy(trial, result)
-        self._store.finish_trial(name, result)
+        self._store.finish_trial(self._plan.name, result)
         self._ledger.tell(result)
         cold = result.outcome is Outcome.OK and not result.warm
         self._prepared = Recipe.from_dict(trial.recipe) if cold else None
-        self._observer.on_trial_finished(
-            self._store.study(name), self._store.trial(name, result.number)
-        )
+        self._observer.on_trial_finished(self._study, finished_record(trial, result))
 
     def _accept_baseline(self, result: TrialResult) -> None:
         """Nothing can be compared without the baseline: its failure ends the search.
@@ -278,14 +284,8 @@ class Search:
         self._baseline = result.metrics
 
     def _save_accuracy(self, trial: TrialRecord, result: TrialResult) -> None:
-        if result.accuracy:
-            self._store.save_accuracy(
-                self._plan.model.fingerprint,
-                trial.output_key,
-                self._plan.workload.evaluation_key,
-                self._accuracy_key,
-                result.accuracy,
-            )
+        if result.accuracy and not result.accuracy_reused:
+            self._store.save_accuracy(self._accuracy_of(trial.output_key), result.accuracy)
 
 
 def _lost(trial: TrialRecord) -> TrialResult:

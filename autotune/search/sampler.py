@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ class PoolSampler(BaseSampler):
         self._free = np.ones(len(code.recipes), dtype=bool)
         self._random = random.Random(seed)
         self._alone = [i for i, recipe in enumerate(code.recipes) if len(recipe.choices) == 1]
+        self._complete: int | None = None
         self.warm: Recipe | None = None
         """Choose among the recipes that share this one's prepared process, if any is left."""
 
@@ -88,16 +89,34 @@ class PoolSampler(BaseSampler):
         if self._free[0]:
             return 0
         allowed = self._allowed()
-        finished = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        finished = self._finished(study)
         alone = self._untried_plugin_alone(allowed)
         if alone is not None and finished < 2 * _RANDOM_TRIALS:
             return alone
         if finished < _RANDOM_TRIALS:
-            return self._random.choice(np.flatnonzero(allowed).tolist())
+            return self._any(allowed)
         wish = self._inner.sample_relative(study, trial, space)
         if not wish:
-            return self._random.choice(np.flatnonzero(allowed).tolist())
+            return self._any(allowed)
         return self._nearest(wish, allowed)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Counts the trials that are told, so that nobody has to read them all again."""
+        if self._complete is not None and state is TrialState.COMPLETE:
+            self._complete += 1
+
+    def _finished(self, study: optuna.Study) -> int:
+        """How many trials are complete."""
+        if self._complete is None:
+            told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            self._complete = len(told)
+        return self._complete
 
     def _allowed(self) -> Mask:
         if self.warm is not None:
@@ -121,7 +140,11 @@ class PoolSampler(BaseSampler):
 
     def _nearest(self, wish: Mapping[str, Any], allowed: Mask) -> int:
         distances = np.where(allowed, self._code.distances(wish), np.inf)
-        return self._random.choice(np.flatnonzero(distances == distances.min()).tolist())
+        return self._any(distances == distances.min())
+
+    def _any(self, wanted: Mask) -> int:
+        # No list of a pool of 100,000; a draw depends on their number alone.
+        return int(self._random.choice(np.flatnonzero(wanted)))
 
 
 def make_inner(name: str, seed: int) -> BaseSampler:

@@ -7,24 +7,26 @@ from contextlib import contextmanager
 
 import optuna
 import sqlalchemy.exc
-from optuna.storages import RDBStorage
 from sqlalchemy import URL
 
 from autotune.errors import StoreError
-from autotune.store.database import parse_url, sqlite_file, words
+from autotune.search.trial_tables import TrialTables
+from autotune.store.database import parse_url, ping_when_idle, sqlite_file, words
 from autotune.store.store import Store
 
 
-def open_storage(url: URL) -> RDBStorage:
+def open_storage(url: URL) -> TrialTables:
     """Optuna's storage; its tables are made where there are none.
 
     Raises:
         StoreError: Another version of Optuna made them.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    engine_kwargs = {} if sqlite_file(url) else {"pool_pre_ping": True}
     with usable(url):
-        return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=engine_kwargs)
+        tables = TrialTables(url.render_as_string(hide_password=False))
+    if not sqlite_file(url):
+        ping_when_idle(tables.engine)
+    return tables
 
 
 @contextmanager

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    OperationalError,
+)
 
 from autotune.errors import StoreError, StoreUnreachable
 
 ALLOWED = "sqlite:///file.db or postgresql://user@host/database"
 _WRITE = "autotune_write"
+_USED = "autotune_used"
+_IDLE_SECONDS = 1.0
 
 _LASTING = ("password authentication failed", "does not exist", "no password supplied")
 """Parts of what PostgreSQL says when waiting will not help."""
@@ -71,11 +81,34 @@ def connect(url: URL, busy_timeout_seconds: float) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        engine = create_engine(url, connect_args={"connect_timeout": 10})
     except ModuleNotFoundError as error:
         raise StoreError(
             f"{words(url)} needs the package {error.name!r}: pip install 'psycopg[binary]'"
         ) from error
+    ping_when_idle(engine)
+    return engine
+
+
+def ping_when_idle(engine: Engine) -> None:
+    """Tries a connection that was not used for a while, and opens another if it is broken.
+
+    To try every time would double the questions of a short transaction; a connection that breaks
+    between two of them is noticed by the second, which is then repeated (``store/patience.py``).
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info[_USED] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get(_USED, math.inf) < _IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError(str(error)) from error
 
 
 def for_writing(engine: Engine) -> Engine:

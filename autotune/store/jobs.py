@@ -18,7 +18,7 @@ from autotune.messages import TASK_RUN, TrialResult, TrialSpec
 from autotune.store.patience import transaction
 from autotune.store.records import TrialRecord
 from autotune.store.store import Store
-from autotune.store.studies import study_row
+from autotune.store.studies import study_id, study_id_with
 from autotune.store.tables import JobRow, now
 
 TASK_JOB = -1
@@ -34,7 +34,7 @@ class JobState(StrEnum):
 
 
 class Job(BaseModel):
-    """A job without its spec and its result."""
+    """A job without its spec."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -53,6 +53,11 @@ class Job(BaseModel):
     beats: int
     refused: dict[str, str]
     """Worker → why it cannot run this trial."""
+    result: TrialResult | None = None
+    """Null until it is done."""
+
+
+_JOB = [getattr(JobRow, name) for name in Job.model_fields]
 
 
 class Jobs:
@@ -72,9 +77,9 @@ class Jobs:
             queue: Where its message goes.
         """
         with self._store._write() as session:
-            study = study_row(session, spec.study)
-            key = {"study_id": study.id, "number": spec.number, "run": _run(spec)}
-            row = session.scalar(select(JobRow).filter_by(**key))
+            own = (JobRow.number == spec.number, JobRow.run == _run(spec))
+            study, row = study_id_with(session, spec.study, JobRow, *own)
+            key = {"study_id": study, "number": spec.number, "run": _run(spec)}
             if row is not None and (row.queue, _asked(row.spec)) != (queue, _asked_by(spec)):
                 session.delete(row)
                 session.flush()
@@ -95,8 +100,8 @@ class Jobs:
         """
         mine = and_(JobRow.state == JobState.LEASED.value, JobRow.worker == worker)
         with self._store._write() as session:
-            row = session.get(JobRow, job)
-            if row is None or worker in row.refused:
+            refused = session.scalar(select(JobRow.refused).where(JobRow.id == job))
+            if refused is None or worker in refused:
                 return None
             given = session.scalar(
                 update(JobRow)
@@ -189,15 +194,9 @@ class Jobs:
     def look(self, jobs: Sequence[int]) -> list[Job]:
         """Those of the given jobs that exist, in the order in which they were queued."""
         with self._store._read() as session:
-            found = session.scalars(select(JobRow).where(JobRow.id.in_(jobs)).order_by(JobRow.id))
+            # Specs are long: a look at many jobs leaves them where they are.
+            found = session.execute(select(*_JOB).where(JobRow.id.in_(jobs)).order_by(JobRow.id))
             return [Job.model_validate(row) for row in found]
-
-    @transaction
-    def result(self, job: int) -> TrialResult:
-        """The result of a job that is done."""
-        with self._store._read() as session:
-            found = session.scalars(select(JobRow.result).where(JobRow.id == job)).one()
-        return TrialResult.model_validate(found)
 
     @transaction
     def remove(self, jobs: Sequence[int]) -> None:
@@ -209,18 +208,18 @@ class Jobs:
     def call_off(self, study: str) -> None:
         """Forgets a study's work that nobody wants any more; what is measured stays."""
         with self._store._write() as session:
-            row = study_row(session, study)
             undone = JobRow.state != JobState.DONE.value
-            session.execute(delete(JobRow).where(JobRow.study_id == row.id, undone))
+            own = JobRow.study_id == study_id(session, study)
+            session.execute(delete(JobRow).where(own, undone))
 
     @transaction
     def tidy(self, study: str) -> None:
         """Forgets a study's results that are stored already: their coordinator died just then."""
         trials = {trial.number: trial for trial in self._store.trials(study)}
         with self._store._write() as session:
-            row = study_row(session, study)
             done = JobRow.state == JobState.DONE.value
-            for job in session.scalars(select(JobRow).where(JobRow.study_id == row.id, done)):
+            own = JobRow.study_id == study_id(session, study)
+            for job in session.scalars(select(JobRow).where(own, done)):
                 trial = trials.get(job.number)
                 if trial is not None and _is_stored(trial, job.run):
                     session.delete(job)

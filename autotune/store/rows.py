@@ -35,6 +35,19 @@ def trial_record(
     )
 
 
+def begun_record(study: str, row: TrialRow) -> TrialRecord:
+    """A trial without its result."""
+    copied = set(TrialRecord.model_fields) - {"study", "result", "confirmations"}
+    return TrialRecord(study=study, **{name: getattr(row, name) for name in copied})
+
+
+def finished_record(begun: TrialRecord, result: TrialResult) -> TrialRecord:
+    """A trial with its result, as the database would give it back."""
+    metrics = {n: Measurement(**_clean(m.model_dump())) for n, m in result.metrics.items()}
+    as_stored = result.model_copy(update={"metrics": metrics})
+    return begun.model_copy(update={"state": TrialState.FINISHED, "result": as_stored})
+
+
 def _result(row: TrialRow, metrics: Metrics, blocks: list[Columns]) -> TrialResult:
     copied = set(TrialResult.model_fields) - {"metrics", "blocks", "fallbacks", "tasks"}
     return TrialResult(

@@ -19,7 +19,7 @@ from autotune.store.database import connect, explained, for_writing, parse_url, 
 from autotune.store.migrate import revision, upgrade
 from autotune.store.patience import transaction
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
-from autotune.store.studies import new_study, outcome_counts, study_row
+from autotune.store.studies import new_study, outcome_counts, study_id, study_row
 from autotune.store.tables import DatabaseRow, StudyRow, TrialRow, now
 
 
@@ -199,17 +199,30 @@ class Store:
             session.execute(delete(StudyRow).where(StudyRow.id == row.id))
 
     @transaction
-    def start_trial(self, study: str, number: int, recipe: RecipeDict, keys: RecipeKeys) -> None:
+    def start_trial(
+        self,
+        study: str,
+        number: int,
+        recipe: RecipeDict,
+        keys: RecipeKeys,
+        accuracy_key: AccuracyKey | None = None,
+    ) -> tuple[TrialRecord, Metrics | None]:
         """Records that a trial runs; the same number again is one more attempt.
 
         A finished trial stays as it is.
+
+        Returns:
+            The trial as it is now, in any case without a result; and the accuracy that is known
+            of the key, if one is given.
 
         Raises:
             StoreError: The recipe is another trial's, or the number is another recipe's.
         """
         try:
             with self._write() as session:
-                trials.start(session, study_row(session, study), number, recipe, keys)
+                trial = trials.start(session, study, number, recipe, keys)
+                known = accuracy.find(session, accuracy_key) if accuracy_key else None
+                return trial, known
         except IntegrityError as error:
             raise StoreError(
                 f"trial {number} of study {study!r} has the recipe of an earlier trial"
@@ -232,7 +245,7 @@ class Store:
             StoreError: The trial was never started.
         """
         with self._write() as session:
-            return trials.finish(session, study_row(session, study), result)
+            return trials.finish(session, study, result)
 
     @transaction
     def confirm_trial(self, study: str, confirmation: int, result: TrialResult) -> bool:
@@ -263,6 +276,12 @@ class Store:
             return trials.trial_records(session, study_row(session, study))
 
     @transaction
+    def trial_count(self, study: str) -> int:
+        """How many trials of a study were begun."""
+        with self._read() as session:
+            return trials.count(session, study_id(session, study))
+
+    @transaction
     def trial(self, study: str, number: int) -> TrialRecord:
         """One trial.
 
@@ -279,24 +298,13 @@ class Store:
         return found[0]
 
     @transaction
-    def known_accuracy(
-        self, model_fingerprint: str, output_key: str, evaluation_key: str, environment_key: str
-    ) -> Metrics | None:
+    def known_accuracy(self, key: AccuracyKey) -> Metrics | None:
         """Accuracy measured before, in any study; None if it was not."""
-        key = AccuracyKey(model_fingerprint, output_key, evaluation_key, environment_key)
         with self._read() as session:
             return accuracy.find(session, key)
 
     @transaction
-    def save_accuracy(
-        self,
-        model_fingerprint: str,
-        output_key: str,
-        evaluation_key: str,
-        environment_key: str,
-        metrics: Metrics,
-    ) -> None:
+    def save_accuracy(self, key: AccuracyKey, metrics: Metrics) -> None:
         """Keeps accuracy for ever; what is already known stays."""
-        key = AccuracyKey(model_fingerprint, output_key, evaluation_key, environment_key)
         with self._write() as session:
             accuracy.add(session, key, metrics)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from autotune.errors import StoreError
@@ -13,6 +13,7 @@ from autotune.messages import Metrics, RecipeDict, TrialResult
 from autotune.recipe import RecipeKeys
 from autotune.store import rows
 from autotune.store.records import TrialRecord, TrialState
+from autotune.store.studies import study_id, study_id_with, touch
 from autotune.store.tables import (
     BlocksRow,
     ConfirmationRow,
@@ -23,11 +24,16 @@ from autotune.store.tables import (
 )
 
 
-def trial_row(session: Session, study_id: int, number: int) -> TrialRow | None:
+def trial_row(session: Session, study: int, number: int) -> TrialRow | None:
     """One trial's row."""
     return session.scalar(
-        select(TrialRow).where(TrialRow.study_id == study_id, TrialRow.number == number)
+        select(TrialRow).where(TrialRow.study_id == study, TrialRow.number == number)
     )
+
+
+def count(session: Session, study: int) -> int:
+    """How many trials a study has."""
+    return session.scalars(select(func.count()).where(TrialRow.study_id == study)).one()
 
 
 def trial_records(session: Session, study: StudyRow, *only: Any) -> list[TrialRecord]:
@@ -97,21 +103,27 @@ def confirm(session: Session, study: StudyRow, confirmation: int, result: TrialR
 
 
 def start(
-    session: Session, study: StudyRow, number: int, recipe: RecipeDict, keys: RecipeKeys
-) -> None:
+    session: Session, study: str, number: int, recipe: RecipeDict, keys: RecipeKeys
+) -> TrialRecord:
     """Adds a trial, or one more attempt to a running one.
+
+    Returns:
+        The trial, without the result that a finished one has.
 
     Raises:
         StoreError: The number is another recipe's.
     """
-    row = trial_row(session, study.id, number)
+    owner, row = study_id_with(session, study, TrialRow, TrialRow.number == number)
     if row is None:
-        session.add(_new_trial(study.id, number, recipe, keys))
+        row = _new_trial(owner, number, recipe, keys)
+        session.add(row)
     elif row.recipe_key != keys.recipe_key:
-        raise StoreError(f"trial {number} of study {study.name!r} has another recipe")
+        raise StoreError(f"trial {number} of study {study!r} has another recipe")
     elif row.state == TrialState.RUNNING:
         row.attempts += 1
         row.started_at = now()
+    session.flush()
+    return rows.begun_record(study, row)
 
 
 def _new_trial(study_id: int, number: int, recipe: RecipeDict, keys: RecipeKeys) -> TrialRow:
@@ -137,29 +149,30 @@ def give_back_attempts(session: Session, study: StudyRow) -> None:
     )
 
 
-def finish(session: Session, study: StudyRow, result: TrialResult) -> bool:
+def finish(session: Session, study: str, result: TrialResult) -> bool:
     """Adds a result to a running trial; False where it has one.
 
     Raises:
         StoreError: The trial was never started.
     """
+    owner = select(StudyRow.id).where(StudyRow.name == study).scalar_subquery()
     # The update itself decides between two processes: only one finds the trial running.
-    trial_id = session.scalar(
+    changed = session.execute(
         update(TrialRow)
         .where(
-            TrialRow.study_id == study.id,
+            TrialRow.study_id == owner,
             TrialRow.number == result.number,
             TrialRow.state == TrialState.RUNNING.value,
         )
         .values(state=TrialState.FINISHED.value, finished_at=now(), **rows.trial_columns(result))
-        .returning(TrialRow.id)
-    )
-    if trial_id is None:
-        if trial_row(session, study.id, result.number) is None:
-            raise StoreError(f"study {study.name!r} never started trial {result.number}")
+        .returning(TrialRow.id, TrialRow.study_id)
+    ).one_or_none()
+    if changed is None:
+        if trial_row(session, study_id(session, study), result.number) is None:
+            raise StoreError(f"study {study!r} never started trial {result.number}")
         return False
-    _add_numbers(session, trial_id, result)
-    study.updated_at = now()
+    _add_numbers(session, changed.id, result)
+    touch(session, changed.study_id)
     return True
 
 
@@ -168,4 +181,5 @@ def _add_numbers(session: Session, trial_id: int, result: TrialResult) -> None:
     if measurements:
         session.execute(insert(MeasurementRow), measurements)
     if result.blocks:
-        session.add(BlocksRow(trial_id=trial_id, pairs=rows.block_columns(result.blocks)))
+        pairs = rows.block_columns(result.blocks)
+        session.execute(insert(BlocksRow), {"trial_id": trial_id, "pairs": pairs})

@@ -92,4 +92,5 @@ def fake_result(spec: TrialSpec, outcome: Outcome = Outcome.OK, **metrics: float
             for name, value in metrics.items()
         },
         blocks=(pair,) if metrics else (),
+        accuracy_reused=spec.known_accuracy is not None,
     )

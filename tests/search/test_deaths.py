@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
-from optuna.trial import Trial
 
 from autotune.messages import TrialResult, TrialSpec
 from autotune.outcome import Outcome
+from autotune.search import trial_tables
 from autotune.search.ledger import Ledger
 from autotune.search.loop import MAX_ATTEMPTS
 from autotune.search.sampler import PoolSampler
@@ -27,8 +27,8 @@ def die() -> NoReturn:
     os._exit(9)
 
 
-def die_at(owner: type, name: str, call: int, *, before: bool = False) -> Callable[[], None]:
-    """Kills the process at a call of a method. Only ever used in a child."""
+def die_at(owner: Any, name: str, call: int, *, before: bool = False) -> Callable[[], None]:
+    """Kills the process at a call of a method or function. Only ever used in a child."""
 
     def prepare() -> None:
         original, calls = getattr(owner, name), Counter[str]()
@@ -58,7 +58,8 @@ POINTS: dict[str, tuple[Callable[[], None], int]] = {
     "before finish_trial": (die_at(Store, "finish_trial", 2, before=True), 1),
     "after finish_trial": (die_at(Store, "finish_trial", 2), 0),
     "after finish_trial of the baseline": (die_at(Store, "finish_trial", 1), 0),
-    "between two constraints": (die_at(Trial, "set_constraint", 3), 0),
+    "in ask, after the params": (die_at(trial_tables, "_add_attributes", 4), 0),
+    "in tell, before the values": (die_at(trial_tables, "_add_attributes", 3), 0),
     "at the end": (die_at(Store, "finish_trial", TRIALS), 0),
 }
 """Point → how to die there, and how many measurements are lost."""

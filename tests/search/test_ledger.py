@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from autotune.errors import StoreError
+from autotune.hashing import sha256_json
 from autotune.messages import TrialResult
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import Recipe
@@ -133,6 +134,57 @@ def test_tell_after_a_death_between_two_constraints(ledger: Ledger, lab: Any) ->
     assert len(violations(lab.told()[0])) == 3
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+def test_recipes_are_those_of_optunas_own_ask(lab: Any, slots: int) -> None:
+    """One transaction for a trial changes neither what is chosen nor what is read back."""
+    plan = lab.plan()
+    code = PoolCode(plan.pool.recipes, plan.registry.plugins)
+    mine, other = (PoolSampler(code, make_inner("tpe", 3), 3) for _ in range(2))
+    ledger = Ledger(plan, lab.url, code, mine)
+    plain = optuna.create_study(sampler=other, directions=[d.value for d in plan.directions])
+    running: list[tuple[TrialResult, optuna.Trial]] = []
+    for number in range(40):
+        trial = plain.ask(code.distributions)
+        assert ledger.ask() == (number, code.recipe(trial.params))
+        # Numbers that follow from the recipe: TPE has something to learn.
+        draw = int(sha256_json(trial.params)[:4], 16) % 97
+        running.append((measured(number, 100.0 + draw, draw / 100), trial))
+        while len(running) >= slots:
+            result, own = running.pop(0)
+            ledger.tell(result)
+            own.set_constraint("measured", -1.0)
+            plain.tell(own, [result.metrics[name].value for name in plan.objectives])
+    ledger.close()
+    theirs = plain.get_trials()
+    for told, expected in zip(lab.told(), theirs, strict=True):
+        seen = (told.number, told.state, told.values, told.params, told.distributions)
+        assert seen == (
+            expected.number,
+            expected.state,
+            expected.values,
+            expected.params,
+            expected.distributions,
+        )
+        assert told.constraints == expected.constraints
+        assert told.datetime_start is not None
+
+
+def test_trial_told_by_somebody_else_counts_for_the_worst(ledger: Ledger, lab: Any) -> None:
+    for number, speed in enumerate((100.0, 20.0)):
+        ledger.ask()
+        ledger.tell(measured(number, speed))
+    ledger.ask()
+    ledger.tell(fake_result(fake_spec(2), Outcome.CRASHED))
+    other = open_ledger(lab, constraints=CONSTRAINTS)
+    number, _ = other.ask()
+    other.tell(measured(number, 5.0))
+    other.close()
+    ledger.tell(measured(number, 5.0))  # again, as after a broken connection
+    ledger.ask()
+    ledger.tell(fake_result(fake_spec(4), Outcome.CRASHED))
+    assert [t.values[0] for t in lab.told()] == [100.0, 20.0, 20.0, 5.0, 5.0]
+
+
 def test_open_trials_are_those_asked_for_and_not_told(ledger: Ledger, lab: Any) -> None:
     asked = [ledger.ask() for _ in range(3)]
     ledger.tell(measured(1))
@@ -144,7 +196,7 @@ def test_open_trials_are_those_asked_for_and_not_told(ledger: Ledger, lab: Any) 
 
 def test_trial_that_died_inside_ask_is_closed(ledger: Ledger, lab: Any) -> None:
     ledger.ask()
-    ledger._study.ask()  # as if killed before its params were stored
+    ledger._study.ask()  # as if killed before its params were stored, which was possible once
     assert [number for number, _ in ledger.open_trials()] == [0]
     assert [t.state for t in lab.told()] == [TrialState.RUNNING, TrialState.FAIL]
     assert [number for number, _ in ledger.open_trials()] == [0]

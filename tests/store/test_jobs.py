@@ -32,7 +32,7 @@ def test_job_goes_from_queue_to_result(jobs: Jobs) -> None:
     result = fake_result(SPEC, weights_bytes=1.0)
     assert jobs.finish(job.id, result)
     assert jobs.look([job.id])[0].state is JobState.DONE
-    assert jobs.result(job.id) == result
+    assert jobs.look([job.id])[0].result == result
 
 
 def test_put_again_adopts_what_is_there(jobs: Jobs) -> None:
@@ -68,7 +68,9 @@ def test_expired_lease_is_over_for_its_holder_and_yet_its_result_counts(jobs: Jo
     assert jobs.finish(job.id, fake_result(SPEC)), "what was measured is kept"
     assert not jobs.beat(job.id, 2), "the next one may stop"
     assert not jobs.finish(job.id, fake_result(SPEC, Outcome.CRASHED))
-    assert jobs.result(job.id).outcome is Outcome.OK
+    (found,) = jobs.look([job.id])
+    assert found.result is not None
+    assert found.result.outcome is Outcome.OK
 
 
 def test_a_beat_saves_a_lease_from_expiring(jobs: Jobs) -> None:

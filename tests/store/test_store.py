@@ -13,7 +13,7 @@ from autotune.messages import BlockPair, Measurement, RecipeDict, TrialResult
 from autotune.outcome import Outcome
 from autotune.recipe import RecipeKeys
 from autotune.store import Store, StudyState, TrialState, trials
-from autotune.store.studies import study_row
+from autotune.store.accuracy import AccuracyKey
 
 RECIPE: RecipeDict = {"quantize": {"scheme": "int8", "group": 32, "symmetric": True, "clip": 1.0}}
 
@@ -182,23 +182,23 @@ def test_trial_unknown_number_is_an_input_error(store: Store) -> None:
 
 
 def test_accuracy_is_kept_once_and_reused(store: Store) -> None:
-    key = ("model", "output", "evaluation", "environment")
+    key = AccuracyKey("model", "output", "evaluation", "environment")
     first = {"kld_mean_nats": Measurement(value=0.003, unit="nat", ci_low=0.0, ci_high=0.006)}
-    assert store.known_accuracy(*key) is None
-    store.save_accuracy(*key, first)
-    store.save_accuracy(*key, {"kld_mean_nats": Measurement(value=9.0, unit="nat")})
-    assert store.known_accuracy(*key) == first
-    assert store.known_accuracy("model", "other", "evaluation", "environment") is None
+    assert store.known_accuracy(key) is None
+    store.save_accuracy(key, first)
+    store.save_accuracy(key, {"kld_mean_nats": Measurement(value=9.0, unit="nat")})
+    assert store.known_accuracy(key) == first
+    assert store.known_accuracy(AccuracyKey("model", "other", "evaluation", "environment")) is None
 
 
 def test_delete_study_takes_its_trials_and_leaves_accuracy(store: Store) -> None:
     create(store)
     store.start_trial("first", 0, RECIPE, keys(0))
     store.finish_trial("first", result(0))
-    store.save_accuracy("m", "o", "e", "v", {})
+    store.save_accuracy(AccuracyKey("m", "o", "e", "v"), {})
     store.delete_study("first")
     assert store.studies() == []
-    assert store.known_accuracy("m", "o", "e", "v") == {}
+    assert store.known_accuracy(AccuracyKey("m", "o", "e", "v")) == {}
     create(store)
     assert store.trials("first") == []
 
@@ -219,10 +219,9 @@ def test_outcome_counts_of_all_studies(store: Store) -> None:
 def test_trials_reads_hundreds_in_a_few_queries(store: Store) -> None:
     create(store)
     with store._write() as session:
-        study = study_row(session, "first")
         for number in range(300):
-            trials.start(session, study, number, RECIPE, keys(number))
-            trials.finish(session, study, result(number))
+            trials.start(session, "first", number, RECIPE, keys(number))
+            trials.finish(session, "first", result(number))
     queries: list[str] = []
     event.listen(
         store._engine, "before_cursor_execute", lambda *args: queries.append(str(args[2]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from autotune.execute.fleet.messages import RunJob, WorkerCard
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.outcome import Outcome
 from autotune.store.jobs import Job, Jobs, JobState
+
+_FORGET_AT_ONCE = 20
+"""So many jobs are kept, though their results are stored, and removed together."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +86,10 @@ class FleetExecutor:
         self._clock = clock
         self._listener = broker.listen(study)
         self._running: dict[int, _Watched] = {}
+        self._done: deque[Job] = deque()
+        """Seen to be done at the last look, and not handed over."""
         self._handed_over: list[int] = []
+        self._stored: list[int] = []
         self._looked = clock()
         self._workers: tuple[WorkerCard, ...] = ()
         self._latest_setup: str | None = None
@@ -110,19 +117,25 @@ class FleetExecutor:
             InputError: Another coordinator has the study now.
         """
         # Whoever took the latest result has stored it by now.
-        if self._handed_over:
-            self._jobs.remove(self._handed_over)
-            self._handed_over.clear()
-        while True:
+        self._stored += self._handed_over
+        self._handed_over.clear()
+        if len(self._stored) >= _FORGET_AT_ONCE:
+            self._forget()
+        while not self._done:
             self._keep()
-            jobs = self._look()
-            done = next((job for job in jobs if job.state is JobState.DONE), None)
-            if done is not None:
-                return self._hand_over(done)
             self._count_workers()
-            for job in jobs:
-                self._tend(job)
-            self._listen()
+            for job in self._look():
+                if job.state is JobState.DONE:
+                    self._done.append(job)
+                else:
+                    self._tend(job)
+            if not self._done:
+                self._listen()
+        return self._hand_over(self._done.popleft())
+
+    def _forget(self) -> None:
+        self._jobs.remove(self._stored)
+        self._stored.clear()
 
     def warm_setup(self) -> str | None:
         """The latest trial's where there is one worker only; else nobody knows who takes the
@@ -136,6 +149,7 @@ class FleetExecutor:
         self._jobs.patience_seconds = 0.0  # nobody shall wait for minutes to stop
         try:
             self._keep()
+            self._forget()
             self._jobs.call_off(self._study)
         except AutotuneError as error:
             _log.warning("running trials of %s are not called off: %s", self._study, error)
@@ -154,10 +168,10 @@ class FleetExecutor:
         return jobs
 
     def _hand_over(self, job: Job) -> TrialResult:
-        result = self._jobs.result(job.id)
+        assert job.result is not None
         self._latest_setup = self._running.pop(job.id).spec.setup_key
         self._handed_over.append(job.id)
-        return result
+        return job.result
 
     def _tend(self, job: Job) -> None:
         """Rings again for a job that nobody took, and queues one again whose worker died."""
@@ -208,14 +222,25 @@ class FleetExecutor:
         self._workers = tuple(card for card in found if card.queue == self._queue)
 
     def _listen(self) -> None:
-        """Waits for a sign, for a look's time at most."""
+        """Waits for a job's end, for a look's time at most."""
+        until = self._clock() + self._patience.look_seconds
         try:
-            for event in self._listener.events(self._patience.look_seconds):
-                if event.progress is not None and event.job in self._running:
-                    self._on_progress(event.progress)
+            while (left := until - self._clock()) > 0:
+                if self._hear(left):
+                    return
         except BrokerError as error:
             self._say_away(error)
             time.sleep(self._patience.look_seconds)
+
+    def _hear(self, seconds: float) -> bool:
+        """Passes on what comes; whether it is worth a look at the database."""
+        over = False
+        for event in self._listener.events(seconds):
+            if event.progress is None:
+                over = True
+            elif event.job in self._running:
+                self._on_progress(event.progress)
+        return over
 
     def _say_away(self, error: BrokerError) -> None:
         """Once, not every second."""

@@ -1,0 +1,116 @@
+"""Optuna's tables, with a whole trial in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial, TrialState
+
+Attributes = Mapping[str, Any]
+
+
+class TrialTables(RDBStorage):
+    """Optuna's storage, and two ways of writing a trial that its own interface does not have.
+
+    ``Study.ask`` and ``Study.tell`` write each param and each attribute by itself: thirty
+    transactions for one trial, and a process may die between any two of them. What is written here
+    is what they would have written; Optuna and its dashboard read it as their own.
+    """
+
+    def open_trial(
+        self,
+        study: int,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        user_attributes: Attributes,
+    ) -> tuple[int, int]:
+        """Adds a running trial, complete with its params.
+
+        Returns:
+            Its id in the tables and its number in the study.
+        """
+        with _create_scoped_session(self.scoped_session) as session:
+            # Held until the end: two processes would count the same number.
+            models.StudyModel.find_or_raise_by_id(study, session, for_update=True)
+            number = _next_number(session, study)
+            trial = models.TrialModel(
+                study_id=study,
+                number=number,
+                state=TrialState.RUNNING,
+                datetime_start=datetime.now(),
+            )
+            session.add(trial)
+            session.flush()
+            identity = int(trial.trial_id)
+            session.add_all(
+                models.TrialParamModel(
+                    trial_id=identity,
+                    param_name=name,
+                    param_value=distribution.to_internal_repr(params[name]),
+                    distribution_json=distribution_to_json(distribution),
+                )
+                for name, distribution in distributions.items()
+            )
+            _add_attributes(session, models.TrialUserAttributeModel, identity, user_attributes)
+        return identity, number
+
+    def close_trial(
+        self, trial: int, values: Sequence[float], user_attributes: Attributes, notes: FrozenTrial
+    ) -> None:
+        """Makes a running trial a complete one.
+
+        Args:
+            trial: Its id in the tables.
+            values: Of the objectives.
+            user_attributes: To be added; one that is there already stays.
+            notes: A trial whose constraints it gets; one that is there already stays.
+
+        Raises:
+            UpdateFinishedTrialError: It is finished; nothing changes then.
+        """
+        with _create_scoped_session(self.scoped_session) as session:
+            row: Any = models.TrialModel.find_or_raise_by_id(trial, session, for_update=True)
+            self.check_trial_is_updatable(trial, row.state)
+            for kind, given in (
+                (models.TrialUserAttributeModel, user_attributes),
+                (models.TrialSystemAttributeModel, notes.system_attrs),
+            ):
+                there = {key for (key,) in session.query(kind.key).filter_by(trial_id=trial)}
+                missing = {key: value for key, value in given.items() if key not in there}
+                _add_attributes(session, kind, trial, missing)
+            session.add_all(_value(trial, i, value) for i, value in enumerate(values))
+            row.state = TrialState.COMPLETE
+            row.datetime_complete = datetime.now()
+
+
+def _next_number(session: Any, study: int) -> int:
+    """Numbers follow the ids; counting all trials would take longer with each of them."""
+    latest = (
+        session.query(models.TrialModel.number)
+        .filter_by(study_id=study)
+        .order_by(models.TrialModel.trial_id.desc())
+        .limit(1)
+        .scalar()
+    )
+    return 0 if latest is None else int(latest) + 1
+
+
+def _add_attributes(session: Any, kind: Any, trial: int, attributes: Attributes) -> None:
+    session.add_all(
+        kind(trial_id=trial, key=key, value_json=json.dumps(value))
+        for key, value in attributes.items()
+    )
+
+
+def _value(trial: int, objective: int, value: float) -> Any:
+    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+    return models.TrialValueModel(
+        trial_id=trial, objective=objective, value=stored, value_type=kind
+    )
