@@ -19,6 +19,7 @@ from autotune.cli import (
     report,
     reproduce,
     search,
+    serve,
     studies,
     worker,
 )
@@ -47,6 +48,7 @@ app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")
 app.command("metrics")(metrics.metrics)
 app.command("worker")(worker.worker)
+app.add_typer(serve.app, name="serve")
 app.command("demo-model")(demo_model.demo_model)
 
 
