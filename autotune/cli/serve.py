@@ -11,9 +11,7 @@ import typer
 from autotune.cli import options, token
 from autotune.errors import InputError
 
-app = typer.Typer(
-    help="Serve the HTTP API: submit, watch, stop and read studies.", invoke_without_command=True
-)
+app = typer.Typer(invoke_without_command=True)
 app.add_typer(token.app, name="token")
 
 _FOLDER = "served"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from autotune.config import StudyFile
 from autotune.errors import InputError
 from autotune.service.access import check_owner
@@ -34,8 +32,6 @@ class Actions:
         """
         study = admitted(study, self._settings)
         self._check_room()
-        if os.path.lexists(self._settings.directory / study.name):
-            raise _taken(f"study {study.name!r} has a folder on the server already")
         try:
             self._submissions.add(study.name, token.name, study.model_dump(mode="json"))
         except InputError as error:

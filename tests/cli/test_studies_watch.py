@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from autotune.store import Store, StudyState
 from autotune.store.watch import Watch
 from autotune.testing import fake_result, fake_spec
 
-RunAutotune = Callable[..., Any]
+RunMain = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -29,19 +28,19 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def test_watch_of_a_study_whose_process_died_says_so(autotune: RunAutotune, store: Store) -> None:
+def test_watch_of_a_study_whose_process_died_says_so(run_main: RunMain, store: Store) -> None:
     store.close()
-    lines = autotune("studies", "s", "--watch").stdout.splitlines()
+    lines = run_main("studies", "s", "--watch")[1].splitlines()
     assert lines[:3] == ["study running", "#0 baseline: running", "#0: measure pair 2"]
     assert "nobody runs this study" in lines[3]
 
 
-def test_watch_ends_with_the_study(autotune: RunAutotune, store: Store) -> None:
+def test_watch_ends_with_the_study(run_main: RunMain, store: Store) -> None:
     store.finish_trial("s", fake_result(fake_spec(0), Outcome.CRASHED))
     store.update_study("s", state=StudyState.FINISHED, convergence_reason="budget: 1 trials")
     store.close()
-    shown = autotune("studies", "s", "--watch", "--json")
-    kinds = [json.loads(line)["kind"] for line in shown.stdout.splitlines()]
+    _, shown, _ = run_main("studies", "s", "--watch", "--json")
+    kinds = [json.loads(line)["kind"] for line in shown.splitlines()]
     assert kinds == ["state", "trial"]
-    assert autotune("studies", "--watch").returncode == 2
-    assert "no study named 'other'" in autotune("studies", "other").stderr
+    assert run_main("studies", "--watch")[0] == 2
+    assert "no study named 'other'" in run_main("studies", "other")[2]

@@ -214,13 +214,13 @@ def test_no_input_makes_the_service_fail(service: Service) -> None:
     for result in schema.get_all_operations():
         _ask(result.ok(), service.url, headers, counts)
     print(f"{counts.total()} requests: {dict(sorted(counts.items()))}")
-    assert counts.total() > 150
+    assert counts.total() > 100
     assert not [status for status in counts if status.startswith("5")]
 
 
 def _ask(operation: Any, url: str, headers: dict[str, str], counts: Counter[str]) -> None:
     @settings(
-        max_examples=15,
+        max_examples=10,
         deadline=None,
         database=None,
         derandomize=True,

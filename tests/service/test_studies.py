@@ -37,12 +37,12 @@ def test_study_outlives_its_service_is_stopped_resumed_and_read(
 ) -> None:
     service = make_service("--model", f"tiny={tiny_model}")
     with service.client("submit") as client:
-        asked = body(study, plugins={"batch": {"size": [1, 2, 4]}}, budget={"trials": 2})
+        asked = body(study, plugins={"batch": {}, "precision": {}}, budget={"trials": 40})
         submitted = client.post("/v1/studies", json=asked)
         assert submitted.status_code == 202, submitted.text
         assert submitted.headers["location"] == "/v1/studies/s"
-        seen = list(takewhile(_until_first_result, events(client, "s")))
-        assert {"status", "state", "trial", "phase"} <= {kind for kind, _ in seen}
+        seen = list(takewhile(lambda event: event[0] != "phase", events(client, "s")))
+        assert {"status", "state", "trial"} <= {kind for kind, _ in seen}
         search = _search_of(tmp_path)
 
         service.kill()
@@ -50,15 +50,20 @@ def test_study_outlives_its_service_is_stopped_resumed_and_read(
         service.start()
         assert status(client, "s") == "running"
         assert client.post("/v1/studies/s/resume").status_code == 409
+        seen = list(takewhile(_until_first_result, events(client, "s")))
+        assert {"status", "state", "trial", "phase"} <= {kind for kind, _ in seen}
         stopped = client.post("/v1/studies/s/stop")
         assert (stopped.status_code, stopped.json()["status"]) == (202, "stopping")
         assert list(events(client, "s"))[-1] == ("end", {"status": "interrupted"})
-        assert not search.is_running()
+        # Whoever inherits it may leave its entry in the table.
+        assert not search.is_running() or search.status() == psutil.STATUS_ZOMBIE
 
-        assert client.post("/v1/studies/s/resume", json={"trials": 2}).status_code == 202
+        finished = client.get("/v1/studies/s").json()["outcomes"]["ok"]
+        more = {"trials": finished + 1}
+        assert client.post("/v1/studies/s/resume", json=more).status_code == 202
         *_, end = events(client, "s")
         assert end == ("end", {"status": "finished"}), _log(tmp_path)
-        _read(client)
+        _read(client, finished + 1)
     assert not any("libtorch" in m.path for m in psutil.Process(service.process.pid).memory_maps())
     assert _trials_logged(service) >= {("s", 0), ("s", 1)}
 
@@ -83,9 +88,9 @@ def _trials_logged(service: Service) -> set[tuple[str, int]]:
     return {(e["study"], e["trial"]) for e in service.logged() if e["event"] == "trial"}
 
 
-def _read(client: httpx.Client) -> None:
+def _read(client: httpx.Client, trials: int) -> None:
     detail = client.get("/v1/studies/s").json()
-    assert detail["outcomes"] == {"ok": 2}
+    assert detail["outcomes"] == {"ok": trials}
     assert {"fastest", "smallest"} <= set(detail["best"])
     front = FrontFile.model_validate(client.get("/v1/studies/s/front").json())
     written = FrontFile.model_validate(client.get("/v1/studies/s/artifacts/front.json").json())
@@ -97,7 +102,7 @@ def _read(client: httpx.Client) -> None:
     assert names == ["front.json", "report.html"]
     numbers = client.get("/metrics").text
     assert 'autotune_studies{state="finished"} 1.0' in numbers
-    assert 'autotune_trials{outcome="ok"} 2.0' in numbers
+    assert f'autotune_trials{{outcome="ok"}} {trials}.0' in numbers
     assert "autotune_queue_length 0.0" in numbers
 
 
@@ -161,11 +166,3 @@ def test_others_wait_and_one_that_fails_says_why(
         again = client.post("/v1/studies", json=body(study) | {"name": "one"})
         assert again.status_code == 409
         assert "exists already" in again.json()["error"]["message"]
-
-
-def test_second_service_on_a_database_is_refused(
-    make_service: MakeService, tmp_path: Path
-) -> None:
-    make_service()
-    with pytest.raises(AssertionError, match="another autotune serve uses this database"):
-        make_service()
