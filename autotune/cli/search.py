@@ -308,7 +308,9 @@ def _write_results(plan: Plan, store: Store) -> StudySummary:
 
 
 def _say_next(console: Console, summary: StudySummary, plan: Plan, database: str | None) -> None:
-    folder, where = plan.directory, f" --database {database}" if database else ""
+    folder, where = plan.directory, ""
+    if database and database != os.environ.get(settings.DATABASE):
+        where = f" --database {without_secrets(database)}"
     if folder.parent != options.DEFAULT_OUTPUT and not database:
         where = f" --output {folder.parent}"
     console.print(f"ended: {summary.study.convergence_reason}")

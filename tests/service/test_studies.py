@@ -126,6 +126,7 @@ def test_study_on_workers_with_postgresql(
                 *_, end = events(client, "s")
                 assert end == ("end", {"status": "finished"}), _log(tmp_path)
                 assert client.get("/v1/studies/s").json()["outcomes"] == {"ok": 3}
+                assert f":{PostgresServer.PASSWORD}@" not in _log(tmp_path)
                 redis.kill()
                 assert client.get("/readyz").json()["error"]["code"] == "broker_unavailable"
                 _lose_database(server, client)
