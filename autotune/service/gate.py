@@ -123,7 +123,7 @@ class Gate:
 
     def _check_length(self, scope: Scope) -> None:
         length = _header(scope, b"content-length")
-        if length.isdigit() and int(length[:20]) > self._max_body_bytes:
+        if length.isdecimal() and int(length[:20]) > self._max_body_bytes:
             raise self._too_large()
 
     def _too_large(self) -> ApiError:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Response
 from fastapi import Path as PathParam
 from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from autotune.config import StudyFile
 from autotune.report.front_file import FrontFile
@@ -98,8 +99,6 @@ def make_router(
     async def watch(name: Name, _token: Reader) -> StreamingResponse:
         """What happens in a study, as server-sent events: `status`, `state`, `trial`, `phase`,
         `repetitions`, and `end` when nothing more will."""
-        from starlette.concurrency import run_in_threadpool
-
         await run_in_threadpool(studies.status, name)
         streams.check()
         return StreamingResponse(streams.stream(name), media_type="text/event-stream")

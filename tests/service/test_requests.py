@@ -152,6 +152,15 @@ def test_malformed_body_is_refused(client: httpx.Client, content: bytes) -> None
     error(answer)
 
 
+def test_body_of_another_type_is_refused(client: httpx.Client) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        answer = client.post(
+            "/v1/studies", content=json.dumps(STUDY), headers={"content-type": kind}
+        )
+        assert answer.status_code == 422
+        assert "application/json" in error(answer)["message"]
+
+
 def test_numbers_that_json_has_not_are_refused(client: httpx.Client) -> None:
     for value in ("NaN", "Infinity", "1e999"):
         text = f'{{"name": "x", "model": "absent", "budget": {{"minutes": {value}}}}}'

@@ -32,7 +32,7 @@ def status(client: httpx.Client, name: str) -> str:
 
 
 @pytest.mark.slow
-def test_study_outlives_its_service_is_stopped_resumed_and_read(
+def test_study_outlives_its_service_is_stopped_and_read(
     make_service: MakeService, study: WriteStudy, tiny_model: Path, tmp_path: Path
 ) -> None:
     service = make_service("--model", f"tiny={tiny_model}")
@@ -58,14 +58,9 @@ def test_study_outlives_its_service_is_stopped_resumed_and_read(
         # Whoever inherits it may leave its entry in the table.
         assert not search.is_running() or search.status() == psutil.STATUS_ZOMBIE
 
-        finished = client.get("/v1/studies/s").json()["outcomes"]["ok"]
-        more = {"trials": finished + 1}
-        assert client.post("/v1/studies/s/resume", json=more).status_code == 202
-        *_, end = events(client, "s")
-        assert end == ("end", {"status": "finished"}), _log(tmp_path)
-        _read(client, finished + 1)
+        _read(client)
     assert not any("libtorch" in m.path for m in psutil.Process(service.process.pid).memory_maps())
-    assert _trials_logged(service) >= {("s", 0), ("s", 1)}
+    assert _trials_logged(service) >= {("s", 0)}
 
 
 def _until_first_result(event: tuple[str, dict[str, Any]]) -> bool:
@@ -88,9 +83,10 @@ def _trials_logged(service: Service) -> set[tuple[str, int]]:
     return {(e["study"], e["trial"]) for e in service.logged() if e["event"] == "trial"}
 
 
-def _read(client: httpx.Client, trials: int) -> None:
+def _read(client: httpx.Client) -> None:
     detail = client.get("/v1/studies/s").json()
-    assert detail["outcomes"] == {"ok": trials}
+    finished = detail["outcomes"]["ok"]
+    assert finished >= 1
     assert {"fastest", "smallest"} <= set(detail["best"])
     front = FrontFile.model_validate(client.get("/v1/studies/s/front").json())
     written = FrontFile.model_validate(client.get("/v1/studies/s/artifacts/front.json").json())
@@ -101,13 +97,13 @@ def _read(client: httpx.Client, trials: int) -> None:
     names = [one["name"] for one in client.get("/v1/studies/s/artifacts").json()]
     assert names == ["front.json", "report.html"]
     numbers = client.get("/metrics").text
-    assert 'autotune_studies{state="finished"} 1.0' in numbers
-    assert f'autotune_trials{{outcome="ok"}} {trials}.0' in numbers
+    assert 'autotune_studies{state="interrupted"} 1.0' in numbers
+    assert f'autotune_trials{{outcome="ok"}} {finished}.0' in numbers
     assert "autotune_queue_length 0.0" in numbers
 
 
 @pytest.mark.slow
-def test_study_on_workers_with_postgresql(
+def test_study_on_workers_with_postgresql_goes_on_with_a_larger_budget(
     make_service: MakeService, study: WriteStudy, tiny_model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "redis").mkdir()
@@ -126,6 +122,11 @@ def test_study_on_workers_with_postgresql(
                 *_, end = events(client, "s")
                 assert end == ("end", {"status": "finished"}), _log(tmp_path)
                 assert client.get("/v1/studies/s").json()["outcomes"] == {"ok": 3}
+                again = client.post("/v1/studies/s/resume", json={"trials": 5})
+                assert again.status_code == 202
+                *_, end = events(client, "s")
+                assert end == ("end", {"status": "finished"}), _log(tmp_path)
+                assert client.get("/v1/studies/s").json()["outcomes"] == {"ok": 5}
                 assert f":{PostgresServer.PASSWORD}@" not in _log(tmp_path)
                 redis.kill()
                 assert client.get("/readyz").json()["error"]["code"] == "broker_unavailable"
