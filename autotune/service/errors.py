@@ -130,10 +130,8 @@ def _malformed(error: RequestValidationError) -> ApiError:
         if one["type"] == "json_invalid":
             why = one.get("ctx", {}).get("error", "")
             return ApiError(400, "malformed_json", f"the body is not valid JSON: {why}")
-        if tuple(one["loc"]) == ("body",):
-            return invalid(
-                "the body must be a JSON object, sent as Content-Type: application/json"
-            )
+        if tuple(one["loc"]) == ("body",) and one["type"] != "value_error":
+            return invalid("the body must be a JSON object of the type application/json")
     places = {one["loc"][0] for one in found}
     source = "the request" if places == {"body"} else "the URL"
     stripped = [{**one, "loc": one["loc"][1:]} for one in found]
