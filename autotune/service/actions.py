@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.config import StudyFile
+from autotune.config import StudyFile, build_study
 from autotune.errors import InputError
 from autotune.service.access import check_owner
 from autotune.service.door import admitted, model_path
@@ -51,8 +51,7 @@ class Actions:
         Raises:
             ApiError: There is none, somebody else began it, it runs, or the queue is full.
         """
-        submission = self._submissions.find(name)
-        check_owner(token, submission, name)
+        submission = self._owned(name, token)
         study = self._as_submitted(submission) if submission else self._as_begun_elsewhere(name)
         budget = {"trials": trials, "minutes": minutes}
         given = {key: value for key, value in budget.items() if value is not None}
@@ -71,25 +70,29 @@ class Actions:
         Raises:
             ApiError: There is none, or it is not this service's to stop.
         """
-        submission = self._submissions.find(name)
-        check_owner(token, submission, name)
-        if submission is None:
-            raise _not_ours(name) if self._store.find_study(name) else _unknown(name)
+        if self._owned(name, token) is None:
+            raise _not_ours(name)
         states = SubmissionState
         if not self._submissions.change(name, states.QUEUED, states.ENDED):
             self._submissions.change(name, states.RUNNING, states.STOPPING)
         self._supervisor.wake()
 
+    def _owned(self, name: str, token: Token) -> Submission | None:
+        """What was submitted under that name; None for a study from a command line."""
+        submission = self._submissions.find(name)
+        if submission is None and self._store.find_study(name) is None:
+            raise not_found(f"no study named {name!r}; GET /v1/studies lists them")
+        check_owner(token, submission, name)
+        return submission
+
     def _as_submitted(self, submission: Submission) -> StudyFile:
-        study = StudyFile.model_validate(submission.study)
+        study = build_study(submission.study, "the stored study")
         model_path(study, self._settings)
         return study
 
     def _as_begun_elsewhere(self, name: str) -> StudyFile:
         """The study file of a study from a command line, if its model is one of this server's."""
-        record = self._store.find_study(name)
-        if record is None:
-            raise _unknown(name)
+        record = self._store.study(name)
         known = {k: v for k, v in record.definition.items() if k in StudyFile.model_fields}
         names = {path: model for model, path in self._settings.models.items()}
         model = names.get(str(known.get("model")))
@@ -101,7 +104,7 @@ class Actions:
                 allowed=sorted(self._settings.models),
                 hint="go on with it where it was begun, by autotune search --resume",
             )
-        return StudyFile.model_validate({**known, "model": model, "name": name})
+        return build_study({**known, "model": model, "name": name}, "the stored study")
 
     def _check_room(self) -> None:
         waiting = self._submissions.count(SubmissionState.QUEUED)
@@ -117,10 +120,6 @@ class Actions:
 
 def _taken(message: str) -> ApiError:
     return ApiError(409, "conflict", message, hint="resume it, or choose another name")
-
-
-def _unknown(name: str) -> ApiError:
-    return not_found(f"no study named {name!r}; GET /v1/studies lists them")
 
 
 def _not_ours(name: str) -> ApiError:

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from autotune.errors import StoreError
 from autotune.report.events import StudyEvent, events
-from autotune.service.errors import ApiError
+from autotune.service.errors import ApiError, translated
 from autotune.service.settings import ServiceSettings
 from autotune.service.studies import Studies, StudyStatus
 from autotune.store.watch import Look, Watch
@@ -69,8 +69,8 @@ class Streams:
         while not self._over.is_set():
             try:
                 now, look = await run_in_threadpool(self._look, name)
-            except StoreError as error:
-                yield _message("error", {"code": "database_unavailable", "message": str(error)})
+            except (StoreError, ApiError) as error:
+                yield _message("error", translated(error).told.model_dump(exclude_none=True))
                 return
             said = list(_news(status, now)) + list(events(before, look) if look else ())
             for event in said:

@@ -12,6 +12,8 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 
 from autotune.store import Store, StudyState
 from fleet_support.servers import wait_for
@@ -180,6 +182,26 @@ def test_large_body_is_refused(client: httpx.Client, chunked: bool) -> None:
     assert error(answer)["code"] == "body_too_large"
 
 
+def test_study_that_is_not_there_cannot_be_stopped_or_resumed(service: Service) -> None:
+    with service.client("submit") as client:
+        for action in ("stop", "resume"):
+            answer = client.post(f"/v1/studies/nothing/{action}")
+            assert answer.status_code == 404
+            assert error(answer)["code"] == "not_found"
+
+
+def test_study_from_a_command_line_is_for_administrators(
+    service: Service, client: httpx.Client
+) -> None:
+    with Store.open(service.database) as store:
+        store.create_study("elsewhere", {"model": "/models/x"}, ["weights_bytes"], [], {})
+    assert client.get("/v1/studies/elsewhere").json()["status"] == "interrupted"
+    with service.client("submit") as submitter:
+        assert submitter.post("/v1/studies/elsewhere/resume").status_code == 403
+    assert error(client.post("/v1/studies/elsewhere/resume"))["allowed"] == ["absent"]
+    assert "from a command line" in error(client.post("/v1/studies/elsewhere/stop"))["message"]
+
+
 def test_wrong_method_and_unknown_path_have_the_same_shape(client: httpx.Client) -> None:
     assert error(client.delete("/v1/studies"))["code"] == "method_not_allowed"
     assert error(client.get("/v1/nothing"))["code"] == "not_found"
@@ -228,6 +250,13 @@ def test_no_input_makes_the_service_fail(service: Service) -> None:
 
 
 def _ask(operation: Any, url: str, headers: dict[str, str], counts: Counter[str]) -> None:
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+        _ask_in(mode, operation, url, headers, counts)
+
+
+def _ask_in(
+    mode: GenerationMode, operation: Any, url: str, headers: dict[str, str], counts: Counter[str]
+) -> None:
     @settings(
         max_examples=10,
         deadline=None,
@@ -236,15 +265,17 @@ def _ask(operation: Any, url: str, headers: dict[str, str], counts: Counter[str]
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy())
+    @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
-        for name in (None, "known"):
-            if name is not None and "name" not in case.path_parameters:
-                continue
+        names = [None, "known"] if "name" in (case.path_parameters or {}) else [None]
+        for name in names:
             if name is not None:
                 case.path_parameters["name"] = name
             answer = case.call(base_url=url, headers=headers)
             counts[str(answer.status_code)] += 1
             assert answer.status_code < 500, (case, answer.text)
 
-    ask()
+    try:
+        ask()
+    except Unsatisfiable:  # there is no wrong way to ask this
+        assert mode is GenerationMode.NEGATIVE

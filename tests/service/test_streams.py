@@ -47,3 +47,11 @@ def test_stream_says_that_it_is_alive_and_ends_with_the_service(streams: Streams
     assert first == b'event: status\ndata: {"status": "queued"}\n\n'
     assert second == b": alive\n\n"
     streams.check()
+
+
+def test_stream_of_a_study_that_is_not_there_says_so(streams: Streams) -> None:
+    async def read() -> list[bytes]:
+        return [message async for message in streams.stream("t")]
+
+    (said,) = asyncio.run(read())
+    assert said.startswith(b'event: error\ndata: {"code": "not_found"')
