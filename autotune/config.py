@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,8 +172,18 @@ def build_study(
     try:
         return StudyFile.model_validate(data)
     except ValidationError as error:
-        words = "; ".join(_words(e, source, options or {}) for e in error.errors())
-        raise InputError(words) from error
+        raise InputError(in_words(error.errors(), source, options)) from error
+
+
+def in_words(errors: Iterable[Any], source: str, options: Mapping[str, str] | None = None) -> str:
+    """What is wrong with a study file.
+
+    Args:
+        errors: From pydantic.
+        source: Where the keys come from.
+        options: As in ``build_study``.
+    """
+    return "; ".join(_words(error, source, options or {}) for error in errors)
 
 
 def _words(error: Any, source: str, options: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
         "front search report",
+        "service",
         "cli testing",
     )
 )
@@ -47,6 +48,7 @@ FORBIDDEN: dict[str, str] = {
     "store": "workload demo config space registry constraints",  # keeps what it is given
     "front": "bench execute store workload demo config",  # arithmetic on messages
     "report": "bench execute workload demo config",  # shows what is stored
+    "service": "bench search workload demo",  # a study runs as a command, in its own process
     "testing": "bench store workload demo config constraints",
     "cli": "bench",  # trials go through an executor
 }
@@ -66,6 +68,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "lm_eval": ("bench/",),
     "plotly": ("report/",),
     "typer": ("cli/",),
+    "fastapi": ("service/",),
+    "starlette": ("service/",),
+    "uvicorn": ("service/",),
+    "prometheus_client": ("service/",),
+    "structlog": ("service/",),
     "rich": ("cli/", "report/"),
 }
 """Library → where in autotune/ it may be imported, inside functions included."""
@@ -196,7 +203,10 @@ def modules_after(*arguments: str) -> set[str]:
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
 
 
-HEAVY = {"torch", "transformers", "optuna", "celery", "sqlalchemy", "scipy", "plotly", "lm_eval"}
+HEAVY = {
+    *("torch", "transformers", "optuna", "celery", "sqlalchemy", "scipy", "plotly", "lm_eval"),
+    *("fastapi", "uvicorn", "prometheus_client", "structlog"),
+}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from autotune.cli import (
     report,
     reproduce,
     search,
+    serve,
     studies,
     worker,
 )
@@ -49,6 +50,7 @@ app.add_typer(plugins.app, name="plugins")
 app.command("metrics")(metrics.metrics)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
+app.add_typer(serve.app, name="serve")
 app.command("demo-model")(demo_model.demo_model)
 
 

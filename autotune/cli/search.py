@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autotune.config import StudyFile
     from autotune.execute.base import Executor, OnProgress
     from autotune.execute.fleet.broker import Broker
+    from autotune.messages import Progress
     from autotune.report.summary import StudySummary
     from autotune.search.plan import Plan
     from autotune.store.lock import StudyLock
@@ -237,7 +238,7 @@ def _run(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudyS
         lock = study_lock(url, plan.name, DATABASE_PATIENCE_SECONDS)
         try:
             with LiveDisplay(console) as display:
-                make = _executor(plan, store, fleet, lock)
+                make = _watched(_executor(plan, store, fleet, lock), plan, store)
                 Search(plan, store, url, make, display, lock).run()
         finally:
             summary = _write_results(plan, store)
@@ -272,6 +273,27 @@ def _executor(
     )
 
 
+def _watched(
+    make: Callable[[OnProgress], Executor], plan: Plan, store: Store
+) -> Callable[[OnProgress], Executor]:
+    """The same, and what its trials do is in the database: others may watch from elsewhere."""
+    from autotune.store.watch import ProgressWriter, Watch
+
+    watch = Watch(store)
+    keep = ProgressWriter(watch, plan.name)
+
+    def make_watched(on_progress: OnProgress) -> Executor:
+        watch.clear(plan.name)
+
+        def both(progress: Progress) -> None:
+            on_progress(progress)
+            keep(progress)
+
+        return make(both)
+
+    return make_watched
+
+
 def _write_results(plan: Plan, store: Store) -> StudySummary:
     from autotune.report.front_file import write_front
     from autotune.report.html import write_html
@@ -286,7 +308,9 @@ def _write_results(plan: Plan, store: Store) -> StudySummary:
 
 
 def _say_next(console: Console, summary: StudySummary, plan: Plan, database: str | None) -> None:
-    folder, where = plan.directory, f" --database {database}" if database else ""
+    folder, where = plan.directory, ""
+    if database and database != os.environ.get(settings.DATABASE):
+        where = f" --database {without_secrets(database)}"
     if folder.parent != options.DEFAULT_OUTPUT and not database:
         where = f" --output {folder.parent}"
     console.print(f"ended: {summary.study.convergence_reason}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, NullPool, create_engine, func, select
+from sqlalchemy import URL, Connection, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from autotune.errors import InputError
@@ -66,6 +66,25 @@ def study_lock(url: str, name: str, patience_seconds: float = 0.0) -> StudyLock:
     if file is not None or parsed.get_backend_name() == "sqlite":
         return _FileStudyLock(os.path.realpath(file) if file else str(parsed), name)
     return _ServerStudyLock(parsed, name, patience_seconds)
+
+
+def is_run(url: str, name: str) -> bool:
+    """Whether a process runs a study at the moment, wherever it is.
+
+    Args:
+        url: Of the database.
+        name: Of the study.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return _ServerStudyLock(parsed, name, 0.0).is_held()
+    lock = study_lock(url, name)
+    try:
+        lock.acquire()
+    except InputError:
+        return True
+    lock.release()
+    return False
 
 
 def _taken(name: str) -> InputError:
@@ -139,6 +158,17 @@ class _ServerStudyLock:
         except DBAPIError:
             return False
         return True
+
+    def is_held(self) -> bool:
+        """Whether anybody has it; asks the server's list, and takes nothing."""
+        here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        query = text(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            f"AND database = {here} AND objsubid = 1 AND classid = :high AND objid = :low"
+        )
+        halves = {"high": self._key >> 32, "low": self._key & 0xFFFFFFFF}
+        with explained(self._url), self._engine.connect() as connection:
+            return bool(connection.scalar(query, halves))
 
     def release(self) -> None:
         if self._connection is not None:

@@ -218,3 +218,48 @@ class JobRow(Base):
     spec: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
+
+
+class ProgressRow(Base):
+    """What a running trial is doing, for those who watch from elsewhere (``store/watch.py``)."""
+
+    __tablename__ = "autotune_progress"
+
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey(StudyRow.id, ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    phase: Mapped[str]
+    detail: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime]
+
+
+class TokenRow(Base):
+    """One token of the HTTP API (``store/tokens.py``)."""
+
+    __tablename__ = "autotune_tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    scope: Mapped[str]
+    identifier: Mapped[str] = mapped_column(unique=True)
+    secret_sha256: Mapped[str]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class SubmissionRow(Base):
+    """One study that came through the HTTP API (``store/submissions.py``)."""
+
+    __tablename__ = "autotune_submissions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    token: Mapped[str]
+    study: Mapped[dict[str, Any]]
+    resume: Mapped[bool]
+    state: Mapped[str]
+    exit_code: Mapped[int | None]
+    message: Mapped[str] = mapped_column(Text)
+    queued_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
