@@ -28,11 +28,9 @@ prepare() {
     wanted="$PWD $(cat pyproject.toml constraints.txt | sha256sum)"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "installing autotune[$extra] into $VIRTUAL_ENV"
+        # Byte code is made of what is used, when it is used: all of it takes a minute more.
         python -m pip install --quiet --disable-pip-version-check --no-compile \
             --constraint constraints.txt --editable ".[$extra]"
-        # On all cores; pip would use one. What some packages ship is no Python: that is theirs.
-        python -W ignore -m compileall -q -j 0 \
-            "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null || true
         echo "$wanted" >"$stamp"
     fi
 }

@@ -96,7 +96,7 @@ def _model_class(spec: TrialSpec) -> Any:
     that neither counts as the model's memory."""
     import transformers
 
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()
     kinds: dict[str, Any] = {
         "causal-lm": transformers.AutoModelForCausalLM,
         "sequence-classification": transformers.AutoModelForSequenceClassification,

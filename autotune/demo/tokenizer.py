@@ -31,7 +31,7 @@ def build(documents: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizer
         show_progress=False,
     )
     bpe.train_from_iterator(documents, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         bos_token=BOS,
         eos_token=EOS,

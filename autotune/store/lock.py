@@ -10,7 +10,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, NullPool, create_engine, func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from autotune.errors import InputError
 from autotune.hashing import sha256_json
@@ -155,7 +155,7 @@ class _ServerStudyLock:
             return False
         try:
             self._connection.scalar(select(1))
-        except DBAPIError:
+        except (DBAPIError, PendingRollbackError):  # the latter after a Ctrl-C in mid-question
             return False
         return True
 

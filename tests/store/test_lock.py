@@ -52,6 +52,17 @@ def test_lock_is_taken_again_after_the_connection_broke(postgres: PostgresServer
     lock.release()
 
 
+def test_lock_is_taken_again_after_a_question_was_interrupted(postgres: PostgresServer) -> None:
+    database = postgres.new_database()
+    lock = study_lock(database, "s", patience_seconds=10)
+    lock.acquire()
+    lock._connection.invalidate()  # what SQLAlchemy does when Ctrl-C breaks a question off
+    lock.keep()
+    with pytest.raises(InputError):
+        study_lock(database, "s").acquire()
+    lock.release()
+
+
 def test_lock_that_another_one_has_now_is_lost(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
