@@ -62,7 +62,7 @@ class Template:
         """Whether this is the forked process."""
         message, files, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, _FILES)
         if not message:
-            sys.exit("the parent is gone")
+            sys.exit()  # the parent is gone
         request, template = ForkRequest.model_validate_json(message), os.getpid()
         status = socket.socket(fileno=files.pop())
         pid = os.fork()

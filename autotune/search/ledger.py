@@ -21,8 +21,8 @@ from autotune.recipe import Recipe, describe
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler
-from autotune.search.storage import open_storage, usable
-from autotune.store.database import explained, parse_url, words
+from autotune.search.storage import open_storage, unwrapped, usable
+from autotune.store.database import parse_url, words
 from autotune.store.patience import transaction
 
 _MEASURED = "measured"
@@ -49,20 +49,25 @@ class Ledger:
         """Number → id in Optuna's tables, of trials that somebody has and that were not told."""
         self._broke_off = False
         self._worst: list[float] | None = None
-        self._tables = open_storage(self._url)
-        with usable(self._url):
-            self._study = optuna.create_study(
+        self._tables = open_storage(self._url, patience_seconds)
+        self._study = self._open_study()
+        self._id = self._tables.get_study_id_from_name(plan.name)
+
+    @transaction
+    def _open_study(self) -> optuna.Study:
+        with usable(self._url), self._reached():
+            study = optuna.create_study(
                 storage=self._tables,
-                sampler=sampler,
-                study_name=plan.name,
-                directions=[d.value for d in plan.directions],
+                sampler=self._sampler,
+                study_name=self._plan.name,
+                directions=[d.value for d in self._plan.directions],
                 load_if_exists=True,
             )
-        with warnings.catch_warnings():
-            # Marked experimental since Optuna 3.2; the dashboard shows the names.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names(list(plan.objectives))
-        self._id = self._tables.get_study_id_from_name(plan.name)
+            with warnings.catch_warnings():
+                # Marked experimental since Optuna 3.2; the dashboard shows the names.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(self._plan.objectives))
+            return study
 
     @transaction
     def ask(self) -> tuple[int, Recipe]:
@@ -101,11 +106,8 @@ class Ledger:
         """Turns Optuna's words for a database that cannot be used into ours. Its session is
         dropped: what broke off stays broken in it."""
         try:
-            with explained(self._url):
-                try:
-                    yield
-                except optuna.exceptions.StorageInternalError as error:
-                    raise (error.__cause__ or error) from error
+            with unwrapped(self._url):
+                yield
         except StoreError:
             self._tables.remove_session()
             raise

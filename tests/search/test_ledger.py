@@ -212,7 +212,7 @@ def test_studies_of_one_database_do_not_mix(ledger: Ledger, lab: Any) -> None:
 
 def test_database_that_is_none(lab: Any) -> None:
     lab.file.write_bytes(b"this is no database, though it is long enough to look at" * 20)
-    with pytest.raises(StoreError, match=r"Optuna cannot use the database .*is not a database"):
+    with pytest.raises(StoreError, match="is not an SQLite database; use another"):
         open_ledger(lab)
 
 
