@@ -1,11 +1,8 @@
-"""Tasks through the bench process, held against lm-eval itself and against the model itself."""
+"""Tasks through the bench process, held against the model itself."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,82 +15,8 @@ from autotune.bench.meters.tasks import Items, compare, score_metrics
 from autotune.errors import BenchError
 from autotune.messages import TaskScore
 from autotune.pairing import mcnemar
-from autotune.report.front_file import FrontFile, read_front
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "tasks"
-
-# lm-eval loads the model itself: nothing of ours is in the way.
-DIRECT = """
-import json, sys
-import lm_eval
-from lm_eval.tasks import TaskManager
-
-found = lm_eval.simple_evaluate(
-    model="hf",
-    model_args={"pretrained": sys.argv[1], "dtype": "float32"},
-    tasks=[sys.argv[2]],
-    task_manager=TaskManager(include_defaults=False),
-    device="cpu",
-    batch_size=8,
-    bootstrap_iters=0,
-)
-items = [sample["acc"] for sample in found["samples"]["keywords"]]
-print(json.dumps({"acc": found["results"]["keywords"]["acc,none"], "items": items}))
-"""
-
-
-def lm_eval_itself(model: Path, task: Path) -> dict[str, Any]:
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", DIRECT, str(model), str(task)],
-        cwd=task.parent,
-        env={**os.environ, **offline},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-@pytest.mark.slow
-def test_task_accuracy_is_lm_evals_own(
-    autotune: Callable[..., Any], study: Callable[..., Path], tiny_model: Path, cache: Path
-) -> None:
-    path = study(plugins={"batch": {"size": [4]}, "prune": {"method": ["depth"], "ratio": [0.5]}})
-    done = autotune("search", "--study", path, "--task-file", FIXTURES / "keywords.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "running the study's tasks" in done.stdout
-    assert "gained" in done.stdout
-    found = read_front(path.parent / "studies/s/front.json")
-
-    own = lm_eval_itself(tiny_model, FIXTURES / "keywords.yaml")
-    assert found.baseline is not None
-    (score,) = found.baseline.tasks
-    assert (score.name, score.n, score.gained) == ("keywords", 40, None)
-    assert found.baseline.metrics["task_accuracy"].value == pytest.approx(own["acc"])
-    kept = [json.loads(f.read_text())["correct"] for f in (cache / "tasks").glob("*.json")]
-    assert own["items"] in kept, "item by item"
-    _check_pairs(found, score)
-
-
-def _check_pairs(found: FrontFile, baseline: TaskScore) -> None:
-    points = {json.dumps(p.recipe): p for p in found.front}
-    same = points.get('{"batch": {"size": 4}}')
-    if same is not None:  # it may be beaten: timings decide
-        assert same.tasks == (baseline,)
-        assert "same task accuracy" in same.against_baseline
-    for point in found.front:
-        if "prune" in point.recipe:
-            (score,) = point.tasks
-            assert score.gained is not None
-            assert score.lost is not None
-            assert score.correct == baseline.correct + score.gained - score.lost
-            delta = point.metrics["task_accuracy_delta"]
-            assert delta.value == pytest.approx((score.gained - score.lost) / 40)
-            assert "n=40)" in point.against_baseline
 
 
 def _classifier(folder: Path) -> Any:

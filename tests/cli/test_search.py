@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,17 +16,59 @@ from typing import Any
 import pytest
 import yaml
 
-from autotune.messages import Metrics
-from autotune.report.front_file import read_front
+from autotune.messages import Metrics, TaskScore
+from autotune.report.front_file import FrontFile, read_front
 from autotune.store import Store
 
 RunAutotune = Callable[..., Any]
 WriteStudy = Callable[..., Path]
 
+TASK = Path(__file__).parents[1] / "fixtures" / "tasks" / "keywords.yaml"
+
+
+# lm-eval loads the model itself: nothing of ours is in the way.
+DIRECT = """
+import json, sys
+import lm_eval
+from lm_eval.tasks import TaskManager
+
+found = lm_eval.simple_evaluate(
+    model="hf",
+    model_args={"pretrained": sys.argv[1], "dtype": "float32"},
+    tasks=[sys.argv[2]],
+    task_manager=TaskManager(include_defaults=False),
+    device="cpu",
+    batch_size=8,
+    bootstrap_iters=0,
+)
+items = [sample["acc"] for sample in found["samples"]["keywords"]]
+print(json.dumps({"acc": found["results"]["keywords"]["acc,none"], "items": items}))
+"""
+
+
+def _lm_eval_itself(model: Path, task: Path) -> dict[str, Any]:
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", DIRECT, str(model), str(task)],
+        cwd=task.parent,
+        env={**os.environ, **offline},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
 
 @pytest.mark.slow
 def test_search_on_a_causal_model_saves_front_report_and_database(
-    autotune: RunAutotune, study: WriteStudy, tmp_path: Path
+    autotune: RunAutotune,
+    study: WriteStudy,
+    tiny_model: Path,
+    cache: Path,
+    tmp_path: Path,
 ) -> None:
     plugins = {
         "batch": {"size": [1, 8]},
@@ -33,7 +78,7 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     path = study(plugins=plugins, constraints=["kld_mean_nats<=2.0"], confirm=confirm)
 
     watts = ("--cpu-watts-per-core", 7.5)
-    done = autotune("search", "--study", path, "--trials", 3, *watts)
+    done = autotune("search", "--study", path, "--trials", 3, *watts, "--task-file", TASK)
 
     assert done.returncode == 0, done.stderr
     assert "#0 baseline" in done.stdout
@@ -57,7 +102,39 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     assert reused, "accuracy is measured once per output_key"
     confirmed = [t for t in trials if t.confirmations]
     assert confirmed, "picks are measured again"
+    assert "running the study's tasks" in done.stdout
+    assert "gained" in done.stdout
+    _check_tasks(front, tiny_model, cache)
     _reproduce(autotune, confirmed[-1].number, tmp_path / "studies/autotune.db")
+
+
+def _check_tasks(found: FrontFile, model: Path, cache: Path) -> None:
+    """The task's accuracy is lm-eval's own, item by item."""
+    own = _lm_eval_itself(model, TASK)
+    assert found.baseline is not None
+    (score,) = found.baseline.tasks
+    assert (score.name, score.n, score.gained) == ("keywords", 40, None)
+    assert found.baseline.metrics["task_accuracy"].value == pytest.approx(own["acc"])
+    kept = [json.loads(f.read_text())["correct"] for f in (cache / "tasks").glob("*.json")]
+    assert own["items"] in kept
+    _check_pairs(found, score)
+
+
+def _check_pairs(found: FrontFile, baseline: TaskScore) -> None:
+    points = {json.dumps(p.recipe): p for p in found.front}
+    same = points.get('{"batch": {"size": 8}}')
+    if same is not None:  # it may be beaten: timings decide
+        assert same.tasks == (baseline,)
+        assert "same task accuracy" in same.against_baseline
+    for point in found.front:
+        if "prune" in point.recipe:
+            (score,) = point.tasks
+            assert score.gained is not None
+            assert score.lost is not None
+            assert score.correct == baseline.correct + score.gained - score.lost
+            delta = point.metrics["task_accuracy_delta"]
+            assert delta.value == pytest.approx((score.gained - score.lost) / 40)
+            assert "n=40)" in point.against_baseline
 
 
 def _check_energy_and_memory(baseline: Metrics, printed: str) -> None:

@@ -42,7 +42,7 @@ def test_children_count_while_they_live_and_after() -> None:
         child.communicate(b"\n")
     ended = cpu_seconds() - before
     assert alive >= 0.27
-    assert ended >= alive
+    assert ended >= alive - 0.001  # sums of hundredths
 
 
 @pytest.fixture

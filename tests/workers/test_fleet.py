@@ -29,6 +29,7 @@ def assert_whole(fleet: Any, trials: int, repeated: int = 0) -> None:
     assert fleet.recipes_left_running() == []
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_two_workers_share_a_search(fleet: Any) -> None:
     for name in ("one", "two"):
         fleet.worker(name)
