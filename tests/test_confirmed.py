@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from autotune import constraints
-from autotune.front import confirmed_metrics, front_points, is_confirmed, picks
+from autotune.front import (
+    confirmed_metrics,
+    front_points,
+    is_confirmed,
+    picks,
+    study_spreads,
+)
 from autotune.front.hypervolume import HypervolumeScale
 from autotune.messages import (
     BlockPair,
@@ -76,10 +82,27 @@ def test_speed_is_the_mean_over_processes_of_the_median_ratio() -> None:
     assert "3 fresh processes" in found.source
 
 
-def test_memory_is_the_median_and_the_range_of_the_processes() -> None:
-    again = [result(1, 2.0, memory=10), result(2, 2.0, memory=30), result(3, 2.0, memory=20)]
+def test_memory_is_the_mean_and_at_least_the_range_of_the_processes() -> None:
+    again = [result(1, 2.0, memory=10), result(2, 2.0, memory=36), result(3, 2.0, memory=20)]
     found = confirmed_metrics(result(0, 2.0).metrics, again, BASELINE, {})[MEMORY]
-    assert (found.value, found.ci_low, found.ci_high, found.n) == (20, 10, 30, 3)
+    assert (found.value, found.ci_low, found.ci_high, found.n) == (22, 10, 36, 3)
+    wide = confirmed_metrics(result(0, 2.0).metrics, again, BASELINE, {MEMORY: Spread(100.0, 9)})
+    assert wide[MEMORY].value == 22
+    assert wide[MEMORY].ci_low == 0
+    # Student's t with 9 degrees of freedom, for a difference of two means of three.
+    assert wide[MEMORY].ci_high == pytest.approx(22 + 2.262 * 100 * math.sqrt(2 / 3), rel=1e-3)
+
+
+def test_spread_of_ratios_counts_the_search_and_that_of_memory_does_not() -> None:
+    again = {1: result(1, 2.0, memory=10), 2: result(2, 2.0, memory=30)}
+    calm = study_spreads([Trial(1, RECIPE, result(0, 2.6, memory=500), again)])
+    logs = [math.log(2.6), math.log(2.0), math.log(2.0)]
+    assert calm[SPEED].deviation == pytest.approx(statistics.stdev(logs), rel=0.05)
+    assert calm[SPEED].degrees_of_freedom == 2
+    assert calm[MEMORY] == Spread(pytest.approx(statistics.stdev([10, 30])), 1)
+    disturbed = result(0, 2.6, grade=Grade.C)
+    assert study_spreads([Trial(1, RECIPE, disturbed, again)])[SPEED].degrees_of_freedom == 1
+    assert study_spreads([Trial(1, RECIPE, result(0, 2.6))]) == {}
 
 
 def test_accuracy_is_deterministic_and_stays() -> None:

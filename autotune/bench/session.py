@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from autotune import registry
-from autotune.bench import fallbacks, kernels
+from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
@@ -136,6 +136,7 @@ class Session:
         self._run_args = self._prepared.engine.resolve(given)
         self._prompts = take(self._prepared.tokens.prompts, self._run_args["batch_size"])
         self._prepared.engine.forget()
+        allocator.settle()
         cold = self._request()
         self._memory.start()
         self._request()

@@ -79,7 +79,9 @@ def study_spreads(trials: Sequence[Trial]) -> Mapping[str, Spread]:
     Args:
         trials: Of one study.
     """
-    return process_spreads(trial.confirmations.values() for trial in trials)
+    return process_spreads(
+        (trial.result, list(trial.confirmations.values())) for trial in trials if trial.result
+    )
 
 
 def _violation(trial: Trial, metrics: Metrics, limits: Sequence[Constraint]) -> str:

@@ -28,21 +28,40 @@ CONFIRMED_UNPAIRED = "confirmed_unpaired"
 third where the baseline had no room beside them."""
 
 
-def process_spreads(repeated: Iterable[Iterable[TrialResult]]) -> Mapping[str, Spread]:
-    """How much fresh processes of one recipe differ in the logarithm of each paired ratio, over
-    all recipes of a study.
+def process_spreads(
+    repeated: Iterable[tuple[TrialResult, Sequence[TrialResult]]],
+) -> Mapping[str, Spread]:
+    """How much fresh processes of one recipe differ, over all recipes of a study: in the logarithm
+    of each paired ratio, and in bytes where it is memory.
+
+    For ratios the process of the search counts as one more, unless it was disturbed (grade C). It
+    ran at another time: without it the spread would hold only what changes from one minute to the
+    next. Memory is another matter there, where the process has scored accuracy before.
 
     Args:
-        repeated: For each recipe, its repetitions.
+        repeated: For each recipe, its result in the search and its repetitions.
     """
     groups: dict[str, list[list[float]]] = {}
-    for repetitions in repeated:
-        beside = [r for r in usable(repetitions) if _is_paired(r)]
-        for name in _shared(beside) if len(beside) > 1 else ():
-            medians = [statistics.median(_log_ratios(r, name)) for r in beside]
+    for searched, repetitions in repeated:
+        again = usable(repetitions)
+        beside = [r for r in (searched, *again) if r.blocks and _is_paired(r)]
+        for name in _shared(beside) if again and beside else ():
+            calm = [r for r in beside if r is not searched or _grade(name, [r]) is not Grade.C]
+            medians = [statistics.median(_log_ratios(r, name)) for r in calm]
             groups.setdefault(name, []).append(medians)
+        for name in filter(_is_memory, again[0].metrics if again else ()):
+            groups.setdefault(name, []).append(_values(name, again))
     found = {name: pooled_spread(group) for name, group in groups.items()}
     return {name: spread for name, spread in found.items() if spread is not None}
+
+
+def _is_memory(name: str) -> bool:
+    return name in METRICS and METRICS[name].family is Family.MEMORY
+
+
+def _values(name: str, results: Sequence[TrialResult]) -> list[float]:
+    found = [r.metrics[name].value for r in results if name in r.metrics]
+    return [value for value in found if value is not None]
 
 
 def usable(repetitions: Iterable[TrialResult]) -> list[TrialResult]:
@@ -77,8 +96,9 @@ def confirmed_metrics(
     Speed: the mean over processes of the median paired log-ratio, times the baseline's value; its
     interval is the one in which the mean of as many new processes falls
     (``statistics.repeatable_mean``). Where the baseline had no room beside any of them, the same
-    of their own values. Memory, energy and percentiles: the median over processes, their range as
-    the interval. Shares of the roof follow the new timings. Accuracy is deterministic and stays.
+    of their own values. Memory: the mean with such an interval. Energy and percentiles: the median
+    over processes, their range as the interval. Shares of the roof follow the new timings.
+    Accuracy is deterministic and stays.
 
     Args:
         searched: The trial's own metrics.
@@ -98,7 +118,9 @@ def confirmed_metrics(
         if family is Family.SPEED and name in shared:
             spread = spreads.get(name)
             found[name] = _speed(name, searched[name].unit, timed, baseline, spread, again)
-        elif family in (Family.MEMORY, Family.ENERGY, Family.TAIL):
+        elif family is Family.MEMORY:
+            found[name] = _memory(name, searched[name], measured, spreads.get(name), again)
+        elif family in (Family.ENERGY, Family.TAIL):
             found[name] = _reading(name, searched[name], measured)
     return found | roof.rescaled(searched, found)
 
@@ -179,6 +201,27 @@ def _grade(name: str, results: Sequence[TrialResult]) -> Grade | None:
 
 def _converged(name: str, results: Sequence[TrialResult]) -> bool:
     return all(r.metrics[name].converged for r in results if name in r.metrics)
+
+
+def _memory(
+    name: str,
+    searched: Measurement,
+    measured: Sequence[TrialResult],
+    spread: Spread | None,
+    again: int | None,
+) -> Measurement:
+    values = _values(name, measured)
+    if not values:
+        return searched
+    found = repeatable_mean([[value] for value in values], spread, again)
+    low, high = max(0.0, min(found.low, *values)), max(found.high, *values)
+    source = next(r.metrics[name].source for r in measured if name in r.metrics)
+    return Measurement.of(
+        Interval(found.value, low, high, len(values)),
+        searched.unit,
+        CONFIRMED,
+        f"{source}, {_processes(len(values))}",
+    )
 
 
 def _reading(name: str, searched: Measurement, measured: Sequence[TrialResult]) -> Measurement:

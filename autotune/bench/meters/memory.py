@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 import re
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import torch
 
+from autotune.bench.allocator import release_freed
 from autotune.device import Device, compute_processes
 from autotune.messages import Measurement, Metrics
 from autotune.metrics import device_peak, host_peak
@@ -36,26 +35,6 @@ def reset_peak() -> None:
     ``ru_maxrss`` would not do: it cannot be reset and is inherited through exec.
     """
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def release_freed() -> None:
-    """Gives memory that is free but still held back to the system, so that an earlier phase does
-    not count in the next one's peak."""
-    gc.collect()
-    _free_matrix_buffers()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _free_matrix_buffers() -> None:
-    """MKL keeps the buffers of its largest matrix product for the next one (``mkl_free_buffers``
-    in its reference); torch's builds with MKL export the function under this name."""
-    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    if torch.backends.mkl.is_available() and library.exists():  # type: ignore[no-untyped-call]
-        free = getattr(ctypes.CDLL(str(library)), "mkl_serv_free_buffers", None)
-        if free is not None:
-            free()
 
 
 def library_bytes() -> int:

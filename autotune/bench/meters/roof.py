@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from autotune.bench.meters.memory import release_freed
+from autotune.bench.allocator import release_freed
 from autotune.device import Device
 from autotune.messages import Measurement, Metrics
 from autotune.metrics.roof import FORMATS, matmul_rate_name
