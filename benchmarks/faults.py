@@ -1,8 +1,9 @@
 """Fault campaign: kills every part of a fleet at random moments and counts what was lost.
 
-A study of fast trials runs over two real workers with a real Redis and a real PostgreSQL. At
-random moments a worker, the coordinator, Redis (with or without its data) or PostgreSQL is
-killed with SIGKILL and started again. Studies follow each other until there were enough kills.
+A study of fast trials, each in a bench process of its own, runs over two real workers with a real
+Redis and a real PostgreSQL. At random moments a bench process, a worker, the coordinator, Redis
+(with or without its data) or PostgreSQL is killed with SIGKILL and, but for the first, started
+again. Studies follow each other until there were enough kills.
 
     python benchmarks/faults.py --kills 50
 """
@@ -24,9 +25,11 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
+from autotune.outcome import Outcome
 from fleet_support.fleet import Fleet
 from fleet_support.servers import PostgresServer, RedisServer
 
+CRASHED = "crashed with their bench process"
 TRIAL_SECONDS = 0.3
 STUDY_SECONDS = 600.0
 
@@ -48,6 +51,7 @@ class Campaign:
     def run(self, kills: int) -> None:
         """Kills so often at most, then lets the study complete."""
         parts: dict[str, Callable[[], None]] = {
+            "bench process": self._kill_bench,
             "worker": self._kill_worker,
             "coordinator": self._kill_coordinator,
             "redis": self._kill_redis,
@@ -80,7 +84,19 @@ class Campaign:
         return code != 0
 
     def _new_worker(self) -> subprocess.Popen[str]:
-        return self._fleet.worker(next(self._names), TRIAL_SECONDS)
+        return self._fleet.worker(next(self._names), TRIAL_SECONDS, bench=True)
+
+    def _kill_bench(self) -> None:
+        """Waits for one: a new worker imports torch first. A search whose baseline fails says so
+        and ends, as it should."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self._going_on():
+            found = [child for w in self._workers for child in self._fleet.benches(w)]
+            if found and self._fleet.finished():
+                self._random.choice(found).kill()
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no bench process was seen: {self._fleet.logs()[-3000:]}")
 
     def _kill_worker(self) -> None:
         index = self._random.randrange(len(self._workers))
@@ -116,8 +132,11 @@ def check(fleet: Fleet, trials: int) -> Counter[str]:
         {
             "trials missing at the end": trials - len(found),
             "trials without numbers": sum(
-                not t.result.metrics for t in found.values() if t.result
+                not (t.result.metrics or "killed by SIGKILL" in t.result.explanation)
+                for t in found.values()
+                if t.result
             ),
+            CRASHED: sum(t.result.outcome is Outcome.CRASHED for t in found.values() if t.result),
             "recipes stored twice": sum(count - 1 for count in recipes.values()),
             "finished without having been measured": len(set(found) - set(ended)),
             "left running": len(fleet.recipes_left_running()),
@@ -145,9 +164,11 @@ def main() -> None:
     print(f"{kills.total()} kills in {studies} studies of {given.trials} trials: {dict(kills)}")
     for words, count in counts.items():
         print(f"{words}: {count}")
-    again = ("measured again", "begun again")
-    if any(count for words, count in counts.items() if words not in again):
+    allowed = ("measured again", "begun again", CRASHED)
+    if any(count for words, count in counts.items() if words not in allowed):
         sys.exit("something was lost")
+    if counts[CRASHED] > kills["bench process"]:
+        sys.exit("more trials crashed than bench processes were killed")
     if counts["measured again"] > 2 * kills.total():
         sys.exit("more than the running trials was repeated")
 
