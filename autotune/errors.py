@@ -58,17 +58,20 @@ class Interrupted(AutotuneError):
     """The user stopped a search. What was measured is stored; running trials are repeated."""
 
 
-def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> str:
+def unknown_name(kind: str, given: str, allowed: Iterable[str], listing: str = "") -> str:
     """Words an unknown-name error: what was given, the nearest match, what is allowed.
 
     Args:
         kind: What the name stands for, e.g. ``"plugin"``.
         given: The name the user wrote.
         allowed: Every name that would have been accepted.
+        listing: The command that lists them, where they are too many for an error.
     """
     names = sorted(allowed)
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5) or [
         name for name in names if given and given.casefold() in name.casefold()
     ]
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if listing:
+        return f"no {kind} named {given!r}; {hint}{listing} lists the {len(names)} that there are"
     return f"no {kind} named {given!r}; {hint}allowed: {', '.join(names) or 'none'}"

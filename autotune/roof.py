@@ -173,7 +173,7 @@ def bound(flops: float | None, bandwidth: float | None, fits: bool | None) -> Bo
 
 
 def what_bounds(metrics: Metrics, roof: Metrics) -> str:
-    """In a short phrase: ``prefill: compute (62 %); decode: memory bandwidth (71 %)``,
+    """In a short phrase: ``compute (62 %) in prefill; memory bandwidth (71 %) in decode``,
     with "disturbed" where the machine was too disturbed to rely on it.
 
     Args:
@@ -189,7 +189,7 @@ def what_bounds(metrics: Metrics, roof: Metrics) -> str:
 def _phrases(metrics: Metrics, roof: Metrics) -> Iterator[str]:
     decodes = "ttft_seconds" in metrics
     names = list(_SHARES)
-    passes = {"prefill" if decodes else "forward": names[:2], "decode": names[2:]}
+    passes = {"prefill" if decodes else "the forward pass": names[:2], "decode": names[2:]}
     for title, (compute, memory) in passes.items():
         flops, bandwidth = _value(metrics, compute), _value(metrics, memory)
         reads, cache = _value(metrics, _SHARES[memory].work), _value(roof, "roof_cache_bytes")
@@ -197,7 +197,7 @@ def _phrases(metrics: Metrics, roof: Metrics) -> Iterator[str]:
         found = bound(flops, bandwidth, fits)
         if found is not None:
             words = _words(found, flops or 0.0, bandwidth or 0.0)
-            yield f"{title}: {words}{_doubt(metrics, (compute, memory))}"
+            yield f"{words} in {title}{_doubt(metrics, (compute, memory))}"
 
 
 def _doubt(metrics: Metrics, names: tuple[str, ...]) -> str:

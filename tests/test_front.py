@@ -305,6 +305,18 @@ def test_smallest_is_smaller_than_the_baseline_where_any_is() -> None:
     assert found["smallest"].number == 1
 
 
+def test_what_shows_no_effect_is_left_out_of_a_pick() -> None:
+    both: RecipeDict = {"attention": {"kernel": "eager"}, "batch": {"size": 16}}
+    points = [
+        FrontPoint(1, both, metrics(400, 900, 1.0, 0.0, noise_ratio=0.1)),
+        FrontPoint(2, {"batch": {"size": 16}}, metrics(390, 900, 1.0, 0.0, noise_ratio=0.1)),
+        FrontPoint(3, {"batch": {"size": 8}}, metrics(395, 900, 1.0, 0.0, noise_ratio=0.1)),
+    ]
+    assert picks(points, OBJECTIVES, scale())["most_accurate"].number == 2
+    faster = replace(points[0], metrics=metrics(900, 900, 1.0, 0.0, noise_ratio=0.1))
+    assert picks([faster, *points[1:]], OBJECTIVES, scale())["most_accurate"].number == 1
+
+
 def test_weights_as_an_objective_of_their_own_have_a_pick() -> None:
     weights = Measurement(value=10.0, unit="B")
     light = point(1, 100, 900, 1.0, 0.0)

@@ -70,7 +70,7 @@ def test_encoder_has_the_shares_of_its_one_pass() -> None:
     given = metrics(e2e_latency_seconds=0.2, prompt_flops=10e9, prompt_bytes=3e9)
     found = utilizations(given, ROOF, "float32")
     assert found.keys() == {"model_flops_utilization", "prompt_bandwidth_utilization"}
-    assert what_bounds(given | found, ROOF) == "forward: compute (50 %)"
+    assert what_bounds(given | found, ROOF) == "compute (50 %) in the forward pass"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_bounds_in_words(step: tuple[float, float], reads: float, words: str) ->
         bandwidth_utilization=step[1],
         decode_step_bytes=reads,
     )
-    assert what_bounds(given, ROOF) == f"prefill: compute (62 %); decode: {words}"
+    assert what_bounds(given, ROOF) == f"compute (62 %) in prefill; {words} in decode"
 
 
 def test_old_trial_is_bound_by_nothing_that_is_known() -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from autotune.messages import Progress
+from autotune.report.format import phase_words
 
 _SECONDS = 15.0
 
@@ -33,7 +34,7 @@ class Heartbeat:
         """
         if self._console.is_terminal or time.monotonic() - self._last < self._seconds:
             return
-        words = f"#{progress.number}: {progress.phase} {progress.detail}".rstrip()
+        words = f"#{progress.number} {phase_words(progress.phase, progress.detail)}"
         self._console.print(words, markup=False, highlight=False, soft_wrap=True)
         self.said()
 
@@ -49,7 +50,7 @@ def shown_phases(console: Console) -> Iterator[Callable[[Progress], None]]:
     with console.status("starting") as status:
 
         def show(progress: Progress) -> None:
-            status.update(f"{progress.phase} {progress.detail}")
+            status.update(f"#{progress.number} {phase_words(progress.phase, progress.detail)}")
             heart.beat(progress)
 
         yield show

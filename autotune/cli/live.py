@@ -22,7 +22,7 @@ from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
 from autotune.outcome import Outcome
 from autotune.recipe import describe
-from autotune.report.format import duration, measured
+from autotune.report.format import duration, measured, phase_words
 from autotune.report.summary import StudySummary
 from autotune.search.budget import Clock
 from autotune.search.observer import Observer
@@ -76,6 +76,7 @@ class LiveDisplay(Observer):
             f"study [bold]{escape(plan.name)}[/]: {escape(plan.model.name)} on "
             f"{escape(plan.device.name)}, {len(plan.registry.plugins)} plugins, "
             f"{len(plan.pool.recipes):,} recipes, budget {budget}"
+            f"{_repetitions(plan)}"
         )
         self._say(f"objectives: {', '.join(plan.objectives)}")
         if plan.constraints:
@@ -92,7 +93,10 @@ class LiveDisplay(Observer):
     def on_confirming(self, count: int) -> None:
         """Repetitions begin."""
         repeated = "1 repetition" if count == 1 else f"{count} repetitions"
-        self._say(f"confirming the result in fresh processes: {repeated}")
+        if self._confirming:
+            self._say(f"these changed what the result rests on: {repeated} more")
+        else:
+            self._say(f"confirming the result in fresh processes: {repeated}")
         self._confirming, self._since = count, time.monotonic()
 
     def on_confirmed(self, result: TrialResult, left: int) -> None:
@@ -144,7 +148,7 @@ class LiveDisplay(Observer):
     def on_progress(self, progress: Progress) -> None:
         """A phase begins; called by the executor's thread."""
         with self._lock:
-            self._phases[progress.number] = f"{progress.phase} {progress.detail}".strip()
+            self._phases[progress.number] = phase_words(progress.phase, progress.detail)
             self._heart.beat(progress)
         self._refresh()
 
@@ -218,15 +222,24 @@ class LiveDisplay(Observer):
     def _panel(self) -> RenderableType:
         with self._lock:
             rows: list[RenderableType] = [
-                Spinner("dots", Text(f"#{n} {recipe}: {self._phases.get(n, 'waiting')}"))
+                Spinner("dots", Text(f"#{n} {recipe} {self._phases.get(n, 'begins')}"))
                 for n, recipe in self._running.items()
             ]
             rows += [
-                Spinner("dots", Text(f"repeating #{n}: {phase}"))
+                Spinner("dots", Text(f"repetition: #{n} {phase}"))
                 for n, phase in self._phases.items()
                 if n not in self._running
             ]
             return Group(*rows, Text(self._status), self._bar)
+
+
+def _repetitions(plan: Plan) -> str:
+    """What follows after the budget is used up."""
+    confirm = plan.study.confirm
+    if not confirm.processes:
+        return ""
+    times = "once" if confirm.processes == 1 else f"{confirm.processes} times"
+    return f", then the baseline and the {confirm.points} {times} more in fresh processes"
 
 
 def _front(

@@ -38,8 +38,9 @@ def picks(
     A value of grade C is never a pick's, nor is a trial that ran otherwise than asked. A pick
     whose metric nobody measured is left out, and so is ``balanced`` with fewer than two
     objectives. Among ties within the metric's resolution the fastest is taken, but none that ties
-    with the baseline too where the best does not. The baseline is a pick only where it alone is
-    best; it is balanced only where there is no other point.
+    with the baseline too where the best does not; and a part of its recipe, if that was tried and
+    cannot be told from it in speed. The baseline is a pick only where it alone is best; it is
+    balanced only where there is no other point.
     ``balanced`` is the point of the front nearest (Euclidean distance) to the point that would
     be best in every objective, each objective running from 0 to 1 over the front, on the
     logarithmic or linear axis of ``scale``.
@@ -54,9 +55,9 @@ def picks(
             are confirmed, no others are picked.
     """
     feasible = _candidates(points, provisional=provisional)
-    rank = _rank(_first(Family.SPEED, objectives))
+    speed = _first(Family.SPEED, objectives)
     found = {
-        pick: _best(feasible, name, rank, baseline.value(name) if baseline else None)
+        pick: _best(feasible, name, speed, baseline.value(name) if baseline else None)
         for pick, name in _judged_by(objectives).items()
     }
     found["balanced"] = _balanced(feasible, scale)
@@ -124,11 +125,11 @@ def _first(family: Family, objectives: Sequence[str]) -> str | None:
 
 
 def _best(
-    points: Sequence[FrontPoint], name: str, rank: _Rank, own: float | None
+    points: Sequence[FrontPoint], name: str, speed: str | None, own: float | None
 ) -> FrontPoint | None:
-    """The best value; the order ``rank`` decides among those within the resolution of it that
+    """The best value; the order of ``_rank`` decides among those within the resolution of it that
     are as far from the baseline's ``own``: ties are not transitive."""
-    kind = metric(name)
+    kind, rank = metric(name), _rank(speed)
     values = [
         (point, max(value, floor_of(name, point.metrics)))
         for point in points
@@ -144,7 +145,22 @@ def _best(
         for point, value in values
         if kind.tied(value, best) and not (beats and kind.tied(value, own))
     ]
-    return min(ties, key=rank)
+    return _simplest(min(ties, key=rank), ties, name, speed)
+
+
+def _simplest(
+    chosen: FrontPoint, ties: Sequence[FrontPoint], name: str, speed: str | None
+) -> FrontPoint:
+    """A tie with part of the chosen one's recipe, if there is one that cannot be told from it in
+    speed either: what shows no effect is left out."""
+    simpler = [
+        point
+        for point in ties
+        if point.recipe.items() < chosen.recipe.items()
+        and not point.is_baseline
+        and not any(differ(n, point.metrics, chosen.metrics) for n in (name, speed) if n)
+    ]
+    return min(simpler, key=lambda point: (len(point.recipe), point.number), default=chosen)
 
 
 def _disturbed(point: FrontPoint, name: str) -> bool:

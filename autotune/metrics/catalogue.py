@@ -376,7 +376,7 @@ def metric(name: str) -> Metric:
         InputError: There is none of that name.
     """
     if name not in METRICS:
-        raise InputError(unknown_name("metric", name, METRICS))
+        raise InputError(unknown_name("metric", name, METRICS, "autotune metrics"))
     return METRICS[name]
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autotune.outcome import Outcome
 from autotune.recipe import describe
+from autotune.report.format import phase_words
 from autotune.store.records import StudyState, TrialState
 from autotune.store.watch import Look, SeenPhase, SeenTrial
 
@@ -78,7 +79,7 @@ def line(event: StudyEvent) -> str:
     if event.kind == "state":
         return f"study {data['state']}" + (f": {data['reason']}" if data["reason"] else "")
     if event.kind == "phase":
-        return f"#{data['number']}: {data['phase']} {data['detail']}".rstrip()
+        return f"#{data['number']} {phase_words(data['phase'], data['detail'])}"
     if event.kind == "repetitions":
         return f"{data['done']} repetitions in fresh processes are stored"
     ended = data["outcome"] or "running"

@@ -122,3 +122,25 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+_PHASES = {
+    "lock": "waits for the device",
+    "prepare": "is being prepared",
+    "baseline": "waits for the baseline's process",
+    "score": "is being scored",
+    "warmup": "warms up",
+    "measure": "is being measured",
+    "energy": "is being measured for energy",
+    "tasks": "does the study's tasks",
+}
+
+
+def phase_words(phase: str, detail: str) -> str:
+    """What a trial does now, to be put after its number.
+
+    Args:
+        phase: Of ``Progress``.
+        detail: May be empty.
+    """
+    return _PHASES.get(phase, phase) + (f" ({detail})" if detail else "")

@@ -76,7 +76,9 @@ def test_fallback_is_shown_with_its_trial() -> None:
     assert line.endswith("fallback: asked for dtype x, ran y: [all]")
 
 
-@pytest.mark.parametrize(("seconds", "lines"), [(0.0, ["#3: measure pair 2"]), (60.0, [])])
+@pytest.mark.parametrize(
+    ("seconds", "lines"), [(0.0, ["#3 is being measured (pair 2)"]), (60.0, [])]
+)
 def test_heartbeat_says_the_phase_once_it_was_silent_for_long(
     seconds: float, lines: list[str]
 ) -> None:

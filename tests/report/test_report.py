@@ -216,7 +216,7 @@ def test_reports_say_what_bounds_a_trial_where_the_roof_was_measured(
     assert {point.bounds for point in front_file(summary).front} == {""}
 
     found = StudySummary.of(summary.study, [_with_roof(t) for t in summary.trials])
-    told = "prefill: compute (62 %); decode: memory bandwidth (71 %)"
+    told = "compute (62 %) in prefill; memory bandwidth (71 %) in decode"
     assert f"bound by {told}" in printed(console.picks_table(found))
     html = page(render_html(found))
     assert html.count(f"bound by {told}") == len(found.points)
