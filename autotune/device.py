@@ -6,7 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psutil
@@ -32,6 +32,10 @@ class Device(BaseModel):
     """CPU cores that this process may use."""
     count: int = 1
     """How many devices of this kind the host has."""
+    peers: tuple[str, ...] = ()
+    """The UUIDs of all GPUs of the host that trials may use, this one's among them."""
+    others: tuple[str, ...] = ()
+    """The UUIDs of the further GPUs that a trial of several has."""
     compute_capability: tuple[int, int] | None = None
     """CUDA compute capability, e.g. ``(9, 0)``; null on a CPU."""
     cpu_flags: frozenset[str] = frozenset()
@@ -43,11 +47,30 @@ class Device(BaseModel):
         return "cpu" if self.kind == "cpu" else "cuda:0"
 
     @property
+    def uuids(self) -> tuple[str, ...]:
+        """Of all GPUs that a trial has; empty on a CPU."""
+        return (self.uuid, *self.others) if self.kind == "cuda" else ()
+
+    def with_gpus(self, count: int) -> Device:
+        """This GPU together with its neighbours: of eight GPUs the pairs are 0 and 1, 2 and 3, …,
+        so that trials of one size never overlap in part.
+
+        Args:
+            count: How many in all; at most as many as there are peers.
+        """
+        if count == 1:
+            return self.model_copy(update={"others": ()})
+        first = self.peers.index(self.uuid) // count * count
+        group = self.peers[min(first, len(self.peers) - count) :][:count]
+        others = tuple(uuid for uuid in group if uuid != self.uuid)
+        return self.model_copy(update={"others": others})
+
+    @property
     def environment(self) -> dict[str, str]:
-        """What makes a process see this GPU and no other."""
+        """What makes a process see the trial's GPUs and no other."""
         if self.kind == "cpu":
             return {}
-        return {"CUDA_VISIBLE_DEVICES": self.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.uuids), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 @contextlib.contextmanager
@@ -138,7 +161,7 @@ def _visible(library: Any) -> list[Any]:
     return [by_name[name] for name in names if name in by_name]
 
 
-def _gpu(library: Any, handle: Any, count: int) -> Device:
+def _gpu(library: Any, handle: Any, visible: Sequence[Any]) -> Device:
     major, minor = library.nvmlDeviceGetCudaComputeCapability(handle)
     return Device(
         kind="cuda",
@@ -146,7 +169,8 @@ def _gpu(library: Any, handle: Any, count: int) -> Device:
         name=_text(library.nvmlDeviceGetName(handle)),
         memory_bytes=library.nvmlDeviceGetMemoryInfo(handle).total,
         cores=len(os.sched_getaffinity(0)),
-        count=count,
+        count=len(visible),
+        peers=tuple(_text(library.nvmlDeviceGetUUID(other)) for other in visible),
         compute_capability=(major, minor),
         cpu_flags=_cpu().cpu_flags,
     )
@@ -175,7 +199,7 @@ def detect(wanted: str = "auto") -> Device:
             raise InputError(
                 f"device {wanted!r} is not here: {_gpus_in_words(len(visible))} use --device cpu"
             )
-        return _gpu(library, visible[index], len(visible))
+        return _gpu(library, visible[index], visible)
 
 
 def _torch_is_for_cpus() -> bool:

@@ -254,6 +254,8 @@ class TrialSpec(Message):
     model: ModelRef
     workload: Workload
     device: Device
+    gpus: int = 1
+    """How many GPUs of one host it takes; on a CPU 1."""
     settings: MeasureSettings
     known_accuracy: Metrics | None = None
     """Accuracy of this ``output_key``, if it was measured before."""

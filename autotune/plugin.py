@@ -45,8 +45,6 @@ class Requires:
 
     device: str | None = None
     """``cpu`` or ``cuda``; None for any."""
-    gpus: int = 0
-    """How many GPUs of one host a trial takes."""
     packages: tuple[str, ...] = ()
     """Importable module names."""
     tasks: tuple[str, ...] = ()
@@ -84,9 +82,9 @@ class Plugin:
 
     A subclass declares ``name`` and ``params``, has a docstring whose first line says in one
     sentence what it does, and overrides only the hooks it needs. A plugin whose params are all
-    at their defaults is off: none of its hooks is called. Hooks are pure and small. ``check``
-    and ``estimate`` run in the coordinator and must not import heavy libraries; ``env`` runs
-    just before the bench process starts; all others run inside that process, where anything
+    at their defaults is off: none of its hooks is called. Hooks are pure and small. ``check``,
+    ``estimate`` and ``gpus`` run in the coordinator and must not import heavy libraries; ``env``
+    runs just before the bench process starts; all others run inside that process, where anything
     they raise ends that one trial: ``Unsupported`` as unsupported, all else as crashed.
     """
 
@@ -107,6 +105,10 @@ class Plugin:
         Raises:
             Unsupported: These params make no sense here, and why.
         """
+
+    def gpus(self, params: Params) -> int:
+        """How many GPUs of one host a trial takes; the first of them is ``cuda:0`` to torch."""
+        return 1
 
     def env(self, params: Params) -> dict[str, str]:
         """Environment variables of the bench process."""

@@ -53,8 +53,6 @@ def missing(plugin: Plugin, task: str, device: Device) -> str:
     needs = plugin.requires
     if needs.device and needs.device != device.kind:
         return f"needs a {needs.device} device, this study runs on {device.kind}"
-    if needs.gpus and (device.kind != "cuda" or device.count < needs.gpus):
-        return f"needs {needs.gpus} GPUs on one host"
     if needs.tasks and task not in needs.tasks:
         return f"knows the tasks {', '.join(needs.tasks)}, not {task}"
     for package in needs.packages:
@@ -183,13 +181,19 @@ def _refused(
     refusals: list[Refusal],
 ) -> bool:
     try:
+        hook = "gpus"
+        gpus = plugin.gpus(params)
+        if gpus > 1 and (device.kind != "cuda" or device.count < gpus):
+            here = device.count if device.kind == "cuda" else 0
+            raise Unsupported(f"needs {gpus} GPUs on one host, here are {here}")
+        hook = "check"
         plugin.check(params, model_config, device)
     except Unsupported as refusal:
         refusals.append(Refusal(plugin.name, params, str(refusal)))
         return True
     except Exception as error:
         raise PluginError(
-            f"plugin {plugin.name!r} failed in check({dict(params)}): "
+            f"plugin {plugin.name!r} failed in {hook}({dict(params)}): "
             f"{type(error).__name__}: {error}; only Unsupported may be raised there"
         ) from error
     return False

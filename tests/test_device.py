@@ -63,6 +63,26 @@ def test_detect_gpu(monkeypatch: pytest.MonkeyPatch, wanted: str, index: int) ->
 
 
 @pytest.mark.parametrize(
+    ("index", "count", "uuids"),
+    [
+        (0, 1, "GPU-0"),
+        (0, 2, "GPU-0,GPU-1"),
+        (3, 2, "GPU-3,GPU-2"),
+        (1, 4, "GPU-1,GPU-0,GPU-2,GPU-3"),
+        (4, 2, "GPU-4,GPU-3"),
+        (4, 5, "GPU-4,GPU-0,GPU-1,GPU-2,GPU-3"),
+    ],
+)
+def test_with_gpus_takes_neighbours(
+    monkeypatch: pytest.MonkeyPatch, index: int, count: int, uuids: str
+) -> None:
+    use(monkeypatch, library(5))
+    found = detect(f"cuda:{index}").with_gpus(count)
+    assert found.environment["CUDA_VISIBLE_DEVICES"] == uuids
+    assert found.with_gpus(1) == detect(f"cuda:{index}")
+
+
+@pytest.mark.parametrize(
     ("visible", "wanted", "uuid"),
     [("2", "cuda", "GPU-2"), ("GPU-1,0", "cuda:1", "GPU-0"), ("GPU-1,0", "auto", "GPU-1")],
 )

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors hashing urls processes params metrics outcome device statistics pairing",
+        "errors hashing urls processes logs params metrics outcome device statistics pairing",
         "plugin messages",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
@@ -72,7 +72,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "starlette": ("service/",),
     "uvicorn": ("service/",),
     "prometheus_client": ("service/",),
-    "structlog": ("service/",),
+    "structlog": ("service/", "logs.py"),
     "rich": ("cli/", "report/"),
 }
 """Library → where in autotune/ it may be imported, inside functions included."""

@@ -173,7 +173,6 @@ def with_requires(requires: Requires) -> Plugin:
         (Requires(), ""),
         (Requires(device="cpu"), ""),
         (Requires(device="cuda"), "needs a cuda device, this study runs on cpu"),
-        (Requires(gpus=1), "needs 1 GPUs on one host"),
         (Requires(tasks=("causal-lm",)), ""),
         (Requires(tasks=("feature-extraction",)), "knows the tasks feature-extraction"),
         (Requires(packages=("json",)), ""),
@@ -188,10 +187,37 @@ def test_missing_says_what(requires: Requires, reason: str) -> None:
     assert bool(found) == bool(reason)
 
 
-def test_missing_counts_gpus() -> None:
-    gpus = fake_device("cuda").model_copy(update={"count": 2})
-    assert missing(with_requires(Requires(gpus=2)), "causal-lm", gpus) == ""
-    assert missing(with_requires(Requires(gpus=3)), "causal-lm", gpus)
+class Parallel(Plugin):
+    """Takes several GPUs."""
+
+    name = "parallel"
+    params: ClassVar = {"degree": Choice(1, 2, 4, default=1, stage=Stage.SETUP)}
+
+    def gpus(self, params: Params) -> int:
+        """One for each part."""
+        return int(params["degree"])
+
+
+@pytest.mark.parametrize(
+    ("device", "degrees", "reason"),
+    [
+        (fake_device("cuda").model_copy(update={"count": 8}), [2, 4], None),
+        (
+            fake_device("cuda").model_copy(update={"count": 2}),
+            [2],
+            "needs 4 GPUs on one host, here are 2",
+        ),
+        (fake_device(), [], "needs 2 GPUs on one host, here are 0"),
+    ],
+)
+def test_params_that_take_more_gpus_than_a_host_has_are_refused(
+    device: Device, degrees: list[int], reason: str | None
+) -> None:
+    registry = Registry({"parallel": Parallel()}, {"parallel": "fake 1"})
+    pool = build_pool(registry, {}, task="causal-lm", model_config={}, device=device, seed=0)
+    found = [recipe.to_dict()["parallel"]["degree"] for recipe in pool.recipes[1:]]
+    assert found == degrees
+    assert (pool.refusals[0].reason if pool.refusals else None) == reason
 
 
 def test_missing_requirement_switches_the_plugin_off_without_asking_it() -> None:

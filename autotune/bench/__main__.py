@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
+from autotune.bench.ahead import import_libraries
 from autotune.bench.protocol import Operation, Reply, Request
 from autotune.errors import BenchError
 from autotune.outcome import Outcome
@@ -72,6 +73,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = _take_standard_output()
     quiet_libraries()
+    import_libraries()
     session = None
     for line in sys.stdin:
         request = Request.model_validate_json(line)

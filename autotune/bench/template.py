@@ -19,25 +19,15 @@ import selectors
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Sequence
 from functools import partial
 
 from autotune.bench import __main__ as bench
+from autotune.bench.ahead import import_libraries
 from autotune.bench.code_pages import map_pages, mapped_pages
 from autotune.bench.protocol import ForkRequest
 
 _MESSAGE_BYTES = 1 << 20
-_LIBRARIES = (
-    "autotune.bench.session",
-    "scipy.stats",
-    "transformers.generation.utils",
-    "transformers.modeling_layers",
-    "transformers.modeling_utils",
-    "transformers.models.auto.modeling_auto",
-)
-"""What every model needs. Plugins and what they need are left to the process that uses them."""
-
 _FILES = 4
 
 
@@ -116,20 +106,11 @@ def _become(request: ForkRequest, template: int, files: Sequence[int]) -> None:
     importlib.invalidate_caches()
 
 
-def _import_libraries() -> None:
-    """An import that fails is each trial's failure, which its own process reports."""
-    try:
-        for library in _LIBRARIES:
-            importlib.import_module(library)
-    except Exception:
-        traceback.print_exc()
-
-
 def main() -> None:
     """Serves until the parent is gone; in a forked process, does what that is asked to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     bench.quiet_libraries()
-    _import_libraries()
+    import_libraries()
     pages = mapped_pages()
     Template(socket.socket(fileno=int(sys.argv[1]))).serve()
     map_pages(pages)

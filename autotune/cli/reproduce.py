@@ -31,7 +31,7 @@ def reproduce(
     from autotune.cli.demo_progress import training_bar
     from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
-    from autotune.environment import compare_environments, describe_environment
+    from autotune.environment import compare_environments
     from autotune.search.plan import make_plan
     from autotune.search.reproduce import measure_again
     from autotune.store.store import Store
@@ -44,7 +44,7 @@ def reproduce(
         plan = make_plan(wanted, output, bar)
     console = make_console(stderr=True)
     for line in compare_environments(
-        record.environment, describe_environment(plan.device), allow_different=allow_different_env
+        record.environment, plan.environment, allow_different=allow_different_env
     ):
         console.print(line, markup=False)
     again = max(1, wanted.confirm.processes)

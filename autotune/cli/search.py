@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autotune.config import StudyFile
     from autotune.execute.base import Executor, OnProgress
     from autotune.execute.fleet.broker import Broker
+    from autotune.execute.fleet.messages import WorkerCard
     from autotune.messages import Progress
     from autotune.report.summary import StudySummary
     from autotune.search.plan import Plan
@@ -70,6 +71,10 @@ def search(
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
     broker: options.Broker = None,
+    worker: Annotated[
+        str | None,
+        typer.Option(help="Use this worker and those like it, where several kinds are up."),
+    ] = None,
     lease_seconds: Annotated[
         float,
         typer.Option(
@@ -89,7 +94,8 @@ def search(
     from autotune.cli.demo_progress import training_bar
     from autotune.cli.show import make_console, show_summary
     from autotune.report.front_file import front_file
-    from autotune.search.plan import make_plan
+    from autotune.search.plan import default_name, make_plan
+    from autotune.search.target import Target
 
     given = {
         "model": model,
@@ -114,15 +120,22 @@ def search(
     url = options.database_url(database, output)
     stored = _stored(url, name) if resume and not (model or study) else None
     wanted = options.study_of(study, given, stored)
-    again = _resume_command(wanted, output, database, broker)
-    if not resume:
-        _refuse_existing(wanted, url, again)
-    with training_bar() as bar:
-        plan = make_plan(wanted, output, bar)
     console = make_console(stderr=json)
+    if broker is not None:
+        fleet = _find_fleet(wanted, url, output, broker, worker, lease_seconds, console)
+        target = Target.of(fleet.cards)
+    elif worker is not None:
+        raise InputError("--worker needs --broker: workers are found through it")
+    else:
+        fleet, target = None, Target.here(wanted.device)
+    name = wanted.name or default_name(wanted.model, target.device.kind)
+    again = _resume_command(wanted, name, output, database, broker, worker)
+    if not resume:
+        _refuse_existing(name, url, again)
+    with training_bar() as bar:
+        plan = make_plan(wanted, output, bar, target=target)
     if database is None:
-        output.mkdir(parents=True, exist_ok=True)
-    fleet = _find_fleet(plan, url, broker, lease_seconds, console) if broker else None
+        _make(output)
     try:
         plan = _register(plan, url, console, resume=resume, allow=allow_different_env)
         summary = _run(plan, url, fleet, console)
@@ -135,14 +148,24 @@ def search(
         _say_next(console, summary, plan, database)
 
 
+def _make(output: Path) -> None:
+    """The folder of a database that is a file."""
+    from autotune.workload.paths import require_writable
+
+    require_writable(output, "the output folder", "name another one with --output")
+    output.mkdir(parents=True, exist_ok=True)
+
+
 def _resume_command(
-    study: StudyFile, output: Path, database: str | None, broker: str | None
+    study: StudyFile,
+    name: str,
+    output: Path,
+    database: str | None,
+    broker: str | None,
+    worker: str | None,
 ) -> str:
     """The command that goes on with a study, from anywhere in this folder. URLs that came from
     the environment are still there; passwords are not printed."""
-    from autotune.search.plan import default_name
-
-    name = study.name or default_name(study.model, study.device)
     command = ["autotune", "search", "--resume", "--name", name]
     if output != options.DEFAULT_OUTPUT:
         command += ["--output", str(output)]
@@ -152,6 +175,8 @@ def _resume_command(
     ):
         if given and given != os.environ.get(variable):
             command += [option, without_secrets(given)]
+    if worker:
+        command += ["--worker", worker]
     if study.budget.trials:
         command += ["--trials", str(study.budget.trials)]
     if study.budget.minutes:
@@ -159,16 +184,14 @@ def _resume_command(
     return shlex.join(command)
 
 
-def _refuse_existing(study: StudyFile, url: str, again: str) -> None:
+def _refuse_existing(name: str, url: str, again: str) -> None:
     """Before a demo model is trained for minutes, or a model is fetched."""
-    from autotune.search.plan import default_name
     from autotune.store.database import parse_url, sqlite_file
     from autotune.store.store import Store
 
     file = sqlite_file(parse_url(url))
     if file is not None and not file.exists():
         return
-    name = study.name or default_name(study.model, study.device)
     with Store.open(url) as store:
         existing = store.find_study(name)
     if existing is not None:
@@ -206,25 +229,35 @@ class _Fleet:
     """Workers that are up, and how to reach them."""
 
     broker: Broker
-    queue: str
+    cards: list[WorkerCard]
     lease_seconds: float
 
 
 def _find_fleet(
-    plan: Plan, url: str, broker_url: str, lease_seconds: float, console: Console
+    study: StudyFile,
+    url: str,
+    output: Path,
+    broker_url: str,
+    worker: str | None,
+    lease_seconds: float,
+    console: Console,
 ) -> _Fleet:
-    """Makes sure that somebody will measure, before anything is written."""
-    from autotune.environment import describe_environment
+    """Makes sure that somebody will measure, before anything else is done."""
+    from autotune.environment import ENV_ID
     from autotune.execute.fleet.broker import Broker
-    from autotune.search.workers import require_workers
+    from autotune.search.workers import choose_workers
     from autotune.store.store import Store
 
     broker = Broker(broker_url).check()
+    if url == options.database_url(None, output):
+        _make(output)
     with Store.open(url) as store:
         database = store.identity()
-    cards = require_workers(broker, database, describe_environment(plan.device))
+        begun = store.find_study(study.name) if study.name else None
+    begun_on = begun.environment.get(ENV_ID) if begun else None
+    cards = choose_workers(broker, database, study.device, worker, begun_on)
     console.print(f"workers: {', '.join(card.name for card in cards)}", markup=False)
-    return _Fleet(broker, cards[0].queue, lease_seconds)
+    return _Fleet(broker, cards, lease_seconds)
 
 
 def _run(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudySummary:
@@ -267,7 +300,7 @@ def _executor(
         fleet.broker,
         jobs,
         plan.name,
-        fleet.queue,
+        fleet.cards[0].queue,
         patience=Patience(fleet.lease_seconds),
         keep=lock.keep,
     )

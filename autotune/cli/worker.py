@@ -39,7 +39,7 @@ def worker(
     """
     if broker is None:
         raise InputError("no broker: give --broker redis://host, or set " + settings.BROKER)
-    for module in ("celery", "redis", _MODULE):
+    for module in ("celery", "redis", "structlog", _MODULE):
         if importlib.util.find_spec(module) is None:
             raise InputError(f"a worker needs {module}: pip install 'autotune[workers]'")
     if cores is not None:

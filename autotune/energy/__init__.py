@@ -8,12 +8,14 @@ Imports no torch: the coordinator asks here whether a study can have an energy o
 """
 
 from autotune.energy.base import Counter, EnergyMeter
+from autotune.energy.cpu_time import CpuTimeEstimate
 from autotune.energy.find import energy_source, find_meter
 from autotune.energy.nvml import sensor_caveat
 from autotune.energy.windows import Window, energy_metrics, idle_power, temperature, unavailable
 
 __all__ = [
     "Counter",
+    "CpuTimeEstimate",
     "EnergyMeter",
     "Window",
     "energy_metrics",

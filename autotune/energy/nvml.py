@@ -1,4 +1,4 @@
-"""One GPU's energy by NVML: its counter, else its power sensor."""
+"""The energy of GPUs by NVML: its counter, else its power sensor."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ _VGPU = 2
 
 @dataclass(frozen=True)
 class NvmlCounter(Counter):
-    """NVML's total energy of one GPU since the driver was loaded."""
+    """NVML's total energy of a trial's GPUs since the driver was loaded."""
 
-    uuid: str
+    uuids: tuple[str, ...]
     source: str = "measured:counter:nvml"
 
     def now(self) -> Reading:
-        """The counter."""
+        """One counter for each GPU."""
         with nvml() as library:
-            handle = library.nvmlDeviceGetHandleByUUID(self.uuid)
-            return (float(library.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3,)
+            handles = [library.nvmlDeviceGetHandleByUUID(uuid) for uuid in self.uuids]
+            read = library.nvmlDeviceGetTotalEnergyConsumption
+            return tuple(float(read(handle)) / 1e3 for handle in handles)
 
 
 @dataclass(frozen=True)
 class NvmlSampler(SampledMeter):
     """NVML's power reading, for GPUs older than its energy counter."""
 
-    uuid: str
+    uuids: tuple[str, ...]
     source: str = "measured:sampled:nvml"
 
     @contextmanager
     def sensor(self) -> Iterator[Callable[[], float]]:
-        """Board power in watts."""
+        """Power of the boards in watts."""
         with nvml() as library:
-            handle = library.nvmlDeviceGetHandleByUUID(self.uuid)
-            yield lambda: float(library.nvmlDeviceGetPowerUsage(handle)) / 1e3
+            handles = [library.nvmlDeviceGetHandleByUUID(uuid) for uuid in self.uuids]
+            read = library.nvmlDeviceGetPowerUsage
+            yield lambda: sum(float(read(handle)) for handle in handles) / 1e3
 
 
 def find_nvml(device: Device) -> EnergyMeter | str:
@@ -56,12 +58,12 @@ def find_nvml(device: Device) -> EnergyMeter | str:
             return shared
         try:
             library.nvmlDeviceGetTotalEnergyConsumption(handle)
-            return NvmlCounter(device.uuid)
+            return NvmlCounter(device.uuids)
         except library.NVMLError as error:
             no_counter = error
         try:
             library.nvmlDeviceGetPowerUsage(handle)
-            return NvmlSampler(device.uuid)
+            return NvmlSampler(device.uuids)
         except library.NVMLError as error:
             return (
                 f"{device.name} has no readable energy counter ({no_counter}) and no power "

@@ -93,8 +93,9 @@ class Beside:
 
 
 def baseline_of(spec: TrialSpec) -> TrialSpec:
-    """The baseline of a trial, measured as that is."""
-    return spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": ""})
+    """The baseline of a trial, measured as that is, on the first of its GPUs."""
+    own = {"gpus": 1, "device": spec.device.with_gpus(1)}
+    return spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": "", **own})
 
 
 def _baseline_bytes(trial: TrialUnderWay) -> float:

@@ -152,8 +152,13 @@ class ContentionRecorder:
     def _foreign_gpu_processes(self, own: set[int]) -> int | None:
         if self._device.kind != "cuda":
             return None
-        running = compute_processes(self._device.uuid)
-        return None if running is None else sum(pid not in own for pid in running)
+        foreign = 0
+        for uuid in self._device.uuids:
+            running = compute_processes(uuid)
+            if running is None:
+                return None
+            foreign += sum(pid not in own for pid in running)
+        return foreign
 
 
 def _first_line(file: Path) -> str:

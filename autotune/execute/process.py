@@ -39,7 +39,7 @@ Start = Callable[[Path, Mapping[str, str]], Process]
 
 
 def spawn(log: Path, environment: Mapping[str, str]) -> Process:
-    """A ``python -m autotune.bench`` in a new interpreter.
+    """A ``python -m autotune.bench`` in a new interpreter, which begins with its imports.
 
     The kernel kills it when the thread that began it ends.
     """

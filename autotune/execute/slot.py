@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,10 +23,12 @@ from autotune.plugin import Unsupported
 from autotune.registry import Registry
 
 
-def device_lock(device: Device) -> FileLock:
-    """Held while a trial measures: one at a time per device, across processes."""
-    name = f"autotune-{os.getuid()}-device-{device.uuid or device.kind}.lock"
-    return FileLock(Path(tempfile.gettempdir()) / name)
+def device_locks(device: Device) -> list[FileLock]:
+    """Held while a trial measures: one trial at a time per device, across processes. Always taken
+    in this order, so that two trials of several GPUs never wait for each other."""
+    folder = Path(tempfile.gettempdir())
+    names = [f"autotune-{os.getuid()}-device-{d}.lock" for d in device.uuids or ("cpu",)]
+    return [FileLock(folder / name) for name in sorted(names)]
 
 
 class DeviceSlot:
@@ -48,17 +51,17 @@ class DeviceSlot:
         """Carries one trial to its end, whatever that is."""
         if spec.tasks_only or spec.confirmation:
             self.close()
+        spec = spec.model_copy(update={"device": spec.device.with_gpus(spec.gpus)})
         trial = TrialUnderWay(spec, self._on_progress)
         try:
-            with trial.phase("lock"):
-                lock = self._locked(spec.device)
-            try:
+            with ExitStack() as held:
+                with trial.phase("lock"):
+                    for lock in device_locks(spec.device):
+                        held.enter_context(self._locked(lock))
                 if spec.tasks_only:
                     self._steps.run_tasks(trial)
                 else:
                     self._run_beside_baseline(trial)
-            finally:
-                lock.release()
         except Stop:
             pass  # the trial holds its outcome
         except Unsupported as error:
@@ -68,14 +71,12 @@ class DeviceSlot:
             self._sessions.drop("candidate")
         return trial.result()
 
-    def _locked(self, device: Device) -> FileLock:
-        """Waits for the device; gives up when the slot is terminated."""
-        lock = device_lock(device)
+    def _locked(self, lock: FileLock) -> AbstractContextManager[object]:
+        """Waits for a device; gives up when the slot is terminated."""
         while True:
             self._sessions.refuse_if_terminated()
             try:
-                lock.acquire(timeout=1.0)
-                return lock
+                return lock.acquire(timeout=1.0)
             except Timeout:
                 continue
 

@@ -24,6 +24,9 @@ Role = Literal["candidate", "reference"]
 _PROBE = "probe"
 """The key of a probe's process, which stands where the baseline's session would."""
 
+_BEGUN = "begun "
+"""Before the key of a process that was not asked to prepare anything yet."""
+
 
 class WarmSessions:
     """At most one process for each role; the next one takes the old one's place."""
@@ -40,7 +43,7 @@ class WarmSessions:
     @property
     def holds_baseline(self) -> bool:
         """Whether a session of the baseline takes memory beside the candidate's."""
-        return "reference" in self._held and self._held["reference"][0] != _PROBE
+        return self._key("reference") != _PROBE and not self._is_begun("reference")
 
     @property
     def is_empty(self) -> bool:
@@ -62,11 +65,11 @@ class WarmSessions:
         """
         if self.is_warm(role, spec):
             return self._held[role][1:]
-        self.drop(role)
-        absent = [name for name in spec.recipe if name not in self._plugins]
-        if absent:
-            raise Unsupported(f"plugins not installed here: {', '.join(absent)}")
-        key, session = session_key(spec), self._start(role, role, spec)
+        key = session_key(spec)
+        if self._key(role) != _BEGUN + key:
+            self.drop(role)
+            self._start(role, key, spec, role)
+        session = self._held[role][1]
         try:
             reply = session.ask(Operation.PREPARE, spec.settings.prepare_timeout_seconds, spec)
         except BenchError:
@@ -80,14 +83,34 @@ class WarmSessions:
         if "reference" in self._held and self._held["reference"][0] == _PROBE:
             return self._held["reference"][1]
         self.drop("reference")
-        return self._start("reference", _PROBE, spec.model_copy(update={"recipe": {}}))
+        return self._start("reference", _PROBE, spec.model_copy(update={"recipe": {}}), _PROBE)
 
-    def _start(self, role: Role, key: str, spec: TrialSpec) -> BenchSession:
+    def begin(self, role: Role, spec: TrialSpec) -> None:
+        """Starts the process that ``get`` will ask for, unless the role has one: of two that are
+        begun together, one imports while the other does.
+
+        Raises:
+            Unsupported: The recipe needs a plugin that is not installed here.
+            BenchError: It cannot be started.
+        """
+        if role not in self._held:
+            self._start(role, _BEGUN + session_key(spec), spec, role)
+
+    def _key(self, role: Role) -> str:
+        return self._held[role][0] if role in self._held else ""
+
+    def _is_begun(self, role: Role) -> bool:
+        return not self._key(role) or self._key(role).startswith(_BEGUN)
+
+    def _start(self, role: Role, key: str, spec: TrialSpec, log: str) -> BenchSession:
         self.refuse_if_terminated()
+        absent = [name for name in spec.recipe if name not in self._plugins]
+        if absent:
+            raise Unsupported(f"plugins not installed here: {', '.join(absent)}")
         environment = merge(spec.recipe, self._plugins, _env_of, "environment variable")
         environment |= spec.device.environment
         limit = spec.settings.memory_limit_bytes
-        session = BenchSession(session_log(spec, key), environment, limit, _start_of(spec))
+        session = BenchSession(session_log(spec, log), environment, limit, _start_of(spec))
         self._held[role] = (key, session, Reply())
         if self._terminated.is_set():  # it was, between the check and the start
             session.terminate()

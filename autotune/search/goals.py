@@ -9,7 +9,7 @@ from autotune import constraints
 from autotune.config import StudyFile
 from autotune.constraints import Constraint
 from autotune.device import Device
-from autotune.energy import energy_source, sensor_caveat
+from autotune.energy import sensor_caveat
 from autotune.errors import InputError
 from autotune.metrics import (
     METRICS,
@@ -18,6 +18,7 @@ from autotune.metrics import (
     default_objectives,
     percentile_name,
 )
+from autotune.search.target import Target
 
 _NEED_TWO_TOKENS = (
     "tpot_seconds",
@@ -37,22 +38,22 @@ class Goals:
     """One sentence for each objective that was dropped, and what to know of the energy."""
 
 
-def find_goals(study: StudyFile, task: str, device: Device) -> Goals:
+def find_goals(study: StudyFile, task: str, target: Target) -> Goals:
     """Keeps the objectives that can be measured.
 
     Args:
         study: The study.
         task: What the model does.
-        device: Where it runs.
+        target: Where it runs.
 
     Raises:
         InputError: An objective or constraint makes no sense for this task or device, or none is
             left.
     """
-    watts = study.measure.cpu_watts_per_core
+    device, watts = target.device, study.measure.cpu_watts_per_core
     if watts is not None and device.kind != "cpu":
         raise InputError("cpu_watts_per_core is for CPUs: it leaves out what the GPU takes")
-    source, why_no_energy = energy_source(device, watts)
+    source, why_no_energy = target.energy(watts)
     wanted = study.objectives or default_objectives(task, device.kind)
     limits = constraints.parse_all(study.constraints)
     for name in wanted:

@@ -61,7 +61,7 @@ class Search:
         self._lock = lock or study_lock(url, plan.name, store.patience_seconds)
         self._observer = observer
         self._make_executor = make_executor
-        self._accuracy_key = accuracy_key(plan.device, plan.model.task)
+        self._accuracy_key = accuracy_key(plan.device, plan.model.task, plan.environment)
         self._clock = Clock(plan.study.budget)
         plan.directory.mkdir(parents=True, exist_ok=True)
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)

@@ -11,7 +11,7 @@ from autotune import registry
 from autotune.config import StudyFile
 from autotune.constraints import Constraint
 from autotune.demo.cache import demo_model
-from autotune.device import Device, detect
+from autotune.device import Device
 from autotune.errors import InputError
 from autotune.hashing import canonical_json, sha256_json
 from autotune.messages import ModelRef, Workload
@@ -20,6 +20,7 @@ from autotune.params import Params
 from autotune.recipe import Recipe, RecipeKeys, keys
 from autotune.registry import Registry
 from autotune.search.goals import find_goals
+from autotune.search.target import Target
 from autotune.space import Pool, Restrictions, build_pool, variants
 from autotune.workload.model import read_config, resolve, weights_file_bytes
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
@@ -40,6 +41,8 @@ class Plan:
     name: str
     model: ModelRef
     device: Device
+    environment: dict[str, str]
+    """What the trials run on, as it is kept with their numbers."""
     registry: Registry
     pool: Pool
     workload: Workload
@@ -83,6 +86,7 @@ def make_plan(
     output: Path,
     on_demo_progress: OnDemoProgress,
     only: Mapping[str, Params] | None = None,
+    target: Target | None = None,
 ) -> Plan:
     """Checks everything that can be wrong with a study; the costly things last.
 
@@ -91,12 +95,14 @@ def make_plan(
         output: Folder under which the study's own folder is made.
         on_demo_progress: Told how far the training of the demo model is, if it is needed.
         only: One choice to be measured in place of a search.
+        target: What the trials will run on; by default this machine's device.
 
     Raises:
         InputError: Something is wrong; nothing was written (but a demo model that was trained
             stays in the cache).
     """
-    device = detect(study.device)
+    target = target or Target.here(study.device)
+    device = target.device
     chosen = registry.installed().select(study.plugins if only is None else only)
     _check_values(chosen, study.plugins or {})
     recipe = None if only is None else Recipe.of(only, chosen.plugins)
@@ -106,18 +112,19 @@ def make_plan(
     read_texts(study.workload)
     tasks = read_tasks(study.workload.task_files)
     if study.model in DEMO_MODELS:
-        find_goals(study, "causal-lm", device)  # before minutes of training
+        find_goals(study, "causal-lm", target)  # before minutes of training
     model = _model(study, cache, on_demo_progress)
     check_tasks(tasks, model)
-    goals = find_goals(study, model.task, device)
+    goals = find_goals(study, model.task, target)
     pool = _pool(study, chosen, model, device, recipe)
-    name = study.name or default_name(study.model, study.device)
+    name = study.name or default_name(study.model, device.kind)
     workload = build_workload(study.workload, model, study.seed)
     return Plan(
         study=study,
         name=name,
         model=model,
         device=device,
+        environment=target.environment,
         registry=chosen,
         pool=pool,
         workload=workload.model_copy(update={"tasks": tasks}),
@@ -162,10 +169,10 @@ def _reasons(pool: Pool) -> str:
     return "; ".join(f"{r.plugin}: {r.reason}" for r in pool.refusals[:5])
 
 
-def default_name(model: str, device: str) -> str:
+def default_name(model: str, device_kind: str) -> str:
     """``demo-cpu`` for the model ``demo`` or ``some/where/demo`` on a CPU."""
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(model).name)
-    return f"{stem.strip('._-') or 'model'}-{detect(device).kind}"
+    return f"{stem.strip('._-') or 'model'}-{device_kind}"
 
 
 def _check_values(chosen: Registry, restrictions: Restrictions) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.environment import compare_environments, describe_environment
+from autotune.environment import compare_environments
 from autotune.errors import InputError
 from autotune.search.plan import Plan
 from autotune.store.store import Store
@@ -27,10 +27,13 @@ def register(
             was begun in another environment.
     """
     existing = store.find_study(plan.name)
-    here = describe_environment(plan.device)
     if existing is None:
         store.create_study(
-            plan.name, plan.definition(), plan.objectives, plan.study.constraints, here
+            plan.name,
+            plan.definition(),
+            plan.objectives,
+            plan.study.constraints,
+            plan.environment,
         )
         return []
     differing = changed_keys(existing.definition, plan.definition())
@@ -48,9 +51,11 @@ def register(
     if existing.objectives != plan.objectives:
         raise InputError(
             f"study {plan.name!r} was begun with the objectives {', '.join(existing.objectives)}, "
-            f"this machine can measure {', '.join(plan.objectives)}; choose another --name"
+            f"its device can now measure {', '.join(plan.objectives)}; choose another --name"
         )
-    return compare_environments(existing.environment, here, allow_different=allow_different_env)
+    return compare_environments(
+        existing.environment, plan.environment, allow_different=allow_different_env
+    )
 
 
 def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:

@@ -65,7 +65,7 @@ def make_spec(
     known_accuracy: Metrics | None = None,
 ) -> TrialSpec:
     """Everything that an executor needs to know of a trial."""
-    keys = plan.keys(recipe)
+    keys, on = plan.keys(recipe), plan.registry.plugins
     return TrialSpec(
         study=plan.name,
         number=number,
@@ -76,6 +76,7 @@ def make_spec(
         model=plan.model,
         workload=plan.workload,
         device=plan.device,
+        gpus=max((on[name].gpus(params) for name, params in recipe.to_dict().items()), default=1),
         settings=plan.study.measure,
         known_accuracy=known_accuracy,
         baseline=baseline,

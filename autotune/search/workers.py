@@ -1,57 +1,121 @@
-"""Which workers may measure for a study."""
+"""Which workers measure for a study."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from autotune.environment import ENV_ID, environment_differences
+from autotune.environment.software import software
 from autotune.errors import InputError
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import WorkerCard, queue_name
 
+_OURS = ("autotune", "plugin_distributions")
+"""What must be the same here as there: recipes are planned here and carried out there."""
+
 _DIFFERENCES = 3
+_NAMED = 5
 
 
-def require_workers(
-    broker: Broker, database: str, environment: Mapping[str, str]
+def choose_workers(
+    broker: Broker,
+    database: str,
+    device: str = "auto",
+    like: str | None = None,
+    begun_on: str | None = None,
 ) -> list[WorkerCard]:
-    """Finds the workers of this database whose numbers may be compared with each other and with
-    this machine's.
+    """Finds the workers of this database that measure for a study: those that are up and whose
+    numbers may be compared with each other. What machine this is does not matter.
 
     Args:
         broker: Where they announce themselves.
         database: Its identity.
-        environment: Of this machine, for the study's device.
+        device: The study's: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; the number is up to them.
+        like: Name of a worker; only it and those like it are meant.
+        begun_on: ``env_id`` of a study that goes on; where such workers are up, they are meant.
 
     Returns:
         At least one; all of the same queue.
 
     Raises:
-        InputError: There is none; says who is there, and in what they differ.
+        InputError: There is none, or of more than one kind; says who is there, and in what they
+            differ.
         BrokerError: The broker does not answer.
     """
     found = broker.workers()
-    queue = queue_name(database, environment[ENV_ID])
-    fitting = [card for card in found if card.queue == queue]
-    if fitting:
-        return fitting
     if not found:
         raise InputError(
             "no worker is up; start one on each device with: autotune worker --broker URL "
             "--database URL"
         )
-    others = "; ".join(f"{card.name}: {_why(card, database, environment)}" for card in found[:5])
+    reasons = {card.name: _why_not(card, database, device) for card in found}
+    fitting = [card for card in found if not reasons[card.name]]
+    if not fitting:
+        words = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:_NAMED])
+        raise InputError(f"none of the {len(found)} workers that are up can be used: {words}")
+    kinds = _by_queue(fitting)
+    if like is not None:
+        return _like(kinds, like, reasons)
+    if begun_on is not None:
+        kinds = {q: c for q, c in kinds.items() if c[0].environment[ENV_ID] == begun_on} or kinds
+    if len(kinds) > 1:
+        raise InputError(_several(kinds))
+    return next(iter(kinds.values()))
+
+
+def _why_not(card: WorkerCard, database: str, device: str) -> str:
+    """Why a worker cannot measure for the study; empty if it can."""
+    if card.database != database:
+        return "looks for jobs in another database; give it the same --database"
+    if card.queue != queue_name(database, card.environment[ENV_ID]):
+        return f"speaks another protocol ({card.queue}); install the same autotune there and here"
+    here = software()
+    skew = [key for key in _OURS if card.environment.get(key) != here.get(key)]
+    if skew:
+        words = [f"{k} is {card.environment.get(k)}, here {here.get(k)}" for k in skew]
+        return f"{', '.join(words)}; install the same there and here"
+    kind = device.partition(":")[0]
+    if kind != "auto" and card.device.kind != kind:
+        return f"has the device {card.device.name} ({card.device.kind}), the study wants {device}"
+    return ""
+
+
+def _by_queue(cards: Sequence[WorkerCard]) -> dict[str, list[WorkerCard]]:
+    ordered = sorted(cards, key=lambda card: (card.queue, card.name))
+    return {queue: list(same) for queue, same in groupby(ordered, lambda card: card.queue)}
+
+
+def _like(
+    kinds: Mapping[str, list[WorkerCard]], name: str, reasons: Mapping[str, str]
+) -> list[WorkerCard]:
+    for cards in kinds.values():
+        if any(card.name == name for card in cards):
+            return cards
+    why = reasons.get(name)
+    up = ", ".join(reasons)
     raise InputError(
-        f"none of the {len(found)} workers that are up measures as this machine would: {others}; "
-        "start the search where machine and versions are the same, or mend the workers"
+        f"--worker: {name} cannot be used: {why}" if why else f"--worker: no {name} is up: {up}"
     )
 
 
-def _why(card: WorkerCard, database: str, environment: Mapping[str, str]) -> str:
-    if card.database != database:
-        return "looks for jobs in another database; give it the same --database"
-    differing = list(environment_differences(card.environment, environment).items())
-    words = [f"{key} is {there}, here {here}" for key, (there, here) in differing[:_DIFFERENCES]]
-    if len(differing) > _DIFFERENCES:
-        words.append(f"and {len(differing) - _DIFFERENCES} more")
-    return ", ".join(words) or f"speaks another protocol ({card.queue})"
+def _several(kinds: Mapping[str, list[WorkerCard]]) -> str:
+    (first, *_), *others = kinds.values()
+    groups = [f"{first.device.name}: {_names(next(iter(kinds.values())))}"]
+    for cards in others:
+        differing = list(environment_differences(cards[0].environment, first.environment).items())
+        words = [f"{key} is {other}, not {one}" for key, (other, one) in differing[:_DIFFERENCES]]
+        if len(differing) > _DIFFERENCES:
+            words.append(f"and {len(differing) - _DIFFERENCES} more")
+        groups.append(f"{cards[0].device.name}: {_names(cards)} ({', '.join(words)})")
+    return (
+        f"workers of {len(kinds)} kinds are up, whose numbers cannot be compared: "
+        f"{'; '.join(groups)}; choose one kind by the name of one of its workers: --worker "
+        f"{first.name}"
+    )
+
+
+def _names(cards: Sequence[WorkerCard]) -> str:
+    names = [card.name for card in cards[:_NAMED]]
+    more = len(cards) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")

@@ -7,9 +7,9 @@ import socket
 
 import uvicorn
 
+from autotune.logs import set_up_logs
 from autotune.service.app import make_app
 from autotune.service.children import Children
-from autotune.service.logs import set_up_logs
 from autotune.service.settings import ServiceSettings
 from autotune.service.streams import Streams
 from autotune.service.supervisor import Supervisor

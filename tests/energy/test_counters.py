@@ -244,6 +244,17 @@ def test_nvml_counts_in_joules(monkeypatch: pytest.MonkeyPatch, mig: object) -> 
     assert set(library.uuids) == {GPU.uuid}
 
 
+def test_nvml_adds_the_gpus_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Nvml()
+    inject(monkeypatch, library)
+    counter = find_meter(GPU.model_copy(update={"uuid": "a", "others": ("b", "c")}))
+    assert isinstance(counter, NvmlCounter)
+    start = counter.now()
+    library.millijoules += 2_500  # of each
+    assert counter.joules_since(start) == pytest.approx(7.5)
+    assert set(library.uuids) == {"a", "b", "c"}
+
+
 @pytest.mark.parametrize(
     ("library", "reason"),
     [

@@ -22,7 +22,7 @@ from autotune.execute.slot import DeviceSlot
 from autotune.execute.steps import TrialSteps
 from autotune.execute.template import fork
 from autotune.execute.trial import TrialUnderWay
-from autotune.execute.warm import WarmSessions, ask
+from autotune.execute.warm import Role, WarmSessions, ask
 from autotune.messages import Grade, MeasureSettings, Progress, TrialSpec
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe, keys
@@ -171,6 +171,26 @@ def test_candidate_that_runs_out_of_memory_beside_the_baseline_is_tried_alone(
 
 
 @pytest.mark.slow
+def pid_of(sessions: WarmSessions, role: Role) -> int:
+    return sessions._held[role][1].pid
+
+
+def test_process_that_was_begun_is_the_one_that_is_prepared(make_spec: MakeSpec) -> None:
+    sessions, spec = WarmSessions(registry.installed()), make_spec()
+    sessions.begin("candidate", spec)
+    sessions.begin("reference", spec)
+    begun = {pid_of(sessions, "candidate"), pid_of(sessions, "reference")}
+    assert not sessions.is_warm("candidate", spec)
+    assert not sessions.holds_baseline, "nothing is in its memory yet"
+    prepared = {sessions.get("candidate", spec)[0].pid, sessions.get("reference", spec)[0].pid}
+    assert prepared == begun
+    assert sessions.is_warm("candidate", spec)
+    assert sessions.holds_baseline
+    sessions.begin("candidate", spec)
+    assert pid_of(sessions, "candidate") in begun, "it has one"
+    sessions.close()
+
+
 def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
     seen: list[Progress] = []
     slot = DeviceSlot(registry.installed(), seen.append)

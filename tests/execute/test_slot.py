@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from autotune.outcome import Outcome
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import Plugin
 from autotune.registry import Registry
-from autotune.testing import fake_spec
+from autotune.testing import fake_device, fake_spec
 
 
 class Quiet(Plugin):
@@ -105,6 +106,28 @@ def test_two_plugins_that_set_one_variable_are_an_unsupported_trial(run: Any) ->
 
 def test_lock_is_free_after_a_failed_trial(run: Any) -> None:
     run("raising")
-    lock = slot.device_lock(fake_spec().device)
+    (lock,) = slot.device_locks(fake_spec().device)
     lock.acquire(timeout=0)
     lock.release()
+
+
+def test_trial_of_several_gpus_waits_for_each_of_them_in_one_order() -> None:
+    gpus = {"uuid": "GPU-b", "count": 2, "peers": ("GPU-a", "GPU-b")}
+    device = fake_device("cuda").model_copy(update=gpus)
+    names = [Path(lock.lock_file).name for lock in slot.device_locks(device.with_gpus(2))]
+    assert [name.rpartition("device-")[2] for name in names] == ["GPU-a.lock", "GPU-b.lock"]
+
+    phases: list[str] = []
+    mine = slot.DeviceSlot(
+        Registry({}, {}), lambda told: phases.append(f"{told.phase} {told.detail}")
+    )
+    spec = fake_spec(1, {"gone": {"x": 1}}).model_copy(update={"device": device, "gpus": 2})
+    (other,) = slot.device_locks(device.model_copy(update={"uuid": "GPU-a"}))
+    with ThreadPoolExecutor(1) as pool:
+        with other.acquire(timeout=0):
+            running = pool.submit(mine.run, spec)
+            with pytest.raises(TimeoutError):
+                running.result(timeout=1.5)
+        found = running.result(timeout=30)
+    assert found.outcome is Outcome.UNSUPPORTED, "it had them, and has no such plugin"
+    mine.close()

@@ -14,6 +14,7 @@ import pytest
 
 from autotune.config import StudyFile
 from autotune.constraints import parse_all
+from autotune.environment import describe_environment
 from autotune.execute.base import OnProgress
 from autotune.execute.inline import InlineExecutor
 from autotune.messages import TrialResult, TrialSpec
@@ -112,6 +113,7 @@ class Lab:
             name=name,
             model=spec.model,
             device=device,
+            environment=describe_environment(device),
             registry=chosen,
             pool=pool,
             workload=spec.workload,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from autotune.config import StudyFile, build_study
 from autotune.errors import InputError
 from autotune.messages import Measurement
-from autotune.search import goals
 from autotune.search.doctor import Verdict, judge_energy
 from autotune.search.goals import find_goals
+from autotune.search.target import Target
 from autotune.testing import fake_device
 
-CPU, GPU = fake_device("cpu"), fake_device("cuda")
+
+def target(kind: Literal["cpu", "cuda"] = "cpu", source: str = "", why: str = "") -> Target:
+    return Target(fake_device(kind), {}, source, why)
+
+
 ENERGY = "energy_per_output_token_joules"
 
 
@@ -22,57 +26,45 @@ def study(**keys: Any) -> StudyFile:
     return build_study({"model": "m", **keys}, "a test")
 
 
-@pytest.fixture
-def source(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sets what measures energy on this machine."""
-
-    def set_to(source: str, reason: str = "") -> None:
-        monkeypatch.setattr(goals, "energy_source", lambda *_: (source, reason))
-
-    return set_to
-
-
-def test_energy_that_nothing_tells_is_dropped_aloud(source: Any) -> None:
-    source("", "no counter here")
-    found = find_goals(study(), "causal-lm", CPU)
+def test_energy_that_nothing_tells_is_dropped_aloud() -> None:
+    found = find_goals(study(), "causal-lm", target(why="no counter here"))
     assert ENERGY not in found.objectives
     assert found.notes == (
         f"objective {ENERGY} is dropped, energy is not measured: no counter here",
     )
 
 
-def test_measured_energy_needs_no_words(source: Any) -> None:
-    source("measured:counter:rapl")
-    found = find_goals(study(), "causal-lm", CPU)
+def test_measured_energy_needs_no_words() -> None:
+    found = find_goals(study(), "causal-lm", target(source="measured:counter:rapl"))
     assert ENERGY in found.objectives
     assert found.notes == ()
 
 
-def test_estimate_says_that_it_is_one(source: Any) -> None:
-    source("estimated:cpu_time")
-    found = find_goals(study(measure={"cpu_watts_per_core": 6}), "causal-lm", CPU)
+def test_estimate_says_that_it_is_one() -> None:
+    wanted = study(measure={"cpu_watts_per_core": 6})
+    found = find_goals(wanted, "causal-lm", target(why="no counter here"))
     assert ENERGY in found.objectives
     (note,) = found.notes
     assert note == "energy is estimated, not measured: CPU seconds times 6 W per core, as given"
 
 
 @pytest.mark.parametrize(("objectives", "notes"), [([ENERGY], 1), (["tpot_seconds"], 0)])
-def test_part_time_sensor_is_said_once(source: Any, objectives: list[str], notes: int) -> None:
-    source("measured:counter:nvml")
-    device = GPU.model_copy(update={"name": "NVIDIA H100 80GB HBM3"})
-    found = find_goals(study(objectives=objectives), "causal-lm", device)
+def test_part_time_sensor_is_said_once(objectives: list[str], notes: int) -> None:
+    device = fake_device("cuda").model_copy(update={"name": "NVIDIA H100 80GB HBM3"})
+    gpu = Target(device, {}, "measured:counter:nvml", "")
+    found = find_goals(study(objectives=objectives), "causal-lm", gpu)
     assert len([n for n in found.notes if "a quarter of the time" in n]) == notes
 
 
 def test_estimate_of_a_gpu_is_refused() -> None:
     with pytest.raises(InputError, match="leaves out what the GPU takes"):
-        find_goals(study(measure={"cpu_watts_per_core": 6}), "causal-lm", GPU)
+        find_goals(study(measure={"cpu_watts_per_core": 6}), "causal-lm", target("cuda"))
 
 
 @pytest.mark.parametrize("name", ["idle_power_watts", "device_temperature_celsius"])
 def test_facts_of_the_machine_are_no_objectives(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} tells of the machine, not of a recipe"):
-        find_goals(study(objectives=[name]), "causal-lm", GPU)
+        find_goals(study(objectives=[name]), "causal-lm", target("cuda"))
 
 
 def watts(value: float | None, low: float | None = None) -> Measurement:
@@ -102,9 +94,6 @@ def test_doctor_holds_busy_against_idle(
         ({"constraints": ["host_peak_pss_tree_bytes<=2e9"]}, "host_peak_pss_tree_bytes"),
     ],
 )
-def test_what_no_trial_would_have_is_no_goal(
-    source: Any, keys: dict[str, Any], words: str
-) -> None:
-    source("", "no counter here")
+def test_what_no_trial_would_have_is_no_goal(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        find_goals(study(**keys), "causal-lm", CPU)
+        find_goals(study(**keys), "causal-lm", target(why="no counter here"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RUN_JOB
@@ -37,8 +38,11 @@ def test_two_workers_share_a_search(fleet: Any) -> None:
     output = fleet.ended(fleet.search("--trials", 8))
     assert "workers: one, two" in output
     assert_whole(fleet, 8)
-    names = {line.split()[2] for line in (fleet.folder / "journal.txt").read_text().splitlines()}
-    assert names == {"one", "two"}
+    assert {line.split()[2] for line in fleet.journal_lines()} == {"one", "two"}
+    logged = [entry for name in ("one", "two") for entry in fleet.logged(name)]
+    ended = {e["trial"]: e for e in logged if e["event"] == "ok" and e["study"] == "s"}
+    assert set(ended) == set(fleet.finished())
+    assert {e["worker"] for e in ended.values()} == {"one", "two"}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -73,7 +77,8 @@ def test_same_recipes_in_the_same_order_as_on_this_machine(
 
 @pytest.mark.slow
 def test_every_part_dies_once_and_nothing_is_lost(make_fleet: Callable[[str], Any]) -> None:
-    """benchmarks/faults.py does the same at random moments, fifty times."""
+    """benchmarks/faults.py does the same at random moments, fifty times, with bench processes
+    too; test_kill.py kills those of a real search."""
     with PostgresServer() as postgres:
         fleet = make_fleet(postgres.url)
         first = fleet.worker("first", seconds=0.5)
@@ -154,14 +159,18 @@ class TestBadInput:
             assert store.studies() == []
 
     def test_worker_of_another_environment_is_named(self, fleet: Any) -> None:
+        fleet.worker("even")
+        fleet.wait_for_workers(1)
         fleet.environment["OMP_NUM_THREADS"] = "7"
         fleet.worker("odd")
-        fleet.wait_for_workers(1)
-        fleet.environment["OMP_NUM_THREADS"] = "1"
+        fleet.wait_for_workers(2)
         search = fleet.search()
-        output = search.communicate(timeout=60)[0]
+        output = " ".join(search.communicate(timeout=60)[0].split())
         assert search.returncode == 2
-        assert "odd: env:OMP_NUM_THREADS is 7, here 1" in output
+        assert "workers of 2 kinds are up, whose numbers cannot be compared" in output
+        assert "env:OMP_NUM_THREADS is" in output
+        fleet.ended(fleet.search("--trials", 2, "--worker", "odd"))
+        assert {line.split()[2] for line in fleet.journal_lines()} == {"odd"}
 
     @pytest.mark.parametrize("command", ["worker", "search"])
     def test_wrong_password_is_said_at_once(self, fleet: Any, command: str) -> None:
@@ -171,6 +180,24 @@ class TestBadInput:
         assert process.returncode in (1, 2)
         assert "unreachable or refuses" in printed
         assert "wrong" not in printed.replace("wrong pass", "")
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_search_is_planned_for_the_workers_device(fleet: Any) -> None:
+    """The coordinator has no GPU; what it plans is what a GPU can do."""
+    fleet.environment["QUICK_DEVICE"] = "cuda"
+    fleet.worker("gpu", seconds=0.0)
+    fleet.wait_for_workers(1)
+    plugins = {"quantize": {"scheme": ["float8_dynamic"]}, "batch": {"size": [1, 8]}}
+    keys = yaml.safe_load(fleet.study.read_text())
+    fleet.study.write_text(yaml.safe_dump({**keys, "plugins": plugins}))
+    output = fleet.ended(fleet.search("--trials", 4))
+    assert "on NVIDIA H200" in output
+    assert "device_peak_process_bytes" in output
+    recipes = [t.recipe for t in fleet.finished().values()]
+    assert {"quantize": {"scheme": "float8_dynamic"}} in recipes
+    with Store.open(fleet.database) as store:
+        assert store.study("s").environment["device"] == "NVIDIA H200"
 
 
 @pytest.mark.slow

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import structlog
+
 from autotune.errors import AutotuneError, InputError
 from autotune.execute.fleet.broker import CARD_SECONDS, Broker
 from autotune.execute.fleet.settings import WorkerSettings
+from autotune.logs import set_up_logs
 from autotune_workers.app import make_card, make_worker
 from autotune_workers.job import MakeSlot, device_slot
 
@@ -24,6 +27,8 @@ def main(make_slot: MakeSlot = device_slot) -> None:
         _refuse_twin(broker, card.name)
     except AutotuneError as error:
         sys.exit(f"error: {error}")
+    set_up_logs()
+    structlog.contextvars.bind_contextvars(worker=card.name)
     app = make_worker(settings, card, broker.app, make_slot)
     print(f"worker {card.name}: {card.device.name}, queue {card.queue}", flush=True)
     app.worker_main(

@@ -9,8 +9,10 @@ from typing import Any
 
 from celery import Celery, signals
 from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
 
 from autotune.device import detect
+from autotune.energy import energy_source
 from autotune.environment import ENV_ID, describe_environment
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RUN_JOB, RunJob, WorkerCard, queue_name
@@ -32,11 +34,12 @@ def make_card(settings: WorkerSettings) -> WorkerCard:
     """The worker's device, environment and database, as it announces them.
 
     Raises:
-        InputError: There is no such device here.
+        InputError: There is no such device here, or a broken energy meter.
         StoreError: The database cannot be used.
     """
     device = detect(settings.device)
     environment = describe_environment(device)
+    source, why = energy_source(device)
     with Store.open(settings.database) as store:
         database = store.identity()
     return WorkerCard(
@@ -44,9 +47,15 @@ def make_card(settings: WorkerSettings) -> WorkerCard:
         host=socket.gethostname(),
         device=device,
         environment=environment,
+        energy_source=source,
+        why_no_energy=why,
         database=database,
         queue=queue_name(database, environment[ENV_ID]),
     )
+
+
+def _leave_logs_alone(**_: object) -> None:
+    """Celery sets none up where somebody listens to this signal."""
 
 
 class WorkerProcess:
@@ -72,9 +81,8 @@ class WorkerProcess:
             return
         self._presence.works_on(message.job)
         try:
-            _log.info("job %d, attempt %d: begins", message.job, message.attempt)
-            words = self._opened().run(message)
-            _log.info("job %d, attempt %d: %s", message.job, message.attempt, words)
+            with bound_contextvars(job=message.job, attempt=message.attempt):
+                self._opened().run(message)
         finally:
             self._presence.works_on(None)
 
@@ -126,6 +134,7 @@ def make_worker(
         while process:
             process.pop().close()
 
+    signals.setup_logging.connect(_leave_logs_alone, weak=False)
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_process_shutdown.connect(end, weak=False)
 

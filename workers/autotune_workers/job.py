@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from structlog.contextvars import bound_contextvars
+
 from autotune import registry
 from autotune.device import Device
 from autotune.errors import AutotuneError, InputError, StoreError
@@ -121,17 +123,20 @@ class JobRunner:
         self._job = 0
         self._study = ""
 
-    def run(self, message: RunJob) -> str:
-        """Carries one job to its end.
-
-        Returns:
-            What came of it, for the log.
-        """
+    def run(self, message: RunJob) -> None:
+        """Carries one job to its end, and logs what came of it."""
         spec = self._jobs.lease(message.job, message.attempt, self._settings.name)
         if spec is None:
-            return "nobody wants it any more, or somebody else has it"
+            _log.info("nobody wants it any more, or somebody else has it")
+            return
+        with bound_contextvars(study=spec.study, trial=spec.number):
+            _log.info("begins")
+            _log.info(self._carry_out(message, spec))
+
+    def _carry_out(self, message: RunJob, spec: TrialSpec) -> str:
         self._job, self._study = message.job, spec.study
         try:
+            self._require_gpus(spec)
             self._require_files(spec)
             words = self._measure(message, spec)
         except AutotuneError as error:
@@ -176,6 +181,14 @@ class JobRunner:
             "cache_directory": str(cache_directory().absolute()),
         }
         return spec.model_copy(update=own)
+
+    def _require_gpus(self, spec: TrialSpec) -> None:
+        """
+        Raises:
+            InputError: This host has fewer than the trial takes.
+        """
+        if spec.gpus > self._device.count:
+            raise InputError(f"takes {spec.gpus} GPUs, this host has {self._device.count}")
 
     @staticmethod
     def _require_files(spec: TrialSpec) -> None:

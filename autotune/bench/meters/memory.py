@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class MemoryMeter:
         """
         self._phases[host_peak(phase)] = _bytes(status_bytes("VmHWM"), "VmHWM")
         if self._device.kind == "cuda":
-            live = torch.cuda.max_memory_allocated()
+            live = _on_all_gpus(torch.cuda.max_memory_allocated)
             self._phases[device_peak(phase)] = _bytes(live, "torch allocator")
         self.start()
 
@@ -112,7 +113,8 @@ class MemoryMeter:
         release_freed()
         reset_peak()
         if self._device.kind == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+            for index in range(torch.cuda.device_count()):
+                torch.cuda.reset_peak_memory_stats(index)
 
     def read(self) -> Metrics:
         """The headline: the peaks since ``start``."""
@@ -126,18 +128,24 @@ class MemoryMeter:
         return found | (self._read_cuda() if self._device.kind == "cuda" else {})
 
     def _read_cuda(self) -> Metrics:
-        reserved = torch.cuda.max_memory_reserved()
+        reserved = _on_all_gpus(torch.cuda.max_memory_reserved)
         # None where NVML cannot tell, as in a container that hides process ids.
-        process = (compute_processes(self._device.uuid) or {}).get(os.getpid())
+        parts = [(compute_processes(u) or {}).get(os.getpid()) for u in self._device.uuids]
+        process = sum(part or 0 for part in parts)
         return {
             "device_peak_allocated_bytes": _bytes(
-                torch.cuda.max_memory_allocated(), "torch allocator"
+                _on_all_gpus(torch.cuda.max_memory_allocated), "torch allocator"
             ),
             "device_peak_reserved_bytes": _bytes(reserved, "torch allocator"),
             "device_peak_process_bytes": _bytes(
                 process or reserved, "nvml" if process else "torch allocator (reserved)"
             ),
         }
+
+
+def _on_all_gpus(read: Callable[[int], int]) -> int:
+    """The sum over the GPUs that this process sees: they are the trial's own."""
+    return sum(read(index) for index in range(torch.cuda.device_count()))
 
 
 def _bytes(value: float, source: str) -> Measurement:

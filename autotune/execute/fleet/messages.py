@@ -9,7 +9,7 @@ from pydantic import Field
 from autotune.device import Device
 from autotune.messages import Message, Progress
 
-PROTOCOL: Literal[1] = 1
+PROTOCOL: Literal[2] = 2
 """Raised when these messages change: workers of another protocol listen on other queues."""
 
 RUN_JOB = "autotune.run_job"
@@ -19,7 +19,7 @@ RUN_JOB = "autotune.run_job"
 class RunJob(Message):
     """A bell: there is a job. All else is in the database."""
 
-    protocol: Literal[1] = PROTOCOL
+    protocol: Literal[2] = PROTOCOL
     job: int = Field(gt=0)
     attempt: int = Field(gt=0)
     """The lease that may be taken; an older one is nobody's any more."""
@@ -42,6 +42,9 @@ class WorkerCard(Message):
     device: Device
     environment: dict[str, str]
     """What its numbers are taken on; see ``autotune.environment``."""
+    energy_source: str = ""
+    """What measures energy there (``autotune.energy.energy_source``); empty where nothing does."""
+    why_no_energy: str = ""
     database: str
     """Where it looks for jobs; see ``Store.identity``."""
     queue: str

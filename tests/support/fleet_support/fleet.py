@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import optuna
+import psutil
 
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import WorkerCard
@@ -21,6 +23,13 @@ from fleet_support.servers import RedisServer, wait_for
 AUTOTUNE = Path(sys.executable).with_name("autotune")
 QUICK = Path(__file__).with_name("quick_worker.py")
 LEASE_SECONDS = 10
+
+
+def _command_of_parent(process: psutil.Process) -> str:
+    try:
+        return " ".join(psutil.Process(process.ppid()).cmdline())
+    except psutil.Error:  # it has ended since
+        return ""
 
 
 class Fleet:
@@ -40,11 +49,23 @@ class Fleet:
             "QUICK_JOURNAL": str(folder / "journal.txt"),
         }
 
-    def worker(self, name: str, seconds: float = 0.2) -> subprocess.Popen[str]:
-        """Starts a worker whose trials take so long."""
+    def worker(
+        self, name: str, seconds: float = 0.2, *, bench: bool = False
+    ) -> subprocess.Popen[str]:
+        """Starts a worker whose trials take so long, each in a bench process if wanted."""
         own = {"AUTOTUNE_WORKER_NAME": name, "QUICK_SECONDS": str(seconds)}
+        own["QUICK_BENCH"] = "1" if bench else ""
         own["AUTOTUNE_WORKER_DIRECTORY"] = str(self.folder / "logs")
         return self._start(name, [sys.executable, str(QUICK)], own)
+
+    @staticmethod
+    def benches(worker: subprocess.Popen[str]) -> list[psutil.Process]:
+        """The bench processes that a worker's template has forked."""
+        try:
+            below = psutil.Process(worker.pid).children(recursive=True)
+            return [child for child in below if "bench.template" in _command_of_parent(child)]
+        except psutil.NoSuchProcess:
+            return []
 
     def real_worker(self, name: str) -> subprocess.Popen[str]:
         """Starts a worker as a user would."""
@@ -84,6 +105,11 @@ class Fleet:
         return "\n".join(
             self.log_of(n).read_text() for n in self._names if self.log_of(n).exists()
         )
+
+    def logged(self, name: str) -> list[dict[str, Any]]:
+        """What a worker logged, without what Celery prints at its start."""
+        lines = self.log_of(name).read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def search_here(self, database: str, trials: int) -> subprocess.Popen[str]:
         """Starts a coordinator that needs no worker."""
@@ -127,10 +153,13 @@ class Fleet:
 
     def journal(self, what: str) -> Counter[int]:
         """How often each trial was begun, or ended."""
-        journal = self.folder / "journal.txt"
-        lines = journal.read_text().splitlines() if journal.exists() else []
-        words = [line.split() for line in lines]
+        words = [line.split() for line in self.journal_lines()]
         return Counter(int(number) for kind, number, _ in words if kind == what)
+
+    def journal_lines(self) -> list[str]:
+        """What a trial did, its number, and the worker's name, in each."""
+        journal = self.folder / "journal.txt"
+        return journal.read_text().splitlines() if journal.exists() else []
 
     def close(self) -> None:
         for process in self.processes:

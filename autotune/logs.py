@@ -1,4 +1,5 @@
-"""Structured logs on standard error: JSON lines, or columns on a terminal."""
+"""Structured logs of the service and its workers on standard error: JSON lines, or columns on a
+terminal."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""What a study's trials run on: this machine's device, or that of the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autotune.device import Device, detect
+from autotune.energy import CpuTimeEstimate, energy_source
+from autotune.environment import describe_environment
+from autotune.execute.fleet.messages import WorkerCard
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device, with what decides there which numbers can be had, and compared."""
+
+    device: Device
+    environment: dict[str, str]
+    """See ``autotune.environment``."""
+    energy_source: str
+    """What measures energy there; empty where nothing does."""
+    why_no_energy: str
+
+    @classmethod
+    def here(cls, wanted: str) -> Target:
+        """This machine.
+
+        Args:
+            wanted: As for ``detect``.
+
+        Raises:
+            InputError: It has no such device, or a broken energy meter.
+        """
+        device = detect(wanted)
+        return cls(device, describe_environment(device), *energy_source(device))
+
+    @classmethod
+    def of(cls, cards: Sequence[WorkerCard]) -> Target:
+        """That of workers.
+
+        Args:
+            cards: One or more, of one queue.
+        """
+        first = cards[0]
+        source, why = first.energy_source, first.why_no_energy
+        if {card.energy_source for card in cards} != {source}:
+            each = (f"{card.name} by {card.energy_source or 'nothing'}" for card in cards)
+            source, why = "", f"not all workers measure it alike: {', '.join(each)}"
+        # A trial of several GPUs goes where there are enough.
+        device = max((card.device for card in cards), key=lambda device: device.count)
+        return cls(device, first.environment, source, why)
+
+    def energy(self, watts_per_core: float | None) -> tuple[str, str]:
+        """What tells energy.
+
+        Args:
+            watts_per_core: What a busy CPU core takes, by the user's word.
+
+        Returns:
+            The source and no reason, or no source and the reason why there is none.
+        """
+        if self.energy_source or self.device.kind != "cpu" or watts_per_core is None:
+            return self.energy_source, self.why_no_energy
+        return CpuTimeEstimate.source, ""
