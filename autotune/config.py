@@ -76,6 +76,8 @@ class StudyFile(_Section):
     """A checkpoint directory, a hub id, or ``demo`` / ``demo-tiny``."""
     task: Literal["auto", "causal-lm", "sequence-classification", "feature-extraction"] = "auto"
     device: str = "auto"
+    worker: str = Field(default="", max_length=200)
+    """Name of a worker: where several kinds are up, it and those like it measure."""
     plugins: dict[str, dict[str, tuple[Scalar, ...]]] | None = None
     """Plugin → param → values to try; ``{}`` takes all values, none takes all plugins."""
     objectives: tuple[str, ...] | None = None
@@ -116,8 +118,9 @@ class StudyFile(_Section):
         return self
 
     def definition(self) -> dict[str, Any]:
-        """What makes the study what it is: all but its name and its budget, as JSON data."""
-        return self.model_dump(mode="json", exclude={"name", "budget"})
+        """What makes the study what it is: all but its name, its budget and who measures, as JSON
+        data."""
+        return self.model_dump(mode="json", exclude={"name", "budget", "worker"})
 
 
 def _lists(values: Any) -> Any:

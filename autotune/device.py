@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from autotune.errors import InputError
 
+KINDS = ("cpu", "cuda")
+
 
 class Device(BaseModel):
     """One kind of device that trials run on, as plugins and the coordinator see it."""
@@ -43,7 +45,7 @@ class Device(BaseModel):
 
     @property
     def torch_name(self) -> str:
-        """The device as torch names it in a bench process, which sees no other GPU."""
+        """The device as torch names it in a bench process, which sees the trial's GPUs alone."""
         return "cpu" if self.kind == "cpu" else "cuda:0"
 
     @property
@@ -53,12 +55,12 @@ class Device(BaseModel):
 
     def with_gpus(self, count: int) -> Device:
         """This GPU together with its neighbours: of eight GPUs the pairs are 0 and 1, 2 and 3, …,
-        so that trials of one size never overlap in part.
+        so that trials of one size do not overlap in part where it divides the number of all.
 
         Args:
             count: How many in all; at most as many as there are peers.
         """
-        if count == 1:
+        if count <= 1:
             return self.model_copy(update={"others": ()})
         first = self.peers.index(self.uuid) // count * count
         group = self.peers[min(first, len(self.peers) - count) :][:count]

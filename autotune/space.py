@@ -183,6 +183,8 @@ def _refused(
     try:
         hook = "gpus"
         gpus = plugin.gpus(params)
+        if gpus < 1:
+            raise ValueError(f"a trial takes 1 GPU or more, not {gpus}")
         if gpus > 1 and (device.kind != "cuda" or device.count < gpus):
             here = device.count if device.kind == "cuda" else 0
             raise Unsupported(f"needs {gpus} GPUs on one host, here are {here}")

@@ -140,6 +140,26 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
     return Spread(math.sqrt(squares / freedom), freedom) if freedom else None
 
 
+def typical_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
+    """The standard deviation within a typical group: the median over groups of each one's
+    variance over the median of the chi-squared distribution that it would have. Unlike
+    ``pooled_spread`` it does not let one restless group widen the others' intervals.
+
+    Args:
+        groups: For each recipe, the values of its processes.
+
+    Returns:
+        None where no group has two values.
+    """
+    from scipy.stats import chi2
+
+    several = [(statistics.variance(group), len(group) - 1) for group in groups if len(group) > 1]
+    if not several:
+        return None
+    shares = [v * freedom / float(chi2.ppf(0.5, freedom)) for v, freedom in several]
+    return Spread(math.sqrt(statistics.median(shares)), sum(freedom for _, freedom in several))
+
+
 def repeatable_mean(
     groups: Sequence[Sequence[float]], spread: Spread | None, again: int | None = None
 ) -> Interval:

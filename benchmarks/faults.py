@@ -11,6 +11,7 @@ again. Studies follow each other until there were enough kills.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import random
 import subprocess
@@ -21,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
@@ -50,7 +52,7 @@ class Campaign:
 
     def run(self, kills: int) -> None:
         """Kills so often at most, then lets the study complete."""
-        parts: dict[str, Callable[[], None]] = {
+        parts: dict[str, Callable[[], bool]] = {
             "bench process": self._kill_bench,
             "worker": self._kill_worker,
             "coordinator": self._kill_coordinator,
@@ -62,8 +64,7 @@ class Campaign:
         while self.kills.total() < kills and self._going_on():
             time.sleep(self._random.uniform(0.2, 2.5))
             part = self._random.choice(list(parts))
-            parts[part]()
-            self.kills[part] += 1
+            self.kills[part] += parts[part]()
         while self._going_on():
             if time.monotonic() > deadline:
                 raise AssertionError(f"the study does not complete: {self._fleet.logs()[-3000:]}")
@@ -86,41 +87,50 @@ class Campaign:
     def _new_worker(self) -> subprocess.Popen[str]:
         return self._fleet.worker(next(self._names), TRIAL_SECONDS, bench=True)
 
-    def _kill_bench(self) -> None:
+    def _kill_bench(self) -> bool:
         """Waits for one: a new worker imports torch first. A search whose baseline fails says so
         and ends, as it should."""
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self._going_on():
+        while self._going_on():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no bench process was seen: {self._fleet.logs()[-3000:]}")
+            measured = self._fleet.finished()
             found = [child for w in self._workers for child in self._fleet.benches(w)]
-            if found and self._fleet.finished():
-                self._random.choice(found).kill()
-                return
+            if measured and found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self._random.choice(found).kill()
+                    return True
             time.sleep(0.02)
-        raise AssertionError(f"no bench process was seen: {self._fleet.logs()[-3000:]}")
+        return False
 
-    def _kill_worker(self) -> None:
+    def _kill_worker(self) -> bool:
         index = self._random.randrange(len(self._workers))
         self._workers[index].kill()
         self._workers[index].wait()
         self._workers[index] = self._new_worker()
+        return True
 
-    def _kill_coordinator(self) -> None:
+    def _kill_coordinator(self) -> bool:
         self._search.kill()
         self._search.communicate()
         self._search = self._fleet.search("--trials", self._trials)
+        return True
 
-    def _kill_redis(self) -> None:
+    def _kill_redis(self) -> bool:
         self._fleet.redis.kill()
         self._fleet.redis.start()
+        return True
 
-    def _kill_redis_and_data(self) -> None:
+    def _kill_redis_and_data(self) -> bool:
         self._fleet.redis.kill()
         self._fleet.redis.forget()
         self._fleet.redis.start()
+        return True
 
-    def _kill_postgres(self) -> None:
+    def _kill_postgres(self) -> bool:
         self._postgres.kill()
         self._postgres.start()
+        return True
 
 
 def check(fleet: Fleet, trials: int) -> Counter[str]:

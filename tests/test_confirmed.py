@@ -28,7 +28,13 @@ from autotune.messages import (
     TrialResult,
 )
 from autotune.outcome import Outcome
-from autotune.statistics import Spread, hierarchical_mean, pooled_spread, repeatable_mean
+from autotune.statistics import (
+    Spread,
+    hierarchical_mean,
+    pooled_spread,
+    repeatable_mean,
+    typical_spread,
+)
 
 SPEED, MEMORY, LOSS = "output_tokens_per_second", "host_peak_rss_bytes", "kld_mean_nats"
 
@@ -99,7 +105,9 @@ def test_spread_of_ratios_counts_the_search_and_that_of_memory_does_not() -> Non
     logs = [math.log(2.6), math.log(2.0), math.log(2.0)]
     assert calm[SPEED].deviation == pytest.approx(statistics.stdev(logs), rel=0.05)
     assert calm[SPEED].degrees_of_freedom == 2
-    assert calm[MEMORY] == Spread(pytest.approx(statistics.stdev([10, 30])), 1)
+    # The variance of two values is below 0.455 of the true one as often as above.
+    expected = math.sqrt(statistics.variance([10, 30]) / 0.4549)
+    assert calm[MEMORY] == Spread(pytest.approx(expected, rel=1e-3), 1)
     disturbed = result(0, 2.6, grade=Grade.C)
     assert study_spreads([Trial(1, RECIPE, disturbed, again)])[SPEED].degrees_of_freedom == 1
     assert study_spreads([Trial(1, RECIPE, result(0, 2.6))]) == {}
@@ -294,6 +302,19 @@ def test_fewer_new_processes_fall_into_a_wider_interval() -> None:
 
     assert width(None) == width(3)
     assert width(1) == pytest.approx(width(3) * math.sqrt((1 / 3 + 1) / (2 / 3)))
+
+
+def test_typical_spread_ignores_one_restless_group() -> None:
+    draw = random.Random(0)
+    groups = [[draw.gauss(0, 2) for _ in range(3)] for _ in range(401)]
+    found = typical_spread(groups)
+    assert found is not None
+    assert found.deviation == pytest.approx(2, rel=0.1)
+    assert found.degrees_of_freedom == 802
+    assert typical_spread([*groups, [0.0, 1e6, 0.0]]) == Spread(
+        pytest.approx(found.deviation, rel=0.02), 804
+    )
+    assert typical_spread([[1.0]]) is None
 
 
 def test_pooled_spread_by_hand() -> None:

@@ -35,7 +35,7 @@ SIDEWAYS: dict[str, str] = {
     "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door
-    "environment": "registry",  # the entry point group
+    "environment": "registry energy",  # the entry point group; what measures energy is part of it
     "workload": "config",  # the study file's section
     "demo": "workload",  # the cache folder
     "execute": "bench store",  # the protocol; the jobs of the workers

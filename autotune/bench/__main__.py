@@ -73,7 +73,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = _take_standard_output()
     quiet_libraries()
-    import_libraries()
+    failed = import_libraries()
     session = None
     for line in sys.stdin:
         request = Request.model_validate_json(line)
@@ -86,7 +86,8 @@ def main() -> None:
                 assert request.spec is not None
                 reply = measure_device(request.operation, request.spec)
             elif request.operation is Operation.PREPARE:
-                # Imported here: an import that fails is this trial's failure, and is reported.
+                if failed is not None:
+                    raise failed
                 from autotune.bench.session import Session
 
                 assert request.spec is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-import traceback
 
 _LIBRARIES = (
     "autotune.bench.session",
@@ -16,10 +16,16 @@ _LIBRARIES = (
 """Plugins and what they need are left to the process that uses them."""
 
 
-def import_libraries() -> None:
-    """An import that fails is the failure of the trial that needs it, and reported then."""
+@functools.cache
+def import_libraries() -> Exception | None:
+    """Tries once in a process's life, and in that of the one it was forked from.
+
+    Returns:
+        What went wrong: the failure of the trial that needs them, to be raised then.
+    """
     try:
         for library in _LIBRARIES:
             importlib.import_module(library)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        return error
+    return None

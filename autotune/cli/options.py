@@ -114,7 +114,7 @@ def study_of(
     if not data.get("model"):
         raise InputError("no model: give --model DIR, --model demo, or --study FILE")
     named = {key: _option(key) for key, value in given.items() if value is not None}
-    return build_study(data, str(file or "a wrong option"), named)
+    return build_study(data, str(file or ("the stored study" if stored else "the options")), named)
 
 
 def _option(key: str) -> str:

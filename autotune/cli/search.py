@@ -115,6 +115,7 @@ def search(
         "workload.task_files": task_file,
         "sampler": sampler,
         "seed": seed,
+        "worker": worker,
         "trust_remote_code": trust_remote_code,
     }
     url = options.database_url(database, output)
@@ -122,14 +123,14 @@ def search(
     wanted = options.study_of(study, given, stored)
     console = make_console(stderr=json)
     if broker is not None:
-        fleet = _find_fleet(wanted, url, output, broker, worker, lease_seconds, console)
+        fleet = _find_fleet(wanted, url, output, broker, lease_seconds, console)
         target = Target.of(fleet.cards)
-    elif worker is not None:
-        raise InputError("--worker needs --broker: workers are found through it")
+    elif wanted.worker:
+        raise InputError(f"worker {wanted.worker!r} needs --broker: workers are found through it")
     else:
         fleet, target = None, Target.here(wanted.device)
     name = wanted.name or default_name(wanted.model, target.device.kind)
-    again = _resume_command(wanted, name, output, database, broker, worker)
+    again = _resume_command(wanted, name, output, database, broker)
     if not resume:
         _refuse_existing(name, url, again)
     with training_bar() as bar:
@@ -162,7 +163,6 @@ def _resume_command(
     output: Path,
     database: str | None,
     broker: str | None,
-    worker: str | None,
 ) -> str:
     """The command that goes on with a study, from anywhere in this folder. URLs that came from
     the environment are still there; passwords are not printed."""
@@ -175,8 +175,6 @@ def _resume_command(
     ):
         if given and given != os.environ.get(variable):
             command += [option, without_secrets(given)]
-    if worker:
-        command += ["--worker", worker]
     if study.budget.trials:
         command += ["--trials", str(study.budget.trials)]
     if study.budget.minutes:
@@ -238,24 +236,27 @@ def _find_fleet(
     url: str,
     output: Path,
     broker_url: str,
-    worker: str | None,
     lease_seconds: float,
     console: Console,
 ) -> _Fleet:
     """Makes sure that somebody will measure, before anything else is done."""
+    from autotune.device import KINDS
     from autotune.environment import ENV_ID
     from autotune.execute.fleet.broker import Broker
+    from autotune.search.plan import check_study, default_name
     from autotune.search.workers import choose_workers
     from autotune.store.store import Store
 
+    check_study(study)
     broker = Broker(broker_url).check()
     if url == options.database_url(None, output):
         _make(output)
     with Store.open(url) as store:
         database = store.identity()
-        begun = store.find_study(study.name) if study.name else None
-    begun_on = begun.environment.get(ENV_ID) if begun else None
-    cards = choose_workers(broker, database, study.device, worker, begun_on)
+        names = [study.name] if study.name else [default_name(study.model, k) for k in KINDS]
+        begun = [found for name in names if (found := store.find_study(name))]
+    begun_on = [found.environment[ENV_ID] for found in begun if ENV_ID in found.environment]
+    cards = choose_workers(broker, database, study.device, study.worker, begun_on)
     console.print(f"workers: {', '.join(card.name for card in cards)}", markup=False)
     return _Fleet(broker, cards, lease_seconds)
 

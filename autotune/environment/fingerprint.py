@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from autotune.device import Device
+from autotune.energy import energy_source
 from autotune.environment.hardware import UNKNOWN, hardware
 from autotune.environment.settings import VARIABLE, settings
 from autotune.environment.software import software
@@ -15,6 +16,9 @@ from autotune.hashing import sha256_json
 
 ENV_ID = "env_id"
 """The key of the id in the record."""
+
+NO_ENERGY = "none"
+"""Stands for the source of energy where nothing measures it."""
 
 NOT_RECORDED = "not recorded"
 """Stands for a key that one of two environments does not have."""
@@ -68,6 +72,7 @@ STABLE: Mapping[str, Callable[[str], str]] = {
     "plugin_distributions": _whole,
     "cpu_governor": _whole,
     "transparent_huge_pages": _whole,
+    "energy_source": _whole,
 }
 """What must be the same for two numbers to be compared: key → the part of its value that counts.
 
@@ -91,8 +96,12 @@ def describe_environment(
         device: What the trials run on.
         root: The folder that holds ``proc`` and ``sys``.
         environment: The environment variables.
+
+    Raises:
+        InputError: An energy meter of another distribution is broken.
     """
     found = {**hardware(device, root), **software(), **settings(root, environment)}
+    found["energy_source"] = energy_source(device)[0] or NO_ENERGY
     return {**found, ENV_ID: env_id(found)}
 
 

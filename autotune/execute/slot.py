@@ -62,6 +62,8 @@ class DeviceSlot:
                     self._steps.run_tasks(trial)
                 else:
                     self._run_beside_baseline(trial)
+                if spec.gpus > 1:
+                    self._sessions.drop("candidate")  # the others are somebody else's again
         except Stop:
             pass  # the trial holds its outcome
         except Unsupported as error:

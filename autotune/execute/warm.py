@@ -43,7 +43,7 @@ class WarmSessions:
     @property
     def holds_baseline(self) -> bool:
         """Whether a session of the baseline takes memory beside the candidate's."""
-        return self._key("reference") != _PROBE and not self._is_begun("reference")
+        return self._is_prepared("reference") and self._key("reference") != _PROBE
 
     @property
     def is_empty(self) -> bool:
@@ -99,8 +99,8 @@ class WarmSessions:
     def _key(self, role: Role) -> str:
         return self._held[role][0] if role in self._held else ""
 
-    def _is_begun(self, role: Role) -> bool:
-        return not self._key(role) or self._key(role).startswith(_BEGUN)
+    def _is_prepared(self, role: Role) -> bool:
+        return role in self._held and not self._key(role).startswith(_BEGUN)
 
     def _start(self, role: Role, key: str, spec: TrialSpec, log: str) -> BenchSession:
         self.refuse_if_terminated()

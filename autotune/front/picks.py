@@ -39,8 +39,8 @@ def picks(
     whose metric nobody measured is left out, and so is ``balanced`` with fewer than two
     objectives. Among ties within the metric's resolution the fastest is taken, but none that ties
     with the baseline too where the best does not; and a part of its recipe, if that was tried and
-    cannot be told from it in speed. The baseline is a pick only where it alone is best; it is
-    balanced only where there is no other point.
+    cannot be told from it in any objective. The baseline is a pick only where it alone is best;
+    it is balanced only where there is no other point.
     ``balanced`` is the point of the front nearest (Euclidean distance) to the point that would
     be best in every objective, each objective running from 0 to 1 over the front, on the
     logarithmic or linear axis of ``scale``.
@@ -55,13 +55,18 @@ def picks(
             are confirmed, no others are picked.
     """
     feasible = _candidates(points, provisional=provisional)
-    speed = _first(Family.SPEED, objectives)
-    found = {
-        pick: _best(feasible, name, speed, baseline.value(name) if baseline else None)
+    rank = _rank(_first(Family.SPEED, objectives))
+    best = {
+        pick: _best(feasible, name, rank, baseline.value(name) if baseline else None)
         for pick, name in _judged_by(objectives).items()
     }
-    found["balanced"] = _balanced(feasible, scale)
-    return {pick: point for pick, point in found.items() if point is not None}
+    found = {
+        pick: _simplest(point, feasible, objectives)
+        for pick, point in best.items()
+        if point is not None
+    }
+    balanced = _balanced(feasible, scale)
+    return found | ({"balanced": balanced} if balanced else {})
 
 
 def _candidates(points: Sequence[FrontPoint], *, provisional: bool) -> list[FrontPoint]:
@@ -125,11 +130,11 @@ def _first(family: Family, objectives: Sequence[str]) -> str | None:
 
 
 def _best(
-    points: Sequence[FrontPoint], name: str, speed: str | None, own: float | None
+    points: Sequence[FrontPoint], name: str, rank: _Rank, own: float | None
 ) -> FrontPoint | None:
-    """The best value; the order of ``_rank`` decides among those within the resolution of it that
+    """The best value; the order ``rank`` decides among those within the resolution of it that
     are as far from the baseline's ``own``: ties are not transitive."""
-    kind, rank = metric(name), _rank(speed)
+    kind = metric(name)
     values = [
         (point, max(value, floor_of(name, point.metrics)))
         for point in points
@@ -145,20 +150,21 @@ def _best(
         for point, value in values
         if kind.tied(value, best) and not (beats and kind.tied(value, own))
     ]
-    return _simplest(min(ties, key=rank), ties, name, speed)
+    return min(ties, key=rank)
 
 
 def _simplest(
-    chosen: FrontPoint, ties: Sequence[FrontPoint], name: str, speed: str | None
+    chosen: FrontPoint, points: Sequence[FrontPoint], objectives: Sequence[str]
 ) -> FrontPoint:
-    """A tie with part of the chosen one's recipe, if there is one that cannot be told from it in
-    speed either: what shows no effect is left out."""
+    """A point with part of the chosen one's recipe, if there is one that cannot be told from it
+    in any objective: what shows no effect is left out."""
     simpler = [
         point
-        for point in ties
+        for point in points
         if point.recipe.items() < chosen.recipe.items()
         and not point.is_baseline
-        and not any(differ(n, point.metrics, chosen.metrics) for n in (name, speed) if n)
+        and not any(_disturbed(point, name) for name in objectives)
+        and not any(differ(name, point.metrics, chosen.metrics) for name in objectives)
     ]
     return min(simpler, key=lambda point: (len(point.recipe), point.number), default=chosen)
 

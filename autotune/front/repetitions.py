@@ -18,6 +18,7 @@ from autotune.statistics import (
     hierarchical_mean,
     pooled_spread,
     repeatable_mean,
+    typical_spread,
     unpaired_ratio,
 )
 
@@ -36,22 +37,25 @@ def process_spreads(
 
     For ratios the process of the search counts as one more, unless it was disturbed (grade C). It
     ran at another time: without it the spread would hold only what changes from one minute to the
-    next. Memory is another matter there, where the process has scored accuracy before.
+    next. Memory is another matter there, where the process has scored accuracy before; and since
+    its luck is one of pages, not of shares, it is that of a typical recipe, not of the largest.
 
     Args:
         repeated: For each recipe, its result in the search and its repetitions.
     """
-    groups: dict[str, list[list[float]]] = {}
+    ratios: dict[str, list[list[float]]] = {}
+    memory: dict[str, list[list[float]]] = {}
     for searched, repetitions in repeated:
         again = usable(repetitions)
         beside = [r for r in (searched, *again) if r.blocks and _is_paired(r)]
         for name in _shared(beside) if again and beside else ():
             calm = [r for r in beside if r is not searched or _grade(name, [r]) is not Grade.C]
             medians = [statistics.median(_log_ratios(r, name)) for r in calm]
-            groups.setdefault(name, []).append(medians)
+            ratios.setdefault(name, []).append(medians)
         for name in filter(_is_memory, again[0].metrics if again else ()):
-            groups.setdefault(name, []).append(_values(name, again))
-    found = {name: pooled_spread(group) for name, group in groups.items()}
+            memory.setdefault(name, []).append(_values(name, again))
+    found = {name: pooled_spread(groups) for name, groups in ratios.items()}
+    found |= {name: typical_spread(groups) for name, groups in memory.items()}
     return {name: spread for name, spread in found.items() if spread is not None}
 
 

@@ -136,6 +136,17 @@ def make_plan(
     )
 
 
+def check_study(study: StudyFile) -> None:
+    """Finds what is wrong with a study whatever it runs on: plugins, values, texts, tasks.
+
+    Raises:
+        InputError: Something is.
+    """
+    _check_values(registry.installed().select(study.plugins), study.plugins or {})
+    read_texts(study.workload)
+    read_tasks(study.workload.task_files)
+
+
 def _pool(
     study: StudyFile, chosen: Registry, model: ModelRef, device: Device, recipe: Recipe | None
 ) -> Pool:
@@ -190,9 +201,13 @@ def _model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> M
 
 
 def _pool_notes(pool: Pool) -> tuple[str, ...]:
+    # Other refusals lie in the model or the device; a package can be installed.
+    lacking = [r for r in pool.refusals if "needs the package" in r.reason]
+    notes = tuple(f"without the plugin {r.plugin}, which {r.reason}" for r in lacking)
     if pool.combinations <= len(pool.recipes):
-        return ()
+        return notes
     return (
+        *notes,
         f"{pool.combinations:,} combinations; the search chooses among {len(pool.recipes):,} of "
         "them: those that fit and do not conflict, at most a random sample of 100,000",
     )

@@ -43,13 +43,9 @@ class Target:
             cards: One or more, of one queue.
         """
         first = cards[0]
-        source, why = first.energy_source, first.why_no_energy
-        if {card.energy_source for card in cards} != {source}:
-            each = (f"{card.name} by {card.energy_source or 'nothing'}" for card in cards)
-            source, why = "", f"not all workers measure it alike: {', '.join(each)}"
         # A trial of several GPUs goes where there are enough.
         device = max((card.device for card in cards), key=lambda device: device.count)
-        return cls(device, first.environment, source, why)
+        return cls(device, first.environment, first.energy_source, first.why_no_energy)
 
     def energy(self, watts_per_core: float | None) -> tuple[str, str]:
         """What tells energy.

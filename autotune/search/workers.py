@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
 from autotune.environment import ENV_ID, environment_differences
@@ -22,8 +22,8 @@ def choose_workers(
     broker: Broker,
     database: str,
     device: str = "auto",
-    like: str | None = None,
-    begun_on: str | None = None,
+    like: str = "",
+    begun_on: Collection[str] = (),
 ) -> list[WorkerCard]:
     """Finds the workers of this database that measure for a study: those that are up and whose
     numbers may be compared with each other. What machine this is does not matter.
@@ -31,9 +31,10 @@ def choose_workers(
     Args:
         broker: Where they announce themselves.
         database: Its identity.
-        device: The study's: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; the number is up to them.
+        device: The study's: ``auto`` (GPUs, if there are any), ``cpu``, ``cuda`` or ``cuda:N``;
+            the number is up to them.
         like: Name of a worker; only it and those like it are meant.
-        begun_on: ``env_id`` of a study that goes on; where such workers are up, they are meant.
+        begun_on: The ``env_id`` of the study where it goes on; workers of that are meant.
 
     Returns:
         At least one; all of the same queue.
@@ -55,12 +56,14 @@ def choose_workers(
         words = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:_NAMED])
         raise InputError(f"none of the {len(found)} workers that are up can be used: {words}")
     kinds = _by_queue(fitting)
-    if like is not None:
+    if like:
         return _like(kinds, like, reasons)
-    if begun_on is not None:
-        kinds = {q: c for q, c in kinds.items() if c[0].environment[ENV_ID] == begun_on} or kinds
+    again = {q: c for q, c in kinds.items() if c[0].environment[ENV_ID] in begun_on}
+    gpus = {q: c for q, c in kinds.items() if device == "auto" and c[0].device.kind == "cuda"}
+    kinds = again or gpus or kinds
     if len(kinds) > 1:
-        raise InputError(_several(kinds))
+        away = "the workers that it was begun on are not up; " if begun_on and not again else ""
+        raise InputError(away + _several(kinds))
     return next(iter(kinds.values()))
 
 

@@ -51,7 +51,7 @@ class Child:
     def interrupt(self) -> None:
         """Stops it as Ctrl-C does: finished trials stay."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGTERM)
 
 
 class Children:

@@ -94,6 +94,7 @@ class PluginContract:
             self._assert_pure(plugin.check, variant, config, device)
             self._assert_pure(plugin.estimate, variant, config)
             self._assert_pure(plugin.gpus, variant)
+            assert plugin.gpus(variant) >= 1
             for hook in (plugin.env, plugin.load_args, plugin.run_args, plugin.expects):
                 self._assert_pure(hook, variant)
 

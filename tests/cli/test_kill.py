@@ -101,7 +101,7 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothing(
     start: Callable[[int], Coordinator], tmp_path: Path
 ) -> None:
-    first = start(5)
+    first = start(6)
     first.wait_until(finished=1)
     benches = first.benches()
     first.process.send_signal(signal.SIGINT)
@@ -111,7 +111,7 @@ def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothi
     assert first.state() is StudyState.INTERRUPTED
     before = finished(first.trials())
 
-    second = start(5)
+    second = start(6)
     second.wait_until(finished=len(before) + 1)
     benches = second.benches()
     second.process.kill()
@@ -128,8 +128,8 @@ def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothi
     assert done.returncode == 0, done.stderr
     after = finished(first.trials())
     assert {n: after[n] for n in between} == between
-    assert sorted(after) == list(range(5))
-    assert len({t.recipe_key for t in after.values()}) == 5
+    assert sorted(after) == list(range(6))
+    assert len({t.recipe_key for t in after.values()}) == 6
     assert first.state() is StudyState.FINISHED
 
 
@@ -137,7 +137,7 @@ def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothi
 def test_killed_bench_child_costs_one_trial_at_most(
     start: Callable[[int], Coordinator],
 ) -> None:
-    search = start(5)
+    search = start(6)
     search.wait_until(finished=2)
     for bench in search.benches():  # the candidate's and the baseline's, not their template
         if bench.ppid() != search.process.pid:
@@ -146,7 +146,7 @@ def test_killed_bench_child_costs_one_trial_at_most(
 
     assert search.process.returncode == 0, output
     trials = finished(search.trials())
-    assert sorted(trials) == list(range(5))
+    assert sorted(trials) == list(range(6))
     outcomes = [t.result.outcome for t in trials.values() if t.result]
     assert outcomes.count(Outcome.CRASHED) <= 1
     assert outcomes.count(Outcome.OK) >= 4

@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Store:
 def test_watch_of_a_study_whose_process_died_says_so(run_main: RunMain, store: Store) -> None:
     store.close()
     lines = run_main("studies", "s", "--watch")[1].splitlines()
-    assert lines[:3] == ["study running", "#0 baseline: running", "#0: measure pair 2"]
+    assert lines[:3] == ["study running", "#0 baseline: running", "#0 is being measured (pair 2)"]
     assert "nobody runs this study" in lines[3]
 
 

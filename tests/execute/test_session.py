@@ -72,6 +72,10 @@ def make_spec(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Mak
     return make
 
 
+def pid_of(sessions: WarmSessions, role: Role) -> int:
+    return sessions._held[role][1].pid
+
+
 @pytest.fixture(params=[spawn, fork])
 def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BenchSession]:
     with BenchSession(tmp_path / "log", {}, start=request.param) as started:
@@ -171,10 +175,6 @@ def test_candidate_that_runs_out_of_memory_beside_the_baseline_is_tried_alone(
 
 
 @pytest.mark.slow
-def pid_of(sessions: WarmSessions, role: Role) -> int:
-    return sessions._held[role][1].pid
-
-
 def test_process_that_was_begun_is_the_one_that_is_prepared(make_spec: MakeSpec) -> None:
     sessions, spec = WarmSessions(registry.installed()), make_spec()
     sessions.begin("candidate", spec)
@@ -191,6 +191,7 @@ def test_process_that_was_begun_is_the_one_that_is_prepared(make_spec: MakeSpec)
     sessions.close()
 
 
+@pytest.mark.slow
 def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
     seen: list[Progress] = []
     slot = DeviceSlot(registry.installed(), seen.append)

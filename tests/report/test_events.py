@@ -55,7 +55,7 @@ def test_first_look_tells_everything_and_the_same_look_nothing() -> None:
         "study running",
         "#0 baseline: ok",
         "#1 batch size=4: running",
-        "#1: measure pair 2",
+        "#1 is being measured (pair 2)",
     ]
     assert lines(now, now) == []
 
@@ -80,4 +80,6 @@ def test_repetition_says_what_it_does_and_a_finished_trial_no_more() -> None:
     done = trial(0, Outcome.OK)
     assert lines(look(done), look(done, phases=(phase(0, BEGUN),))) == []
     later = LATER + timedelta(seconds=1)
-    assert lines(look(done), look(done, phases=(phase(0, later),))) == ["#0: measure pair 2"]
+    assert lines(look(done), look(done, phases=(phase(0, later),))) == [
+        "#0 is being measured (pair 2)"
+    ]

@@ -43,12 +43,6 @@ def test_workers_tell_their_device_environment_and_energy() -> None:
     assert Target.of([card("one", why="no counter")]).energy(None) == ("", "no counter")
 
 
-def test_workers_that_measure_energy_differently_measure_none() -> None:
-    source, why = Target.of([card("one", "measured:external:plug"), card("two")]).energy(None)
-    assert source == ""
-    assert why == "not all workers measure it alike: one by measured:external:plug, two by nothing"
-
-
 def test_estimate_is_for_cpus_that_have_nothing_better() -> None:
     cpu = Target(fake_device("cpu"), {}, "", "no counter")
     assert cpu.energy(None) == ("", "no counter")

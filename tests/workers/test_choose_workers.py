@@ -72,10 +72,11 @@ def test_device_and_name_choose_among_kinds(broker: Broker, announce: Announce) 
     assert names(choose_workers(broker, DATABASE, "cuda")) == ["gpu"]
     assert names(choose_workers(broker, DATABASE, like="cpu")) == ["cpu", "cpu-too"]
     begun = old.environment[ENV_ID]
-    assert names(choose_workers(broker, DATABASE, begun_on=begun)) == ["old"]
-    with pytest.raises(InputError, match="workers of 3 kinds are up") as refused:
-        choose_workers(broker, DATABASE)
-    assert "NVIDIA H200: gpu" in str(refused.value)
+    assert names(choose_workers(broker, DATABASE, begun_on=[begun])) == ["old"]
+    assert names(choose_workers(broker, DATABASE)) == ["gpu"], "GPUs come first"
+    with pytest.raises(InputError, match="workers of 2 kinds are up") as refused:
+        choose_workers(broker, DATABASE, "cpu", begun_on=["gone"])
+    assert str(refused.value).startswith("the workers that it was begun on are not up; workers of")
     assert "choose one kind by the name of one of its workers: --worker" in str(refused.value)
     with pytest.raises(InputError, match=r"2 kinds.*torch is 2.1[12].0, not 2.1[12].0"):
         choose_workers(broker, DATABASE, "cpu")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -63,7 +65,9 @@ class Heartbeat:
         self._seconds = seconds
         self._on_lost = on_lost
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        # What it logs says which trial it is.
+        beat = partial(contextvars.copy_context().run, self._beat)
+        self._thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         self.lost = False
 
     def _beat(self) -> None:
@@ -188,7 +192,7 @@ class JobRunner:
             InputError: This host has fewer than the trial takes.
         """
         if spec.gpus > self._device.count:
-            raise InputError(f"takes {spec.gpus} GPUs, this host has {self._device.count}")
+            raise InputError(f"takes {spec.gpus} GPUs, this worker sees {self._device.count}")
 
     @staticmethod
     def _require_files(spec: TrialSpec) -> None:

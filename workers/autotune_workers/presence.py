@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 from collections import deque
+from functools import partial
 
 from autotune.errors import BrokerError
 from autotune.execute.fleet.broker import CARD_SECONDS, Broker
@@ -28,7 +30,8 @@ class Presence:
         self._events: deque[tuple[str, FleetEvent]] = deque(maxlen=_EVENTS)
         self._changed = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._talk, name="presence", daemon=True)
+        talk = partial(contextvars.copy_context().run, self._talk)  # with the worker's name
+        self._thread = threading.Thread(target=talk, name="presence", daemon=True)
 
     def start(self) -> None:
         """Begins."""

@@ -131,7 +131,8 @@ class MemoryMeter:
         reserved = _on_all_gpus(torch.cuda.max_memory_reserved)
         # None where NVML cannot tell, as in a container that hides process ids.
         parts = [(compute_processes(u) or {}).get(os.getpid()) for u in self._device.uuids]
-        process = sum(part or 0 for part in parts)
+        known = [part for part in parts if part is not None]
+        process = sum(known) if len(known) == len(parts) else None
         return {
             "device_peak_allocated_bytes": _bytes(
                 _on_all_gpus(torch.cuda.max_memory_allocated), "torch allocator"
