@@ -24,10 +24,10 @@ PLUGINS = {"batch": {}}
 class Coordinator:
     """A search in a process of its own, watched through its database."""
 
-    def __init__(self, folder: Path, study: Path, trials: int) -> None:
+    def __init__(self, folder: Path, command: list[str]) -> None:
         self.url = f"sqlite:///{folder}/studies/autotune.db"
         self.process = subprocess.Popen(
-            [str(AUTOTUNE), "search", "--study", str(study), "--trials", str(trials), "--resume"],
+            [str(AUTOTUNE), *command],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -73,12 +73,13 @@ def _command(process: psutil.Process) -> str:
 
 
 @pytest.fixture
-def start(tmp_path: Path, study: Callable[..., Path]) -> Iterator[Callable[[int], Coordinator]]:
+def start(tmp_path: Path, study: Callable[..., Path]) -> Iterator[Callable[..., Coordinator]]:
     started: list[Coordinator] = []
     path = study(plugins=PLUGINS)
 
-    def run(trials: int) -> Coordinator:
-        started.append(Coordinator(tmp_path, path, trials))
+    def run(*command: str) -> Coordinator:
+        own = ["search", "--study", str(path), "--trials", "7", "--resume"]
+        started.append(Coordinator(tmp_path, list(command) or own))
         return started[-1]
 
     yield run
@@ -98,10 +99,10 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 
 @pytest.mark.slow
-def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothing(
-    start: Callable[[int], Coordinator], tmp_path: Path
+def test_what_is_interrupted_and_killed_loses_and_repeats_nothing(
+    start: Callable[..., Coordinator],
 ) -> None:
-    first = start(6)
+    first = start()
     first.wait_until(finished=1)
     benches = first.benches()
     first.process.send_signal(signal.SIGINT)
@@ -111,7 +112,7 @@ def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothi
     assert first.state() is StudyState.INTERRUPTED
     before = finished(first.trials())
 
-    second = start(6)
+    second = start()
     second.wait_until(finished=len(before) + 1)
     benches = second.benches()
     second.process.kill()
@@ -121,35 +122,19 @@ def test_coordinator_that_is_interrupted_and_then_killed_loses_and_repeats_nothi
     assert {n: between[n] for n in before} == before
 
     printed = shlex.split(output.rpartition("go on with: ")[2].strip())
-    assert printed[:3] == ["autotune", "search", "--resume"]
-    done = subprocess.run(
-        [str(AUTOTUNE), *printed[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    after = finished(first.trials())
-    assert {n: after[n] for n in between} == between
-    assert sorted(after) == list(range(6))
-    assert len({t.recipe_key for t in after.values()}) == 6
-    assert first.state() is StudyState.FINISHED
-
-
-@pytest.mark.slow
-def test_killed_bench_child_costs_one_trial_at_most(
-    start: Callable[[int], Coordinator],
-) -> None:
-    search = start(6)
-    search.wait_until(finished=2)
-    for bench in search.benches():  # the candidate's and the baseline's, not their template
-        if bench.ppid() != search.process.pid:
+    third = start(*printed[1:])
+    third.wait_until(finished=len(between) + 1)
+    known = finished(third.trials())
+    for bench in third.benches():  # the candidate's and the baseline's, not their template
+        if bench.ppid() != third.process.pid:
             bench.kill()
-    output = search.output()
-
-    assert search.process.returncode == 0, output
-    trials = finished(search.trials())
-    assert sorted(trials) == list(range(6))
-    outcomes = [t.result.outcome for t in trials.values() if t.result]
-    assert outcomes.count(Outcome.CRASHED) <= 1
-    assert outcomes.count(Outcome.OK) >= 4
-    for trial in trials.values():
-        if trial.result and trial.result.outcome is Outcome.CRASHED:
-            assert "was killed by SIGKILL" in trial.result.explanation
+    output = third.output()
+    assert third.process.returncode == 0, output
+    assert third.state() is StudyState.FINISHED
+    after = finished(third.trials())
+    assert {n: after[n] for n in known} == known
+    assert sorted(after) == list(range(7))
+    assert len({t.recipe_key for t in after.values()}) == 7
+    crashed = [t.result for t in after.values() if t.result and t.result.outcome != Outcome.OK]
+    assert len(crashed) <= 1, "a killed bench process costs its own trial"
+    assert all("was killed by SIGKILL" in result.explanation for result in crashed)
