@@ -55,7 +55,12 @@ def missing(plugin: Plugin, task: str, device: Device) -> str:
         return f"needs a {needs.device} device, this study runs on {device.kind}"
     if needs.tasks and task not in needs.tasks:
         return f"knows the tasks {', '.join(needs.tasks)}, not {task}"
-    for package in needs.packages:
+    return missing_package(plugin)
+
+
+def missing_package(plugin: Plugin) -> str:
+    """Which package a plugin needs that is not installed here, in words; empty if none."""
+    for package in plugin.requires.packages:
         if not _importable(package):
             return f"needs the package {package!r}: pip install {package}"
     return ""

@@ -3,7 +3,9 @@ part. Read without importing torch."""
 
 from autotune.environment.accuracy import SCORING_VERSION, accuracy_key
 from autotune.environment.fingerprint import (
+    ENERGY_SOURCE,
     ENV_ID,
+    NO_ENERGY,
     compare_environments,
     describe_environment,
     env_id,
@@ -12,7 +14,9 @@ from autotune.environment.fingerprint import (
 from autotune.environment.software import library_versions
 
 __all__ = [
+    "ENERGY_SOURCE",
     "ENV_ID",
+    "NO_ENERGY",
     "SCORING_VERSION",
     "accuracy_key",
     "compare_environments",

@@ -17,8 +17,10 @@ from autotune.hashing import sha256_json
 ENV_ID = "env_id"
 """The key of the id in the record."""
 
+ENERGY_SOURCE = "energy_source"
+"""The key of what measures energy, or ``NO_ENERGY`` where nothing does."""
+
 NO_ENERGY = "none"
-"""Stands for the source of energy where nothing measures it."""
 
 NOT_RECORDED = "not recorded"
 """Stands for a key that one of two environments does not have."""
@@ -72,7 +74,7 @@ STABLE: Mapping[str, Callable[[str], str]] = {
     "plugin_distributions": _whole,
     "cpu_governor": _whole,
     "transparent_huge_pages": _whole,
-    "energy_source": _whole,
+    ENERGY_SOURCE: _whole,
 }
 """What must be the same for two numbers to be compared: key → the part of its value that counts.
 
@@ -101,7 +103,7 @@ def describe_environment(
         InputError: An energy meter of another distribution is broken.
     """
     found = {**hardware(device, root), **software(), **settings(root, environment)}
-    found["energy_source"] = energy_source(device)[0] or NO_ENERGY
+    found[ENERGY_SOURCE] = energy_source(device)[0] or NO_ENERGY
     return {**found, ENV_ID: env_id(found)}
 
 

@@ -24,6 +24,15 @@ class Beside:
     def __init__(self, sessions: WarmSessions) -> None:
         self._sessions = sessions
 
+    def begin(self, trial: TrialUnderWay) -> None:
+        """Starts the baseline's process ahead of ``start``, if that will want it.
+
+        Raises:
+            BenchError: It cannot be started.
+        """
+        if _wants_baseline(trial):
+            self._sessions.begin("reference", baseline_of(trial.spec))
+
     def start(self, trial: TrialUnderWay) -> BenchSession:
         """Makes ready what the candidate's blocks alternate with.
 
@@ -33,7 +42,7 @@ class Beside:
         spec = trial.spec
         if spec.settings.reference == "auto" and not self._sessions.holds_baseline:
             trial.alone = trial.alone or _baseline_bytes(trial) > free_bytes(spec.device)
-        if spec.settings.reference != "probe" and not trial.alone:
+        if _wants_baseline(trial):
             return self.reference(spec)
         trial.alone = True
         why = "" if spec.settings.reference == "probe" else ": both do not fit into memory"
@@ -96,6 +105,10 @@ def baseline_of(spec: TrialSpec) -> TrialSpec:
     """The baseline of a trial, measured as that is, on the first of its GPUs."""
     own = {"gpus": 1, "device": spec.device.with_gpus(1)}
     return spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": "", **own})
+
+
+def _wants_baseline(trial: TrialUnderWay) -> bool:
+    return trial.spec.settings.reference != "probe" and not trial.alone
 
 
 def _baseline_bytes(trial: TrialUnderWay) -> float:

@@ -40,7 +40,9 @@ class TrialSteps:
             _measure_idle_power(trial)
         with trial.phase("prepare"):
             if spec.confirmation:
-                self._begin_together(trial)
+                # Both of its processes are new: while one imports, so does the other.
+                self._sessions.begin("candidate", spec)
+                self._beside.begin(trial)
             candidate = self._candidate(trial)
         trial.stop_if_violated()
         if spec.known_accuracy is not None:
@@ -72,12 +74,6 @@ class TrialSteps:
         with trial.phase("tasks"):
             trial.learn(ask(candidate, Operation.TASKS, spec))
         self._sessions.drop("candidate")
-
-    def _begin_together(self, trial: TrialUnderWay) -> None:
-        """Both processes of a repetition are new: while one imports, so does the other."""
-        self._sessions.begin("candidate", trial.spec)
-        if trial.spec.settings.reference != "probe" and not trial.alone:
-            self._sessions.begin("reference", baseline_of(trial.spec))
 
     def _candidate(self, trial: TrialUnderWay) -> BenchSession:
         trial.warm = self._sessions.is_warm("candidate", trial.spec)

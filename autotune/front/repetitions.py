@@ -230,7 +230,7 @@ def _memory(
 
 def _reading(name: str, searched: Measurement, measured: Sequence[TrialResult]) -> Measurement:
     readings = [r.metrics[name] for r in measured if name in r.metrics]
-    values = [m.value for m in readings if m.value is not None]
+    values = _values(name, measured)
     if not values:
         return searched
     lows = [m.low for m in readings if m.low is not None]

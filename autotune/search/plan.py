@@ -21,7 +21,7 @@ from autotune.recipe import Recipe, RecipeKeys, keys
 from autotune.registry import Registry
 from autotune.search.goals import find_goals
 from autotune.search.target import Target
-from autotune.space import Pool, Restrictions, build_pool, variants
+from autotune.space import Pool, Restrictions, build_pool, missing_package, variants
 from autotune.workload.model import read_config, resolve, weights_file_bytes
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
 from autotune.workload.tasks import check_tasks, read_tasks
@@ -130,7 +130,7 @@ def make_plan(
         workload=workload.model_copy(update={"tasks": tasks}),
         objectives=goals.objectives,
         constraints=goals.constraints,
-        notes=(*goals.notes, *_pool_notes(pool)),
+        notes=(*goals.notes, *_pool_notes(pool, chosen)),
         directory=output / name,
         cache=cache,
     )
@@ -200,10 +200,13 @@ def _model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> M
     return found.model_copy(update={"name": study.model})
 
 
-def _pool_notes(pool: Pool) -> tuple[str, ...]:
+def _pool_notes(pool: Pool, chosen: Registry) -> tuple[str, ...]:
     # Other refusals lie in the model or the device; a package can be installed.
-    lacking = [r for r in pool.refusals if "needs the package" in r.reason]
-    notes = tuple(f"without the plugin {r.plugin}, which {r.reason}" for r in lacking)
+    notes = tuple(
+        f"without the plugin {refusal.plugin}, which {refusal.reason}"
+        for refusal in pool.refusals
+        if refusal.reason == missing_package(chosen.get(refusal.plugin))
+    )
     if pool.combinations <= len(pool.recipes):
         return notes
     return (

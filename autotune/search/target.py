@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autotune.device import Device, detect
 from autotune.energy import CpuTimeEstimate, energy_source
-from autotune.environment import describe_environment
+from autotune.environment import ENERGY_SOURCE, NO_ENERGY, describe_environment
 from autotune.execute.fleet.messages import WorkerCard
 
 
@@ -17,10 +17,9 @@ class Target:
 
     device: Device
     environment: dict[str, str]
-    """See ``autotune.environment``."""
-    energy_source: str
-    """What measures energy there; empty where nothing does."""
+    """See ``autotune.environment``; it says what measures energy there."""
     why_no_energy: str
+    """Empty where something measures it."""
 
     @classmethod
     def here(cls, wanted: str) -> Target:
@@ -33,7 +32,7 @@ class Target:
             InputError: It has no such device, or a broken energy meter.
         """
         device = detect(wanted)
-        return cls(device, describe_environment(device), *energy_source(device))
+        return cls(device, describe_environment(device), energy_source(device)[1])
 
     @classmethod
     def of(cls, cards: Sequence[WorkerCard]) -> Target:
@@ -45,7 +44,7 @@ class Target:
         first = cards[0]
         # A trial of several GPUs goes where there are enough.
         device = max((card.device for card in cards), key=lambda device: device.count)
-        return cls(device, first.environment, first.energy_source, first.why_no_energy)
+        return cls(device, first.environment, first.why_no_energy)
 
     def energy(self, watts_per_core: float | None) -> tuple[str, str]:
         """What tells energy.
@@ -56,6 +55,9 @@ class Target:
         Returns:
             The source and no reason, or no source and the reason why there is none.
         """
-        if self.energy_source or self.device.kind != "cpu" or watts_per_core is None:
-            return self.energy_source, self.why_no_energy
+        measured = self.environment[ENERGY_SOURCE]
+        if measured != NO_ENERGY:
+            return measured, ""
+        if self.device.kind != "cpu" or watts_per_core is None:
+            return "", self.why_no_energy
         return CpuTimeEstimate.source, ""

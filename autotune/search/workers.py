@@ -50,7 +50,8 @@ def choose_workers(
             "no worker is up; start one on each device with: autotune worker --broker URL "
             "--database URL"
         )
-    reasons = {card.name: _why_not(card, database, device) for card in found}
+    here = software()
+    reasons = {card.name: _why_not(card, database, device, here) for card in found}
     fitting = [card for card in found if not reasons[card.name]]
     if not fitting:
         words = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:_NAMED])
@@ -67,13 +68,12 @@ def choose_workers(
     return next(iter(kinds.values()))
 
 
-def _why_not(card: WorkerCard, database: str, device: str) -> str:
+def _why_not(card: WorkerCard, database: str, device: str, here: Mapping[str, str]) -> str:
     """Why a worker cannot measure for the study; empty if it can."""
     if card.database != database:
         return "looks for jobs in another database; give it the same --database"
     if card.queue != queue_name(database, card.environment[ENV_ID]):
         return f"speaks another protocol ({card.queue}); install the same autotune there and here"
-    here = software()
     skew = [key for key in _OURS if card.environment.get(key) != here.get(key)]
     if skew:
         words = [f"{k} is {card.environment.get(k)}, here {here.get(k)}" for k in skew]
@@ -103,8 +103,9 @@ def _like(
 
 
 def _several(kinds: Mapping[str, list[WorkerCard]]) -> str:
-    (first, *_), *others = kinds.values()
-    groups = [f"{first.device.name}: {_names(next(iter(kinds.values())))}"]
+    chosen, *others = kinds.values()
+    first = chosen[0]
+    groups = [f"{first.device.name}: {_names(chosen)}"]
     for cards in others:
         differing = list(environment_differences(cards[0].environment, first.environment).items())
         words = [f"{key} is {other}, not {one}" for key, (other, one) in differing[:_DIFFERENCES]]

@@ -16,7 +16,7 @@ from autotune.testing import fake_device
 
 
 def target(kind: Literal["cpu", "cuda"] = "cpu", source: str = "", why: str = "") -> Target:
-    return Target(fake_device(kind), {}, source, why)
+    return Target(fake_device(kind), {"energy_source": source or "none"}, why)
 
 
 ENERGY = "energy_per_output_token_joules"
@@ -51,7 +51,7 @@ def test_estimate_says_that_it_is_one() -> None:
 @pytest.mark.parametrize(("objectives", "notes"), [([ENERGY], 1), (["tpot_seconds"], 0)])
 def test_part_time_sensor_is_said_once(objectives: list[str], notes: int) -> None:
     device = fake_device("cuda").model_copy(update={"name": "NVIDIA H100 80GB HBM3"})
-    gpu = Target(device, {}, "measured:counter:nvml", "")
+    gpu = Target(device, {"energy_source": "measured:counter:nvml"}, "")
     found = find_goals(study(objectives=objectives), "causal-lm", gpu)
     assert len([n for n in found.notes if "a quarter of the time" in n]) == notes
 

@@ -13,13 +13,12 @@ from autotune.testing import fake_device
 
 
 def card(name: str, source: str = "", why: str = "") -> WorkerCard:
-    environment = {"torch": "2.11.0+cu130", ENV_ID: "e"}
+    environment = {"torch": "2.11.0+cu130", "energy_source": source or "none", ENV_ID: "e"}
     return WorkerCard(
         name=name,
         host="h",
         device=fake_device("cuda"),
         environment=environment,
-        energy_source=source,
         why_no_energy=why,
         database="d",
         queue="q",
@@ -30,7 +29,8 @@ def test_here_is_this_machine() -> None:
     found = Target.here("cpu")
     assert found.device == detect("cpu")
     assert found.environment == describe_environment(found.device)
-    assert bool(found.energy_source) != bool(found.why_no_energy)
+    source, why = found.energy(None)
+    assert bool(source) != bool(why)
     with pytest.raises(InputError, match="unknown device 'tpu'"):
         Target.here("tpu")
 
@@ -44,9 +44,9 @@ def test_workers_tell_their_device_environment_and_energy() -> None:
 
 
 def test_estimate_is_for_cpus_that_have_nothing_better() -> None:
-    cpu = Target(fake_device("cpu"), {}, "", "no counter")
+    cpu = Target(fake_device("cpu"), {"energy_source": "none"}, "no counter")
     assert cpu.energy(None) == ("", "no counter")
     assert cpu.energy(7.5) == ("estimated:cpu_time", "")
-    measured = Target(fake_device("cpu"), {}, "measured:counter:rapl", "")
+    measured = Target(fake_device("cpu"), {"energy_source": "measured:counter:rapl"}, "")
     assert measured.energy(7.5) == ("measured:counter:rapl", "")
-    assert Target(fake_device("cuda"), {}, "", "none").energy(7.5) == ("", "none")
+    assert Target(fake_device("cuda"), {"energy_source": "none"}, "x").energy(7.5) == ("", "x")

@@ -39,7 +39,6 @@ def make_card(settings: WorkerSettings) -> WorkerCard:
     """
     device = detect(settings.device)
     environment = describe_environment(device)
-    source, why = energy_source(device)
     with Store.open(settings.database) as store:
         database = store.identity()
     return WorkerCard(
@@ -47,8 +46,7 @@ def make_card(settings: WorkerSettings) -> WorkerCard:
         host=socket.gethostname(),
         device=device,
         environment=environment,
-        energy_source=source,
-        why_no_energy=why,
+        why_no_energy=energy_source(device)[1],
         database=database,
         queue=queue_name(database, environment[ENV_ID]),
     )

@@ -42,9 +42,8 @@ class WorkerCard(Message):
     device: Device
     environment: dict[str, str]
     """What its numbers are taken on; see ``autotune.environment``."""
-    energy_source: str = ""
-    """What measures energy there (``autotune.energy.energy_source``); empty where nothing does."""
     why_no_energy: str = ""
+    """Empty where something measures it."""
     database: str
     """Where it looks for jobs; see ``Store.identity``."""
     queue: str
