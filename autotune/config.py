@@ -118,9 +118,9 @@ class StudyFile(_Section):
         return self
 
     def definition(self) -> dict[str, Any]:
-        """What makes the study what it is: all but its name, its budget and who measures, as JSON
-        data."""
-        return self.model_dump(mode="json", exclude={"name", "budget", "worker"})
+        """All but its name and who measures, as JSON data: what makes the study what it is, and
+        what it may cost."""
+        return self.model_dump(mode="json", exclude={"name", "worker"})
 
 
 def _lists(values: Any) -> Any:

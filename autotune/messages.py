@@ -31,7 +31,7 @@ class Grade(StrEnum):
     B = "B"
     """Some contention or drift, or not converged: compare only by paired ratios."""
     C = "C"
-    """Too disturbed or too wide: shown, and never a pick."""
+    """Too disturbed or too wide: shown, and nothing is picked by that value."""
 
 
 class Measurement(Message):

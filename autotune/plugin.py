@@ -111,7 +111,11 @@ class Plugin:
         return 1
 
     def env(self, params: Params) -> dict[str, str]:
-        """Environment variables of the bench process."""
+        """Environment variables of the bench process.
+
+        Raises:
+            Unsupported: What they need is not installed on this worker.
+        """
         return {}
 
     def load_args(self, params: Params) -> dict[str, Any]:
@@ -145,7 +149,9 @@ class Plugin:
         Keys: ``dtype`` of the weights (``bfloat16``), ``attention`` (transformers' name of the
         implementation), ``quantized`` (the scheme; every linear but the head), ``matmul`` (the
         format in which quantized linears multiply: ``int8``, ``float8``), ``compiled``
-        (``fullgraph``), ``cuda_graphs`` (``on``), ``cpu_capability`` (torch's: ``AVX2``).
+        (``fullgraph``), ``cuda_graphs`` (``on``), ``cpu_capability`` (torch's: ``AVX2``),
+        ``allocator`` (the library that is malloc: ``jemalloc``), ``huge_pages``
+        (``transparent``).
         """
         return {}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from autotune.errors import InputError, unknown_name
 from autotune.hashing import sha256_json
@@ -181,15 +180,25 @@ def keys(recipe: Recipe, plugins: Mapping[str, Plugin], versions: Mapping[str, s
     )
 
 
-def _part(chosen: RecipeDict, plugins: Mapping[str, Plugin], belongs: Any) -> RecipeDict:
-    """The plugins whose params that ``belongs`` accepts are not all at their defaults."""
+def _part(
+    chosen: RecipeDict, plugins: Mapping[str, Plugin], belongs: Callable[[Param], bool]
+) -> RecipeDict:
+    """The plugins whose params that ``belongs`` accepts are not as in the baseline. A param that
+    is active only because another one is on counts, also at its default."""
     part: RecipeDict = {}
     for name, values in chosen.items():
-        mine = {k: v for k, v in values.items() if _accepts(plugins[name].params[k], belongs)}
-        if not is_off(plugins[name], mine):
+        params = plugins[name].params
+        off = _values_when_off(params)
+        mine = {k: v for k, v in values.items() if belongs(params[k])}
+        if any(k not in off or v != off[k] for k, v in mine.items()):
             part[name] = mine
     return part
 
 
-def _accepts(param: Param, belongs: Any) -> bool:
-    return bool(belongs(param))
+def _values_when_off(params: Mapping[str, Param]) -> dict[str, Scalar]:
+    """The params that are active while all are at their defaults."""
+    off: dict[str, Scalar] = {}
+    for name, param in params.items():
+        if param.active(off):
+            off[name] = param.default
+    return off

@@ -177,11 +177,6 @@ def _param_problems(key: object, param: object, earlier: Mapping[str, Param]) ->
         yield f"param {key!r} has values that are not JSON scalars: {param.describe()}"
     elif not param.contains(param.default):
         yield f"the default {param.default!r} of {key!r} is not allowed ({param.describe()})"
-    if param.affects_accuracy and stage is Stage.RUN:
-        yield (
-            f"{key!r} is a run param that affects accuracy; accuracy is scored without run "
-            "arguments, so that cannot be measured yet"
-        )
     for name in param.when:
         if name not in earlier:
             yield f"{key!r} depends on {name!r}, which is no earlier param of this plugin"

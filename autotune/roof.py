@@ -66,7 +66,10 @@ def utilizations(metrics: Metrics, roof: Metrics, number_format: str) -> Metrics
     for name, share in _SHARES.items():
         time = _time(share, metrics)
         if share.work in metrics and time is not None:
-            found[name] = _utilization(metrics[share.work], time, rates[share.of_compute])
+            rate = rates[share.of_compute]
+            found[name] = _utilization(
+                metrics[share.work], time, rate, of_compute=share.of_compute
+            )
     return found
 
 
@@ -94,11 +97,19 @@ def _time(share: _Share, metrics: Metrics) -> Measurement | None:
     return next((metrics[name] for name in share.times if name in metrics), None)
 
 
-def _utilization(work: Measurement, time: Measurement, rate: Measurement) -> Measurement:
+def _utilization(
+    work: Measurement, time: Measurement, rate: Measurement, *, of_compute: bool
+) -> Measurement:
     if not (work.value and time.value and rate.value):
         reason = work.reason or time.reason or rate.reason or "nothing was counted"
         return Measurement(value=None, unit="ratio", source="unavailable", reason=reason)
     found = _over(work.value / rate.value, time, f"over {rate.source}")
+    if of_compute and (found.low or found.value or 0.0) > _MOST:
+        reason = (
+            f"the trial computed faster than the device's rate ({rate.source}): that was measured "
+            "while the machine was disturbed"
+        )
+        return Measurement(value=None, unit="ratio", source="unavailable", reason=reason)
     return found.model_copy(update={"grade": _worse(time.grade, rate.grade)})
 
 
@@ -139,6 +150,9 @@ def _memory_rate(roof: Metrics) -> Measurement:
     name = max(found, key=lambda n: found[n].value or 0.0)
     return found[name].model_copy(update={"source": name})
 
+
+_MOST = 1.1
+"""No pass computes faster than the best of the device's products, but for their noise."""
 
 _NO_ROOF = "the study's baseline was measured without the device's rates"
 

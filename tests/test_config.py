@@ -187,9 +187,9 @@ def test_study_is_frozen() -> None:
         build().seed = 5  # type: ignore[misc]
 
 
-def test_definition_leaves_out_name_and_budget() -> None:
+def test_definition_leaves_out_name_and_worker() -> None:
     one = build(name="a", budget={"trials": 5}, plugins={"batch": {"size": 8}})
-    other = build(name="b", budget={"minutes": 5}, plugins={"batch": {"size": [8]}})
+    other = build(name="b", budget={"trials": 5}, plugins={"batch": {"size": [8]}}, worker="w")
     assert one.definition() == other.definition()
     assert one.definition() != build(seed=1).definition()
     assert json.loads(json.dumps(one.definition())) == one.definition()

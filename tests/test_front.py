@@ -383,6 +383,13 @@ def test_against_baseline_marks_noise_and_gaps() -> None:
     assert against_baseline(metrics(10), {}, (SPEED,)) == "output tokens/s 10 1/s"
 
 
+def test_values_whose_intervals_overlap_are_within_noise() -> None:
+    own = metrics(None, 1000, noise_ratio=0.3)
+    words = against_baseline(metrics(None, 600, noise_ratio=0.3), own, (MEMORY,))
+    assert words == "\N{MINUS SIGN}40 % device peak (within noise)"
+    assert "noise" not in against_baseline(metrics(None, 400, noise_ratio=0.3), own, (MEMORY,))
+
+
 def test_ratio_prefers_the_paired_one() -> None:
     paired = measured(10).model_copy(update={"ratio": 3.0})
     assert ratio_to_baseline(paired, measured(5)) == 3.0

@@ -48,6 +48,17 @@ def test_share_is_work_over_time_over_rate_with_the_timings_interval() -> None:
     assert found["prompt_bandwidth_utilization"].value == pytest.approx(0.1)
 
 
+def test_computing_faster_than_the_device_can_is_no_share() -> None:
+    """A rate that was measured while something else ran says nothing, however it was graded."""
+    slow = ROOF | metrics(roof_float32_flops_per_second=1e9)
+    found = utilizations(TIMED, slow, "float32")
+    assert found["model_flops_utilization"].value is None
+    assert "measured while the machine was disturbed" in found["model_flops_utilization"].reason
+    assert "prefill" not in what_bounds(TIMED | found, slow)
+    beyond = utilizations(TIMED, ROOF | metrics(roof_read_bytes_per_second=1e9), "float32")
+    assert beyond["bandwidth_utilization"].value == pytest.approx(0.75), "of the copy rate"
+
+
 def test_disturbed_rate_disturbs_the_share() -> None:
     name = matmul_rate_name("float32")
     rate = ROOF[name].model_copy(update={"grade": Grade.C})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,10 @@ _CAPABILITIES: tuple[tuple[str, frozenset[str]], ...] = (
     ("AVX2", frozenset({"avx2", "fma"})),
 )
 """torch's kernel sets for x86, the best one first, and the CPU flags with which it takes them."""
+
+_OWN_MAPS = Path("/proc/self/maps")
+_OWN_SUM = Path("/proc/self/smaps_rollup")
+"""See proc(5)."""
 
 _LEVELS = {"DEFAULT": 0, "NO AVX": 0, "AVX2": 1, "AVX512": 2}
 
@@ -38,6 +43,8 @@ def find_in_model(model: Any, asked: Asked, device: Device) -> Iterator[Fallback
         yield from find_plain_linears(model, asked.get("quantized"))
     if device.kind == "cpu":
         yield from find_capability(device.cpu_flags, asked.get("cpu_capability"))
+        yield from find_allocator(asked.get("allocator"))
+        yield from find_huge_pages(asked.get("huge_pages"))
 
 
 def find_dtype(model: torch.nn.Module, asked: str | None) -> Iterator[Fallback]:
@@ -148,6 +155,31 @@ def find_capability(flags: Set[str], asked: str | None = None) -> Iterator[Fallb
         setting = os.environ.get("ATEN_CPU_CAPABILITY")
         reason = f"ATEN_CPU_CAPABILITY={setting}" if setting else "torch did not take more"
         yield Fallback(what="cpu_capability", asked=wanted, ran=ran, reason=reason)
+
+
+def find_allocator(asked: str | None) -> Iterator[Fallback]:
+    """Whether a library that should be malloc was not loaded: the loader only prints a line.
+
+    Args:
+        asked: The library's name without ``lib``; None asks for nothing.
+    """
+    if asked is not None and f"/lib{asked}" not in _OWN_MAPS.read_text(encoding="utf-8"):
+        reason = "the process's log says why the loader left it out"
+        yield Fallback(what="allocator", asked=asked, ran="the C library's", reason=reason)
+
+
+def find_huge_pages(asked: str | None) -> Iterator[Fallback]:
+    """Whether none of this process's memory lies in huge pages.
+
+    Args:
+        asked: ``transparent``; None asks for nothing.
+    """
+    if asked is None:
+        return
+    rows = dict(line.split(":") for line in _OWN_SUM.read_text().splitlines()[1:])
+    if int(rows["AnonHugePages"].split()[0]) == 0:
+        reason = "no block of 2 MiB got one: the model's are smaller, or memory is fragmented"
+        yield Fallback(what="huge_pages", asked=asked, ran="none", reason=reason)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -16,7 +16,7 @@ from autotune.bench.engines.base import Engine
 from autotune.bench.meters.memory import MemoryMeter, weights_bytes
 from autotune.bench.tokens import Tokens, load_tokens
 from autotune.errors import BenchError
-from autotune.messages import Measurement, Metrics, TrialSpec
+from autotune.messages import Measurement, Metrics, RecipeDict, TrialSpec
 from autotune.outcome import Outcome
 from autotune.params import Params
 from autotune.plugin import Context, Phase, Plugin, Unsupported
@@ -36,6 +36,16 @@ class Prepared:
     context: Context
     metrics: Metrics
     plugins: Mapping[str, Plugin] = field(default_factory=dict)
+
+    def run_args(self, recipe: RecipeDict) -> dict[str, Any]:
+        """How the engine is driven for a recipe that shares this process.
+
+        Raises:
+            Unsupported: Two plugins disagree, or the engine does not know what one asks for.
+        """
+        plugins = registry.installed().plugins
+        given = merge(recipe, plugins, lambda p, v: p.run_args(v), "run argument")
+        return self.engine.resolve(given)
 
 
 def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:

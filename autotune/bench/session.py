@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from autotune import registry
 from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.base import Timing
@@ -68,7 +67,8 @@ class Session:
     def handle(self, request: Request) -> Reply:
         """Carries out one operation."""
         if request.operation is Operation.SCORE:
-            return Reply(metrics=self._score())
+            assert request.spec is not None
+            return Reply(metrics=self._score(request.spec))
         if request.operation is Operation.WARMUP:
             assert request.spec is not None
             metrics = self._warm_up(request.spec)
@@ -88,7 +88,8 @@ class Session:
         return Reply(metrics=measure_energy(self._spec, self._request))
 
     def _check_finite(self) -> None:
-        outputs = self._prepared.engine.outputs(take(self._prepared.tokens.prompts, 1))
+        engine = self._prepared.engine
+        outputs = engine.outputs(take(self._prepared.tokens.prompts, 1), engine.resolve({}))
         if not torch.isfinite(outputs).all():
             raise BenchError(
                 Outcome.INVALID_OUTPUT, "the model's outputs on the first prompt are not finite"
@@ -108,16 +109,15 @@ class Session:
             made.context.notes.append(f"the work of a pass cannot be counted: {why}")
         return work
 
-    def _score(self) -> Metrics:
-        reference, paired = reference_files(self._spec)
+    def _score(self, spec: TrialSpec) -> Metrics:
         meter = AccuracyMeter(
             self._prepared.engine,
-            self._spec.model.task,
+            self._prepared.run_args(spec.recipe),
+            spec.model.task,
             self._prepared.tokens.evaluation,
-            reference,
-            paired,
+            *reference_files(spec),
         )
-        if self._spec.recipe:
+        if spec.recipe:
             return meter.score()
         meter.save_reference()
         return meter.score() | meter.self_floor()
@@ -130,10 +130,7 @@ class Session:
         """Drives until three blocks agree; the very first request is the cold one."""
         first = not self._compiled
         self._compile()
-        given = merge(
-            spec.recipe, registry.installed().plugins, lambda p, v: p.run_args(v), "run argument"
-        )
-        self._run_args = self._prepared.engine.resolve(given)
+        self._run_args = self._prepared.run_args(spec.recipe)
         self._prompts = take(self._prepared.tokens.prompts, self._run_args["batch_size"])
         self._prepared.engine.forget()
         allocator.settle()
@@ -146,8 +143,14 @@ class Session:
         while len(latencies) < spec.settings.warmup_blocks and not _steady(latencies):
             latencies.append(self._block()["e2e_latency_seconds"])
         self._latencies.clear()
-        work = self._work.metrics(*self._prompts["input_ids"].shape) if self._work else {}
+        work = self._work_metrics()
         return {"first_request_seconds": _cold_seconds(cold.last - cold.start, first)} | work
+
+    def _work_metrics(self) -> Metrics:
+        if self._work is None:
+            return {}
+        plain = self._prepared.engine.plain_steps(self._run_args)
+        return self._work.metrics(*self._prompts["input_ids"].shape, plain_steps=plain)
 
     def _compile(self) -> None:
         """Transforms of the compile phase come last: accuracy was scored before them."""

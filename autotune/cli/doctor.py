@@ -35,7 +35,13 @@ def doctor(
         plan = make_plan(wanted, output, bar, only={})
     progress = make_console(stderr=True)
     with progress.status("starting") as status:
-        found = list(examine(plan, lambda name: status.update(f"checking: {name}")))
+
+        def show(name: str) -> None:
+            status.update(f"checking: {name}")
+            if not progress.is_terminal:
+                progress.print(f"checking: {name}", markup=False, highlight=False)
+
+        found = list(examine(plan, show))
     if json:
         import dataclasses
         import json as codec

@@ -26,15 +26,17 @@ class Heartbeat:
         """Something else was printed."""
         self._last = time.monotonic()
 
-    def beat(self, progress: Progress) -> None:
+    def beat(self, progress: Progress, what: str = "") -> None:
         """Says the phase, if it is time.
 
         Args:
             progress: What a trial does now.
+            what: The trial in words; by default its number.
         """
         if self._console.is_terminal or time.monotonic() - self._last < self._seconds:
             return
-        words = f"#{progress.number} {phase_words(progress.phase, progress.detail)}"
+        what = what or f"#{progress.number}"
+        words = f"{what} {phase_words(progress.phase, progress.detail)}"
         self._console.print(words, markup=False, highlight=False, soft_wrap=True)
         self.said()
 

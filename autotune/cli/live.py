@@ -22,7 +22,7 @@ from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
 from autotune.outcome import Outcome
 from autotune.recipe import describe
-from autotune.report.format import duration, measured, phase_words
+from autotune.report.format import counted, duration, measured, phase_words
 from autotune.report.summary import StudySummary
 from autotune.search.budget import Clock
 from autotune.search.observer import Observer
@@ -74,8 +74,8 @@ class LiveDisplay(Observer):
         self._limit, self._minutes = min(limits), plan.study.budget.minutes
         self._say(
             f"study [bold]{escape(plan.name)}[/]: {escape(plan.model.name)} on "
-            f"{escape(plan.device.name)}, {len(plan.registry.plugins)} plugins, "
-            f"{len(plan.pool.recipes):,} recipes, budget {budget}"
+            f"{escape(plan.device.name)}, {counted(len(plan.registry.plugins), 'plugin')}, "
+            f"{counted(len(plan.pool.recipes), 'recipe')}, budget {budget}"
             f"{_repetitions(plan)}"
         )
         self._say(f"objectives: {', '.join(plan.objectives)}")
@@ -92,7 +92,7 @@ class LiveDisplay(Observer):
 
     def on_confirming(self, count: int) -> None:
         """Repetitions begin."""
-        repeated = "1 repetition" if count == 1 else f"{count} repetitions"
+        repeated = counted(count, "repetition")
         if self._confirming:
             self._say(f"these changed what the result rests on: {repeated} more")
         else:
@@ -149,7 +149,11 @@ class LiveDisplay(Observer):
         """A phase begins; called by the executor's thread."""
         with self._lock:
             self._phases[progress.number] = phase_words(progress.phase, progress.detail)
-            self._heart.beat(progress)
+            recipe = self._running.get(progress.number)
+            number = f"#{progress.number}"
+            self._heart.beat(
+                progress, f"{number} {recipe}:" if recipe else f"repetition: {number}"
+            )
         self._refresh()
 
     def on_trial_finished(self, study: StudyRecord, trial: TrialRecord) -> None:

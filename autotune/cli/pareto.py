@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from autotune.cli import options
+from autotune.cli.state import state_words
+from autotune.errors import InputError
 
 
 def pareto(
@@ -25,8 +27,12 @@ def pareto(
     from autotune.store.records import StudyState
     from autotune.store.store import Store
 
-    with Store.open_existing(options.database_url(database, output)) as store:
+    url = options.database_url(database, output)
+    with Store.open_existing(url) as store:
         summary = StudySummary.of(store.study(study), store.trials(study))
+    state = state_words(url, summary.study)
+    if not summary.points:
+        raise InputError(f"study {study!r} has no measured trial yet; it is {state}")
     if json:
         typer.echo(front_file(summary).model_dump_json(indent=2))
     else:
@@ -34,7 +40,7 @@ def pareto(
         show_summary(console, summary)
         if summary.study.state is not StudyState.FINISHED:
             console.print(
-                f"this study is {summary.study.state}: more trials or repetitions may change "
+                f"this study is {state}: more trials or repetitions may change "
                 "this; go on with autotune search --resume and the options it was begun with",
                 markup=False,
             )

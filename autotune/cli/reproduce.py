@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,6 +34,7 @@ def reproduce(
     from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
     from autotune.environment import compare_environments
+    from autotune.recipe import describe
     from autotune.search.plan import make_plan
     from autotune.search.reproduce import measure_again
     from autotune.store.store import Store
@@ -49,13 +52,15 @@ def reproduce(
         console.print(line, markup=False)
     again = max(1, wanted.confirm.processes)
     count = processes or again
-    console.print(f"measuring #{trial} in {count} fresh processes, beside the baseline")
+    where = f"{count} fresh processes" if count > 1 else "a fresh process"
+    console.print(f"measuring #{trial} in {where}, beside the baseline")
     with shown_phases(console) as show:
         checks = measure_again(plan, trials, trial, count, show)
     if json:
         _print_json(checks)
     else:
-        _print_table(checks, study, trial)
+        recipe = next(t.recipe for t in trials if t.number == trial)
+        _print_table(checks, f"{study} #{trial}: {describe(recipe)}", plan.objectives)
     if not all(check.holds for check in checks if check.metric in plan.objectives):
         raise typer.Exit(1)
 
@@ -75,21 +80,47 @@ def _print_json(checks: list[Check]) -> None:
     typer.echo(json.dumps(rows, indent=2))
 
 
-def _print_table(checks: list[Check], study: str, trial: int) -> None:
+def _print_table(checks: list[Check], title: str, objectives: Sequence[str]) -> None:
     from autotune.cli.show import make_console
     from autotune.report.console import plain_table
-    from autotune.report.format import digits
     from autotune.search.reproduce import comparable
 
-    table = plain_table(f"{study} #{trial}", "metric", "stored", "its interval", "now", "")
+    table = plain_table(title, "metric", "stored", "its interval", "now", "")
     for check in checks:
         stored, now = comparable(check.stored), comparable(check.now)
-        ends = [digits(end) for end in (stored.low, stored.high) if end is not None]
+        is_ratio = stored.unit == "ratio" != check.stored.unit
+        show = partial(_shown, None if is_ratio else check.metric)
+        ends = [show(end) for end in (stored.low, stored.high) if end is not None]
         table.add_row(
-            check.metric + (" (ratio)" if stored.unit == "ratio" != check.stored.unit else ""),
-            digits(stored.value) if stored.value is not None else "",
+            check.metric + (" (ratio)" if is_ratio else ""),
+            show(stored.value),
             f"\\[{', '.join(ends)}]",
-            digits(now.value) if now.value is not None else "",
-            "[green]holds[/]" if check.holds else "[yellow]outside[/]",
+            show(now.value),
+            _verdict(check),
         )
-    make_console().print(table)
+    console = make_console()
+    console.print(table)
+    console.print(_summary(checks, objectives), markup=False)
+
+
+def _shown(name: str | None, value: float | None) -> str:
+    from autotune.report.format import digits, quantity
+
+    if name is None:
+        return "" if value is None else digits(value)
+    return quantity(name, value)
+
+
+def _verdict(check: Check) -> str:
+    if check.inside:
+        return "[green]holds[/]"
+    return "[green]holds[/]: closer than it resolves" if check.holds else "[yellow]outside[/]"
+
+
+def _summary(checks: Sequence[Check], objectives: Sequence[str]) -> str:
+    holding = sum(check.holds for check in checks)
+    lost = [check.metric for check in checks if not check.holds and check.metric in objectives]
+    words = f"{holding} of {len(checks)} numbers hold"
+    return (
+        f"{words}; objectives outside: {', '.join(lost)}" if lost else f"{words}, all objectives"
+    )

@@ -195,8 +195,9 @@ def _refuse_existing(name: str, url: str, again: str) -> None:
     if existing is not None:
         ended = f": {existing.convergence_reason}" if existing.convergence_reason else ""
         raise InputError(
-            f"study {name!r} exists already ({existing.state}{ended}); go on with it, or give it "
-            f"more, by: {again}; or choose another --name"
+            f"study {name!r} exists already ({existing.state}{ended}); go on with it by: {again}; "
+            "more than its budget of before needs larger --trials or --minutes; or choose another "
+            "--name"
         )
 
 

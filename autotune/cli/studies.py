@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotune.cli import options
+from autotune.cli.state import state_words
 from autotune.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def studies(
         rows = [r.model_dump(mode="json") | {"outcomes": counts.get(r.name, {})} for r in records]
         typer.echo(codec.dumps(rows, indent=2))
     else:
-        make_console().print(studies_table(records, counts))
+        states = {record.name: state_words(url, record) for record in records}
+        make_console().print(studies_table(records, counts, states))
 
 
 def _records(store: Store, name: str | None) -> list[StudyRecord]:

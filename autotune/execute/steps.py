@@ -153,8 +153,9 @@ class TrialSteps:
         trial.metrics |= graded(found, trial.contention, trial.spec.settings)
 
     def _measure_energy(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
-        # Where nothing measures it the answer comes at once, and says why.
-        if _wants_energy(trial.spec) or not _energy_source(trial.spec):
+        if not _energy_source(trial.spec):  # the answer comes at once, and says why
+            trial.learn(ask(candidate, Operation.ENERGY, trial.spec))
+        elif _wants_energy(trial.spec):
             with trial.phase("energy"):
                 trial.learn(ask(candidate, Operation.ENERGY, trial.spec))
 

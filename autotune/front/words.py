@@ -15,7 +15,7 @@ def against_baseline(metrics: Metrics, baseline: Metrics, objectives: Sequence[s
     with typographic signs.
 
     Where tasks were run, their accuracy and what it proves come last. A ratio whose 95 % interval
-    contains 1 is marked ``within noise``.
+    contains 1, or values without one whose intervals overlap, are marked ``within noise``.
 
     Args:
         metrics: The trial's metrics.
@@ -54,7 +54,7 @@ def _part(kind: Metric, measured: Measurement | None, baseline: Measurement | No
     ratio = ratio_to_baseline(measured, baseline)
     if ratio is None:
         return f"{kind.label} {measured.value:.3g} {kind.unit}"
-    return f"{_change(kind, ratio)} {kind.label}{_doubt(measured)}"
+    return f"{_change(kind, ratio)} {kind.label}{_doubt(measured, baseline)}"
 
 
 def _small(kind: Metric, value: float) -> str:
@@ -73,7 +73,13 @@ def _change(kind: Metric, ratio: float) -> str:
     return f"{'+' if percent > 0 else MINUS}{abs(percent)} %"
 
 
-def _doubt(measured: Measurement) -> str:
-    told = measured.ratio_interval
-    within = told is not None and told.low <= 1 <= told.high
+def _doubt(measured: Measurement, baseline: Measurement | None) -> str:
+    told, own = measured.ratio_interval, baseline.interval if baseline else None
+    if told is not None:
+        within = told.low <= 1 <= told.high
+    else:
+        one = measured.interval
+        within = (
+            one is not None and own is not None and one.low <= own.high and own.low <= one.high
+        )
     return " (within noise)" if within else ""

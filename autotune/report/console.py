@@ -44,7 +44,9 @@ def front_table(summary: StudySummary) -> Table:
     Args:
         summary: The study.
     """
-    table = plain_table(f"{_recipes(len(summary.front))} that no other beats beyond noise")
+    table = plain_table(
+        f"{format.counted(len(summary.front), 'recipe')} that no other beats beyond noise"
+    )
     table.add_column("trial", justify="right")
     table.add_column("recipe", ratio=1, overflow="fold")
     for kind in summary.columns:
@@ -65,10 +67,6 @@ def _confirmation(summary: StudySummary) -> str:
     return f"{_CONFIRMED} confirmed in fresh processes ({fresh} of {len(summary.front)})"
 
 
-def _recipes(count: int) -> str:
-    return f"{count} recipe" if count == 1 else f"{count} recipes"
-
-
 def _legend(summary: StudySummary) -> list[str]:
     """What stands in the cells, and the terms that not everybody knows."""
     lines = [f"value {format.PLUS_MINUS} half its 95 % interval; below, the ratio to the baseline"]
@@ -78,7 +76,9 @@ def _legend(summary: StudySummary) -> list[str]:
     if any(not m.converged for m in found):
         lines.append(f"{format.ROUGHLY} still wider than wanted when its time was up")
     if any(m.grade is Grade.C for m in found):
-        lines.append(f"{format.DISTURBED} too disturbed, or too wide an interval, to be a pick")
+        lines.append(
+            f"{format.DISTURBED} too disturbed, or too wide an interval: nothing is picked by it"
+        )
     own = summary.baseline.metrics.get("kld_self_floor_nats") if summary.baseline else None
     floor = own.high if own else None
     if floor is not None and floor >= metric("kld_mean_nats").resolution:
@@ -188,13 +188,16 @@ def shorten(text: str) -> str:
 
 
 def studies_table(
-    studies: Sequence[StudyRecord], counts: Mapping[str, Mapping[str, int]]
+    studies: Sequence[StudyRecord],
+    counts: Mapping[str, Mapping[str, int]],
+    states: Mapping[str, str],
 ) -> Table:
     """All studies of a database, the latest first.
 
     Args:
         studies: From ``Store.studies``.
         counts: From ``Store.outcome_counts``.
+        states: Study → what it does now: its state, and after a colon what more is known.
     """
     table = plain_table("studies")
     for column in ("study", "state", "model", "trials", "updated (UTC)", "stopped because"):
@@ -202,18 +205,20 @@ def studies_table(
     for study in sorted(studies, key=lambda s: s.updated_at, reverse=True):
         table.add_row(
             Text(study.name, style="bold"),
-            study.state.value,
+            states[study.name].partition(":")[0],
             Text(str(study.definition.get("model", ""))),
             _counted(counts.get(study.name, {})),
             f"{study.updated_at:%Y-%m-%d %H:%M}",
-            Text(_stopped_because(study)),
+            Text(_stopped_because(study, states[study.name])),
         )
     return table
 
 
-def _stopped_because(study: StudyRecord) -> str:
+def _stopped_because(study: StudyRecord, state: str) -> str:
     if study.state is StudyState.INTERRUPTED:
         return "interrupted; --resume goes on"
+    if more := state.partition(": ")[2]:
+        return f"{more}; --resume goes on"
     return study.convergence_reason
 
 

@@ -100,19 +100,27 @@ def interval(name: str, given: Measurement | None) -> str:
 
 
 def ratio(name: str, given: Measurement | None, baseline: Measurement | None) -> str:
-    """A value over the baseline's: "2.10" and a times sign; empty where there is none, and for
-    accuracy: the baseline's loss is near zero, and a ratio to that says nothing."""
+    """A value over the baseline's: "2.10" and a times sign; "same" where the metric cannot tell
+    them apart; empty where there is none, and for accuracy: the baseline's loss is near zero, and
+    a ratio to that says nothing."""
     if metric(name).family is Family.ACCURACY:
         return ""
     found = ratio_to_baseline(given, baseline)
     if found is None:
         return ""
-    return f"{found:.2f}{TIMES}" if found < 10 else f"{digits(found)}{TIMES}"
+    text = f"{found:.2f}{TIMES}" if found < 10 else f"{digits(found)}{TIMES}"
+    tied = given and baseline and metric(name).tied(given.value, baseline.value)
+    return "same" if tied and text != f"1.00{TIMES}" else text
 
 
 def arrow(kind: Metric) -> str:
     """Which way is better."""
     return "\N{UPWARDS ARROW}" if kind.direction is Direction.MAXIMIZE else "\N{DOWNWARDS ARROW}"
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 recipe``, ``2,000 recipes``."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
 def duration(seconds: float) -> str:

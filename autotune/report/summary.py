@@ -18,6 +18,7 @@ from autotune.front import (
     front,
     front_points,
     hypervolume_history,
+    is_confirmed,
     picks,
     ties,
 )
@@ -136,9 +137,10 @@ class StudySummary:
         return ties(self.picks, self.front, self.study.objectives)
 
     def ties_in_words(self, pick: str) -> str:
-        """``not to be told from #3, #9``; empty for a pick that stands alone."""
+        """``not to be told from #3, #9 among the confirmed``; empty where it stands alone."""
         numbers = ", ".join(f"#{number}" for number in self.ties.get(pick, ()))
-        return f"not to be told from {numbers}" if numbers else ""
+        among = " among the confirmed" if any(map(is_confirmed, self.front)) else ""
+        return f"not to be told from {numbers}{among}" if numbers else ""
 
     @cached_property
     def failures(self) -> dict[Outcome, list[TrialRecord]]:

@@ -53,13 +53,15 @@ def register(
             f"study {plan.name!r} was begun with the objectives {', '.join(existing.objectives)}, "
             f"its device can now measure {', '.join(plan.objectives)}; choose another --name"
         )
-    return compare_environments(
+    found = compare_environments(
         existing.environment, plan.environment, allow_different=allow_different_env
     )
+    store.update_study(plan.name, definition=plan.definition())  # the next one goes on with these
+    return found
 
 
 def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
-    """Top-level keys in which two definitions differ; how often a result is repeated changes
-    nothing that is measured already."""
-    keys = (old.keys() | new.keys()) - {"confirm"}
+    """Top-level keys in which two definitions differ; how much is measured, and how often a result
+    is repeated, changes nothing that is measured already."""
+    keys = (old.keys() | new.keys()) - {"confirm", "budget"}
     return sorted(key for key in keys if old.get(key) != new.get(key))

@@ -26,16 +26,21 @@ class Check:
     now: Measurement
 
     @property
-    def holds(self) -> bool:
-        """Whether the new value lies in the stored interval, or ties with the stored value."""
+    def inside(self) -> bool:
+        """Whether the new value lies in the stored interval."""
         value, own = comparable(self.now).value, comparable(self.stored)
-        inside = (
+        return (
             value is not None
             and own.low is not None
             and own.high is not None
             and own.low <= value <= own.high
         )
-        return inside or metric(self.metric).tied(value, own.value)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the new value lies in the stored interval, or ties with the stored value."""
+        tied = metric(self.metric).tied(comparable(self.now).value, comparable(self.stored).value)
+        return self.inside or tied
 
 
 def comparable(found: Measurement) -> Measurement:

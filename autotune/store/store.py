@@ -176,6 +176,7 @@ class Store:
         notes: Sequence[str] | None = None,
         objectives: Sequence[str] | None = None,
         front: dict[str, Any] | None = None,
+        definition: dict[str, Any] | None = None,
     ) -> None:
         """Changes what is given, and leaves what is None."""
         given = {
@@ -184,6 +185,7 @@ class Store:
             "notes": None if notes is None else list(notes),
             "objectives": None if objectives is None else list(objectives),
             "front": front,
+            "definition": definition,
         }
         changed = {name: value for name, value in given.items() if value is not None}
         with self._write() as session:

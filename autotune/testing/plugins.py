@@ -60,7 +60,10 @@ class PluginContract:
 
     def test_env_is_text(self) -> None:
         for variant in self._on():
-            env = self.plugin().env(variant)
+            try:
+                env = self.plugin().env(variant)
+            except Unsupported:  # what it loads is not installed here
+                continue
             texts = [text for item in env.items() for text in item]
             assert all(isinstance(text, str) for text in texts), f"env({variant}) gives {env}"
 

@@ -1,12 +1,15 @@
 """The optimizations that come with autotune: one technique per file, one line here."""
 
 from autotune.plugin import Plugin
+from autotune_plugins.allocator import Allocator
 from autotune_plugins.attention import Attention
 from autotune_plugins.batch import Batch
+from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
 from autotune_plugins.precision import Precision
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
+from autotune_plugins.speculative import Speculative
 from autotune_plugins.threads import Threads
 
 PLUGINS: tuple[type[Plugin], ...] = (
@@ -16,5 +19,8 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Attention,
     Compile,
     Threads,
+    Allocator,
     Batch,
+    Cache,
+    Speculative,
 )

@@ -18,8 +18,9 @@ Windows = dict[str, torch.Tensor]
 Files = tuple[Path, Path]
 
 
-def meter(model: Any, windows: Windows, files: Files) -> AccuracyMeter:
-    return AccuracyMeter(TorchGenerator(model, new_tokens=4), "causal-lm", windows, *files)
+def meter(model: Any, windows: Windows, files: Files, **run_args: Any) -> AccuracyMeter:
+    engine = TorchGenerator(model, new_tokens=4)
+    return AccuracyMeter(engine, engine.resolve(run_args), "causal-lm", windows, *files)
 
 
 def test_baseline_scores_itself_without_loss(
@@ -32,6 +33,24 @@ def test_baseline_scores_itself_without_loss(
     assert found["nll_delta_nats"].value == pytest.approx(0.0, abs=1e-6)
     assert found["perplexity_ratio"].value == pytest.approx(1.0, abs=1e-6)
     assert found["kld_mean_nats"].n == 6 * 15
+
+
+def test_a_lossy_cache_is_scored_with_the_cache(
+    llama: Any, windows: Windows, reference: Files
+) -> None:
+    meter(llama, windows, reference).save_reference()
+    static = meter(llama, windows, reference, cache="static").score()
+    assert static["kld_mean_nats"].value == pytest.approx(0.0, abs=1e-6)
+    losses = [
+        meter(llama, windows, reference, cache="quantized", cache_bits=bits).score()
+        for bits in (8, 4, 2)
+    ]
+    eight, four, two = (found["kld_mean_nats"].value or 0.0 for found in losses)
+    assert 0 < eight < four < two
+    few = meter(llama, windows, reference, cache="sliding", cache_window=2).score()
+    all_of_them = meter(llama, windows, reference, cache="sliding", cache_window=16).score()
+    assert (few["kld_mean_nats"].value or 0.0) > 1e-5
+    assert all_of_them["kld_mean_nats"].value == pytest.approx(0.0, abs=1e-6)
 
 
 def test_perplexity_is_that_of_the_models_own_loss(
@@ -66,11 +85,12 @@ def test_self_floor_is_what_another_batch_size_changes(
     sizes: list[int] = []
 
     class Watched(TorchGenerator):
-        def outputs(self, batch: Any) -> torch.Tensor:
+        def outputs(self, batch: Any, run_args: Any) -> torch.Tensor:
             sizes.append(len(batch["input_ids"]))
-            return super().outputs(batch)
+            return super().outputs(batch, run_args)
 
-    own = AccuracyMeter(Watched(llama, new_tokens=4), "causal-lm", windows, *reference)
+    engine = Watched(llama, new_tokens=4)
+    own = AccuracyMeter(engine, engine.resolve({}), "causal-lm", windows, *reference)
     own.save_reference()
     assert sizes == [1, 5]
     found = own.self_floor()["kld_self_floor_nats"]

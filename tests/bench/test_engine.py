@@ -18,17 +18,20 @@ class Recorder(TorchGenerator):
         super().__init__(model, new_tokens)
         self.fed: list[torch.Tensor] = []
 
-    def _step(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
+    def _step(self, ids: torch.Tensor, cache: Any, keep: int = 1) -> torch.Tensor:
         self.fed.append(ids)
-        return super()._step(ids, cache)
+        return super()._step(ids, cache, keep)
 
 
-@pytest.mark.parametrize("cache", ["dynamic", "static"])
+EXACT = [{"cache": "dynamic"}, {"cache": "static"}, {"cache": "sliding", "cache_window": 32}]
+
+
+@pytest.mark.parametrize("args", EXACT, ids=lambda args: args["cache"])
 def test_decode_loop_gives_the_tokens_of_generate(
-    llama: Any, windows: Windows, cache: str
+    llama: Any, windows: Windows, args: dict[str, Any]
 ) -> None:
     engine = Recorder(llama, new_tokens=6)
-    args = engine.resolve({"cache": cache})
+    args = engine.resolve(args)
     engine.request(windows, args)
     engine.fed.clear()
     timing = engine.request(windows, args)  # a static cache is used again
@@ -45,6 +48,42 @@ def test_decode_loop_gives_the_tokens_of_generate(
     assert engine.last_finite
 
 
+class Repeating(TorchGenerator):
+    """Keeps the tokens of the latest request."""
+
+    def _decode_drafts(self, *given: Any) -> Any:
+        self.tokens, logits = super()._decode_drafts(*given)
+        return self.tokens, logits
+
+
+@pytest.mark.parametrize("drafts", [1, 2, 8])
+def test_drafts_change_no_token_and_save_steps(llama: Any, windows: Windows, drafts: int) -> None:
+    one = {name: tensor[:1] for name, tensor in windows.items()}
+    for given, batch in ((windows, 6), (one, 1)):
+        engine = Repeating(llama, new_tokens=24)
+        timing = engine.request(given, engine.resolve({"draft_tokens": drafts}))
+        expected = llama.generate(
+            **given, max_new_tokens=24, min_new_tokens=24, do_sample=False, pad_token_id=0
+        )
+        assert torch.equal(engine.tokens, expected[:, 17:])
+        assert (timing.sequences, timing.output_tokens, len(timing.gaps)) == (batch, 24, 23)
+    # A random model soon repeats itself: several tokens of a step come at once.
+    assert 0.0 in timing.gaps
+
+
+def test_drafts_need_a_cache_that_forgets(llama: Any) -> None:
+    engine = TorchGenerator(llama, new_tokens=2)
+    with pytest.raises(Unsupported, match="which a static key-value cache cannot"):
+        engine.resolve({"draft_tokens": 2, "cache": "static"})
+
+
+def test_the_work_of_other_steps_is_not_known(llama: Any) -> None:
+    engine = TorchGenerator(llama, new_tokens=2)
+    assert engine.plain_steps(engine.resolve({"cache": "static"}))
+    assert not engine.plain_steps(engine.resolve({"draft_tokens": 2}))
+    assert not engine.plain_steps(engine.resolve({"cache": "quantized"}))
+
+
 def test_one_new_token_has_no_decode_steps(llama: Any, windows: Windows) -> None:
     engine = Recorder(llama, new_tokens=1)
     timing = engine.request(windows, engine.resolve({}))
@@ -58,7 +97,9 @@ def test_unknown_run_argument_is_refused(llama: Any) -> None:
     with pytest.raises(Unsupported, match="knows no run argument 'speed'"):
         engine.resolve({"speed": 9})
     with pytest.raises(Unsupported, match="no key-value cache kind 'paged'"):
-        engine.request({"input_ids": torch.ones(1, 4, dtype=torch.long)}, {"cache": "paged"})
+        engine.request(
+            {"input_ids": torch.ones(1, 4, dtype=torch.long)}, engine.resolve({"cache": "paged"})
+        )
 
 
 def test_embedding_ignores_padding(llama: Any, windows: Windows) -> None:
@@ -68,4 +109,6 @@ def test_embedding_ignores_padding(llama: Any, windows: Windows) -> None:
         "input_ids": torch.cat([short["input_ids"], torch.zeros(6, 8, dtype=torch.long)], 1),
         "attention_mask": torch.cat([torch.ones(6, 8), torch.zeros(6, 8)], 1).long(),
     }
-    assert torch.allclose(encoder.outputs(short), encoder.outputs(padded), atol=1e-5)
+    plain = encoder.resolve({})
+    same = torch.allclose(encoder.outputs(short, plain), encoder.outputs(padded, plain), atol=1e-5)
+    assert same

@@ -57,6 +57,23 @@ def test_weights_in_another_format(llama: Any, asked: str, held: str) -> None:
     assert found_in(llama.to(getattr(torch, asked)), expected) == []
 
 
+def test_an_allocator_that_was_not_loaded(llama: Any) -> None:
+    """The loader says "cannot be preloaded" on stderr and goes on."""
+    (found,) = found_in(llama, {"allocator": "jemalloc"})
+    assert (found.what, found.asked, found.ran) == ("allocator", "jemalloc", "the C library's")
+    assert found_in(llama, {"allocator": "c."}) == []  # libc.so is always there
+
+
+def test_huge_pages_that_nobody_got(
+    llama: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for kilobytes, expected in ((0, ["none"]), (2048, [])):
+        rows = f"5500-7fff ---p 0 00:00 0 [rollup]\nRss: 9 kB\nAnonHugePages: {kilobytes} kB\n"
+        (tmp_path / "smaps_rollup").write_text(rows)
+        monkeypatch.setattr(fallbacks, "_OWN_SUM", tmp_path / "smaps_rollup")
+        assert [f.ran for f in found_in(llama, {"huge_pages": "transparent"})] == expected
+
+
 def test_a_few_weights_in_another_format_are_none(llama: Any) -> None:
     llama.to(torch.bfloat16).model.norm.float()
     assert found_in(llama, Precision().expects({"dtype": "bfloat16"})) == []

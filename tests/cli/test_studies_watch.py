@@ -35,6 +35,14 @@ def test_watch_of_a_study_whose_process_died_says_so(run_main: RunMain, store: S
     assert "nobody runs this study" in lines[3]
 
 
+def test_a_study_whose_process_died_is_called_dead(run_main: RunMain, store: Store) -> None:
+    store.close()
+    assert "dead" in run_main("studies")[1]
+    code, _, error = run_main("pareto", "s")
+    assert code == 2
+    assert "no measured trial yet; it is dead: its process ended without a word" in error
+
+
 def test_watch_ends_with_the_study(run_main: RunMain, store: Store) -> None:
     store.finish_trial("s", fake_result(fake_spec(0), Outcome.CRASHED))
     store.update_study("s", state=StudyState.FINISHED, convergence_reason="budget: 1 trials")

@@ -55,6 +55,19 @@ def test_ratio_to_the_baseline() -> None:
     )
 
 
+def test_a_ratio_that_the_metric_cannot_resolve_is_said_so() -> None:
+    mine, base = Measurement(value=6 << 20, unit="B"), Measurement(value=3 << 20, unit="B")
+    assert format.ratio("host_model_peak_bytes", mine, base) == "same"
+    assert format.ratio("weights_bytes", mine, mine) == "1.00\N{MULTIPLICATION SIGN}"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 recipes"), (1, "1 recipe"), (2000, "2,000 recipes")]
+)
+def test_counted(count: int, text: str) -> None:
+    assert format.counted(count, "recipe") == text
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (720, "12 min"), (12600, "3.5 h")])
 def test_duration(seconds: float, text: str) -> None:
     assert format.duration(seconds) == text

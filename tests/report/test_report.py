@@ -107,10 +107,17 @@ def test_failures_table_counts_and_explains(summary: StudySummary) -> None:
 
 def test_studies_table_counts_trials(summary: StudySummary) -> None:
     text = printed(
-        console.studies_table([summary.study], {"tiny-llama_cpu": {"ok": 30, "timeout": 2}})
+        console.studies_table(
+            [summary.study],
+            {"tiny-llama_cpu": {"ok": 30, "timeout": 2}},
+            {"tiny-llama_cpu": "dead: nobody is left"},
+        )
     )
+    assert "nobody is left; --resume goes on" in " ".join(text.split())
     assert "32: 30 ok, 2 timeout" in text
-    assert "0" in printed(console.studies_table([summary.study], {}))
+    assert "0" in printed(
+        console.studies_table([summary.study], {}, {summary.study.name: "finished"})
+    )
 
 
 def test_shorten_takes_the_first_line_that_says_something() -> None:

@@ -52,6 +52,13 @@ def test_existing_study_asks_for_resume(lab: Any) -> None:
         lab.search(lab.plan(*SMALL, budget={"trials": 2}))
 
 
+def test_a_resume_goes_on_with_the_latest_budget(lab: Any) -> None:
+    lab.search(lab.plan(*SMALL, budget={"trials": 1}))
+    lab.search(lab.plan(*SMALL, budget={"trials": 2}), resume=True)
+    with Store.open(lab.url) as store:
+        assert store.study("first").definition["budget"] == {"trials": 2, "minutes": None}
+
+
 def test_existing_study_with_another_definition_names_the_keys(lab: Any) -> None:
     lab.search(lab.plan(*SMALL, budget={"trials": 1}))
     plan = lab.plan(*SMALL, seed=3, workload={"new_tokens": 9}, budget={"trials": 2})

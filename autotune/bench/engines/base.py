@@ -75,16 +75,30 @@ class Engine(ABC):
         """Runs one request to its end, the device synchronised at each clock reading."""
 
     @abstractmethod
-    def outputs(self, batch: Batch) -> torch.Tensor:
+    def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         """What accuracy is judged by, in float32 on the device.
+
+        Args:
+            batch: As for ``request``.
+            run_args: Resolved; those that ``alters_outputs`` names show in the result.
 
         Returns:
             Logits ``[sequences, tokens, vocabulary]`` (causal-lm), ``[sequences, classes]``
             (sequence-classification) or embeddings ``[sequences, hidden]`` (feature-extraction).
         """
 
+    def alters_outputs(self, run_args: Mapping[str, Any]) -> bool:
+        """Whether with these run arguments a text's tokens get other outputs than without, as
+        with a lossy key-value cache."""
+        return False
+
+    def plain_steps(self, run_args: Mapping[str, Any]) -> bool:
+        """Whether each decode step computes one token of each sequence and reads all keys and
+        values as they came: what ``passes`` counts."""
+        return not self.alters_outputs(run_args)
+
     def passes(self, prompts: Batch) -> Passes | None:
-        """The passes of a request, with a cache that is as long as what it holds.
+        """The passes of a request, with a plain cache that is as long as what it holds.
 
         Args:
             prompts: As for ``request``.

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from autotune.bench.caches import LOSSY, growing_cache
 from autotune.bench.engines.base import Engine, Passes, Timing
+from autotune.bench.engines.lookup import look_up
 from autotune.bench.tokens import Batch
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
@@ -33,8 +35,9 @@ class _HostTicks:
     def __init__(self) -> None:
         self._seconds = [time.perf_counter()]
 
-    def tick(self) -> None:
-        self._seconds.append(time.perf_counter())
+    def tick(self, tokens: int = 1) -> None:
+        """Several tokens of one step come at the same moment."""
+        self._seconds += [time.perf_counter()] * tokens
 
     def gaps(self) -> tuple[float, ...]:
         return tuple(later - earlier for earlier, later in pairwise(self._seconds))
@@ -48,20 +51,29 @@ class _DeviceTicks:
         self._events: list[torch.cuda.Event] = []
         self.tick()
 
-    def tick(self) -> None:
+    def tick(self, tokens: int = 1) -> None:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
-        self._events.append(event)
+        self._events += [event] * tokens
 
     def gaps(self) -> tuple[float, ...]:
         milliseconds = (earlier.elapsed_time(later) for earlier, later in pairwise(self._events))
         return tuple(value / 1000 for value in milliseconds)
 
 
+_Ticks = _HostTicks | _DeviceTicks
+
+
 class TorchGenerator(Engine):
     """Greedy decoding of exactly ``new_tokens`` tokens with a key-value cache."""
 
-    run_args: Mapping[str, Any] = {"batch_size": 1, "cache": "dynamic"}
+    run_args: Mapping[str, Any] = {
+        "batch_size": 1,
+        "cache": "dynamic",
+        "cache_bits": 8,
+        "cache_window": 256,
+        "draft_tokens": 0,
+    }
 
     def __init__(self, model: Any, new_tokens: int) -> None:
         self._model = model
@@ -72,54 +84,98 @@ class TorchGenerator(Engine):
         self._finite = True
         plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
         accepted = inspect.signature(type(plain).forward).parameters
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        self._keeps_logits = "logits_to_keep" in accepted
 
     @property
     def last_finite(self) -> bool:
         """Whether the latest request's logits were finite at both ends."""
         return self._finite
 
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As the base class, and refuses drafts without a cache that forgets those not taken."""
+        found = super().resolve(given)
+        if found["draft_tokens"] and found["cache"] != "dynamic":
+            raise Unsupported(
+                f"speculative decoding takes tokens back, which a {found['cache']} key-value "
+                "cache cannot: it needs the dynamic one"
+            )
+        return found
+
     @torch.inference_mode()
     def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
-        """One prefill and ``new_tokens - 1`` decode steps."""
+        """One prefill, and decoding until there are ``new_tokens`` tokens."""
         ids = prompts["input_ids"]
-        cache = self._cache(run_args["cache"], *ids.shape)
+        cache = self._cache(run_args, *ids.shape)
         self._synchronise()
         start = time.perf_counter()
         logits = self._step(ids, cache)
         token = logits.argmax(-1)
-        first_tokens = token.cpu()
+        token.cpu()
         first = time.perf_counter()
         if self.on_first_token is not None:
             self.on_first_token()
-        generated = [token]
         ticks = self._make_ticks()
-        for _ in range(self._new_tokens - 1):
-            logits = self._step(generated[-1], cache)
-            generated.append(logits.argmax(-1))
-            ticks.tick()
-        torch.cat(generated[1:] or [first_tokens], dim=1).cpu()
+        if self._new_tokens > 1:
+            if drafts := run_args["draft_tokens"]:
+                words = torch.cat([ids, token], dim=1)
+                tokens, logits = self._decode_drafts(words, cache, ticks, drafts)
+            else:
+                tokens, logits = self._decode(token, cache, ticks)
+            tokens.cpu()
         last = time.perf_counter()
         self._finite = bool(torch.isfinite(logits).all())
         return Timing(
             start, first, last, ids.shape[0], ids.shape[1], self._new_tokens, ticks.gaps()
         )
 
-    def _step(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
-        """Logits of the last position, ``[batch, 1, vocabulary]``."""
-        output = self._model(
-            input_ids=ids, past_key_values=cache, use_cache=True, **self._last_only
-        )
-        logits: torch.Tensor = output.logits[:, -1:]
+    def _decode(
+        self, token: torch.Tensor, cache: Any, ticks: _Ticks
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One token a step.
+
+        Returns:
+            All tokens after the first, and the last step's logits.
+        """
+        generated = [token]
+        for _ in range(self._new_tokens - 1):
+            logits = self._step(generated[-1], cache)
+            generated.append(logits.argmax(-1))
+            ticks.tick()
+        return torch.cat(generated[1:], dim=1), logits
+
+    def _decode_drafts(
+        self, words: torch.Tensor, cache: Any, ticks: _Ticks, drafts: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Checks guesses: what the model would have said itself is taken, up to the first one in
+        any sequence that it would not, and one token more. Arguments and result as of ``_decode``,
+        with the prompts before the first token."""
+        begin = words.shape[1]
+        end = begin + self._new_tokens - 1
+        while words.shape[1] < end:
+            draft = look_up(words, min(drafts, end - words.shape[1] - 1))
+            fed = torch.cat([words[:, -1:], draft], dim=1)
+            logits = self._step(fed, cache, keep=fed.shape[1])
+            said = logits.argmax(-1)
+            right = (said[:, :-1] == draft).long().cumprod(dim=1).sum(dim=1)
+            taken = int(right.min()) + 1
+            words = torch.cat([words, said[:, :taken]], dim=1)
+            if refused := fed.shape[1] - taken:
+                cache.crop(-refused)
+            ticks.tick(taken)
+        return words[:, begin:], logits
+
+    def _step(self, ids: torch.Tensor, cache: Any, keep: int = 1) -> torch.Tensor:
+        """Logits of the last positions, ``[batch, keep, vocabulary]``."""
+        less = {"logits_to_keep": keep} if self._keeps_logits else {}
+        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **less)
+        logits: torch.Tensor = output.logits[:, -keep:]
         return logits
 
-    def _cache(self, kind: str, batch: int, prompt_tokens: int) -> Any:
-        from transformers import DynamicCache, StaticCache
+    def _cache(self, run_args: Mapping[str, Any], batch: int, prompt_tokens: int) -> Any:
+        from transformers import StaticCache
 
-        if kind == "dynamic":
-            return DynamicCache(config=self._model.config)
-        if kind != "static":
-            raise Unsupported(f"no key-value cache kind {kind!r}; allowed: dynamic, static")
+        if run_args["cache"] != "static":
+            return growing_cache(self._model.config, run_args)
         # One cache for a shape, emptied between requests: CUDA graphs need its address to stay.
         key = (batch, prompt_tokens)
         if key not in self._static_caches:
@@ -147,7 +203,7 @@ class TorchGenerator(Engine):
     def passes(self, prompts: Batch) -> Passes:
         """With a dynamic cache, whatever the recipe's: the model's work is the same."""
         ids = prompts["input_ids"]
-        cache = self._cache("dynamic", *ids.shape)
+        cache = growing_cache(self._model.config, self.run_args)
         return Passes(
             prompt=lambda: self._step(ids, cache),
             step=lambda: self._step(ids[:, -1:], cache),
@@ -159,12 +215,28 @@ class TorchGenerator(Engine):
         """Frees the static cache of the latest shape."""
         self._static_caches.clear()
 
+    def alters_outputs(self, run_args: Mapping[str, Any]) -> bool:
+        """A cache that loses something of what it holds."""
+        return run_args["cache"] in LOSSY
+
+    def plain_steps(self, run_args: Mapping[str, Any]) -> bool:
+        """Neither a lossy cache nor guesses."""
+        return not (self.alters_outputs(run_args) or run_args["draft_tokens"])
+
     @torch.inference_mode()
-    def outputs(self, batch: Batch) -> torch.Tensor:
-        """Logits of all positions, teacher-forced, without a cache."""
+    def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
+        """Logits of all positions, teacher-forced; without a cache, unless it is a lossy one."""
+        if self.alters_outputs(run_args):
+            return self._outputs_through(growing_cache(self._model.config, run_args), batch)
         output = self._model(**batch, use_cache=False)
         logits: torch.Tensor = output.logits.float()
         return logits
+
+    def _outputs_through(self, cache: Any, batch: Batch) -> torch.Tensor:
+        """Token by token, as in decoding: what comes in one pass might see more of itself."""
+        ids = batch["input_ids"]
+        steps = [self._step(ids[:, i : i + 1], cache) for i in range(ids.shape[1])]
+        return torch.cat(steps, dim=1).float()
 
 
 class TorchEncoder(Engine):
@@ -189,7 +261,7 @@ class TorchEncoder(Engine):
         """One forward pass, its result on the host."""
         self._synchronise()
         start = time.perf_counter()
-        result = self.outputs(prompts).cpu()
+        result = self.outputs(prompts, run_args).cpu()
         last = time.perf_counter()
         self._finite = bool(torch.isfinite(result).all())
         sequences, tokens = prompts["input_ids"].shape
@@ -200,7 +272,7 @@ class TorchEncoder(Engine):
         return Passes(prompt=lambda: self._model(**prompts))
 
     @torch.inference_mode()
-    def outputs(self, batch: Batch) -> torch.Tensor:
+    def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         """Class logits, or the mean of the last hidden states over real tokens."""
         output = self._model(**batch)
         if self._task == "sequence-classification":

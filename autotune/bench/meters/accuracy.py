@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,17 @@ class AccuracyMeter:
     costs about 1e-6 nats; keeping only the top 64 tokens would lose half of the divergence).
     """
 
-    def __init__(self, engine: Engine, task: str, windows: Batch, reference: Path, paired: Path):
+    def __init__(
+        self,
+        engine: Engine,
+        run_args: Mapping[str, Any],
+        task: str,
+        windows: Batch,
+        reference: Path,
+        paired: Path,
+    ):
         self._engine = engine
+        self._run_args = run_args
         self._task = task
         self._windows = windows
         self._reference = reference
@@ -95,7 +104,7 @@ class AccuracyMeter:
         count = len(self._windows["input_ids"])
         while done < count:
             windows = {k: v[done : done + size] for k, v in self._windows.items()}
-            logits = self._engine.outputs(windows)
+            logits = self._engine.outputs(windows, self._run_args)
             if not torch.isfinite(logits).all():
                 raise BenchError(
                     Outcome.INVALID_OUTPUT, "the model's outputs on held-out text are not finite"

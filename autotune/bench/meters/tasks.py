@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def run_tasks(prepared: Prepared, spec: TrialSpec) -> Iterator[TaskScore]:
         spec: The trial; ``item_file`` of each task exists unless it is the baseline's.
 
     Raises:
-        Unsupported: A task of lm-eval, and an engine that is not torch's own.
+        Unsupported: A task of lm-eval, and an engine that is not torch's own or a lossy cache.
         BenchError: Outputs that are not finite, or other items than the baseline had.
     """
     for task in spec.workload.tasks:
@@ -105,8 +105,14 @@ def _run(prepared: Prepared, spec: TrialSpec, task: TaskFile) -> Items:
     tokenizer = AutoTokenizer.from_pretrained(
         model.path, trust_remote_code=model.trust_remote_code
     )
+    run_args = prepared.run_args(spec.recipe)
     if task.kind == "labelled":
-        return _labelled(prepared, tokenizer, task)
+        return _labelled(prepared, tokenizer, task, run_args)
+    if prepared.engine.alters_outputs(run_args):
+        raise Unsupported(
+            f"task {task.name!r}: lm-eval computes without the key-value cache, and this recipe's "
+            f"cache ({run_args['cache']}) changes the answers"
+        )
     if not isinstance(prepared.engine, TorchGenerator):
         raise Unsupported(
             f"task {task.name!r}: lm-eval drives a torch model, and this recipe runs in "
@@ -116,7 +122,9 @@ def _run(prepared: Prepared, spec: TrialSpec, task: TaskFile) -> Items:
     return Items(tuple(name for name, _ in pairs), tuple(right for _, right in pairs))
 
 
-def _labelled(prepared: Prepared, tokenizer: Any, task: TaskFile) -> Items:
+def _labelled(
+    prepared: Prepared, tokenizer: Any, task: TaskFile, run_args: Mapping[str, Any]
+) -> Items:
     config = prepared.context.model_config
     rows = read_labelled(Path(task.path))
     wanted = class_indices(Path(task.path), rows, class_names(config))
@@ -133,7 +141,7 @@ def _labelled(prepared: Prepared, tokenizer: Any, task: TaskFile) -> Items:
             verbose=False,
         )
         device = prepared.tokens.prompts["input_ids"].device
-        logits = prepared.engine.outputs({k: v.to(device) for k, v in batch.items()})
+        logits = prepared.engine.outputs({k: v.to(device) for k, v in batch.items()}, run_args)
         if not torch.isfinite(logits).all():
             raise BenchError(
                 Outcome.INVALID_OUTPUT, f"the model's outputs on task {task.name!r} are not finite"

@@ -116,12 +116,13 @@ class Work:
     matmul_format: str
     """The number format in which most of the prompt's operations are computed."""
 
-    def metrics(self, batch: int, prompt_tokens: int) -> Metrics:
+    def metrics(self, batch: int, prompt_tokens: int, *, plain_steps: bool = True) -> Metrics:
         """The work of the passes of one request.
 
         Args:
             batch: Sequences of the request.
             prompt_tokens: Of each.
+            plain_steps: See ``Engine.plain_steps``; what others do and read is not known.
         """
         rows = batch * prompt_tokens * self.row_bytes
         found = {
@@ -130,6 +131,9 @@ class Work:
         }
         if self.step_flops is None:
             return found
+        if not plain_steps:
+            unknown = {"decode_step_flops": _unknown("FLOP"), "decode_step_bytes": _unknown("B")}
+            return found | unknown
         moved = self.weights_bytes + batch * (self.row_bytes + self.cache_bytes)
         return found | {
             "decode_step_flops": _flops(self.step_flops * batch),
@@ -143,6 +147,11 @@ def _flops(value: float) -> Measurement:
 
 def _bytes(value: float) -> Measurement:
     return Measurement(value=float(value), unit="B", source="unique storages, cache")
+
+
+def _unknown(unit: str) -> Measurement:
+    reason = "counted for one token a step, with all keys and values as they are"
+    return Measurement(value=None, unit=unit, source="unavailable", reason=reason)
 
 
 def count_work(model: Any, passes: Passes | None) -> Work | None:

@@ -1,0 +1,25 @@
+"""What a study does now, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autotune.store.records import StudyRecord
+
+DEAD = "dead: its process ended without a word"
+
+
+def state_words(url: str, study: StudyRecord) -> str:
+    """Its state; ``DEAD`` where the database says that it runs and nobody runs it.
+
+    Args:
+        url: Of the study's database.
+        study: As the database has it.
+    """
+    from autotune.store.lock import is_run
+    from autotune.store.records import StudyState
+
+    if study.state is StudyState.RUNNING and not is_run(url, study.name):
+        return DEAD
+    return study.state.value

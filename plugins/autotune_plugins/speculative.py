@@ -1,0 +1,39 @@
+"""Guessing several tokens and checking them in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune.params import Choice, Params, Stage
+from autotune.plugin import Plugin, Requires
+
+
+class Speculative(Plugin):
+    """Guess the next tokens and check them all in one pass of the model.
+
+    Greedy decoding gives the same tokens, in fewer passes where guesses are right: it pays where
+    a pass over a few tokens costs hardly more than over one, which is small batches. All
+    sequences of a batch go on by what the worst of them accepts. prompt_lookup guesses what
+    followed the last words where they stood before: summaries, code, and whatever repeats itself.
+    """
+
+    name = "speculative"
+    params = {
+        "method": Choice(
+            *("none", "prompt_lookup"),
+            default="none",
+            stage=Stage.RUN,
+            help="Where guesses come from.",
+        ),
+        "tokens": Choice(
+            *(2, 4, 8),
+            default=4,
+            stage=Stage.RUN,
+            when={"method": "prompt_lookup"},
+            help="How many tokens are guessed at most.",
+        ),
+    }
+    requires = Requires(tasks=("causal-lm",))
+
+    def run_args(self, params: Params) -> dict[str, Any]:
+        return {"draft_tokens": params["tokens"]}

@@ -1,0 +1,38 @@
+"""What ``autotune reproduce`` prints; that it measures is in ``test_search``."""
+
+from __future__ import annotations
+
+import pytest
+
+from autotune.cli.reproduce import _print_table
+from autotune.messages import Measurement
+from autotune.search.reproduce import Check
+
+SPEED, MEMORY = "output_tokens_per_second", "host_model_peak_bytes"
+
+
+def speed(ratio: float) -> Measurement:
+    return Measurement(
+        value=100 * ratio, unit="1/s", ratio=ratio, ratio_ci_low=0.9 * ratio, ratio_ci_high=2.0
+    )
+
+
+def memory(mebibytes: float) -> Measurement:
+    value = mebibytes * 2**20
+    return Measurement(value=value, unit="B", ci_low=value, ci_high=value)
+
+
+def test_a_verdict_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    checks = [Check(SPEED, speed(1.5), speed(1.6)), Check(MEMORY, memory(8), memory(9))]
+    _print_table(checks, "s #5: batch size=8", (SPEED, MEMORY))
+    shown = capsys.readouterr().out
+    assert "s #5: batch size=8" in shown
+    assert "8.00 MiB" in shown
+    assert "holds: closer than it resolves" in shown
+    assert "2 of 2 numbers hold, all objectives" in shown
+
+
+def test_objectives_that_do_not_hold_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_table([Check(SPEED, speed(1.5), speed(3.0))], "s #5", (SPEED,))
+    shown = capsys.readouterr().out
+    assert f"0 of 1 numbers hold; objectives outside: {SPEED}" in shown
