@@ -95,7 +95,7 @@ class Beside:
         """
         reference = self.reference(spec)
         try:
-            return ask(reference, operation, spec)
+            return ask(reference, operation, baseline_of(spec))
         except BenchError as error:
             self._sessions.drop("reference")
             raise ReferenceLost from error

@@ -22,6 +22,11 @@ def memory(mebibytes: float) -> Measurement:
     return Measurement(value=value, unit="B", ci_low=value, ci_high=value)
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+
+
 def test_a_verdict_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     checks = [Check(SPEED, speed(1.5), speed(1.6)), Check(MEMORY, memory(8), memory(9))]
     _print_table(checks, "s #5: batch size=8", (SPEED, MEMORY))

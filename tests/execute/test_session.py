@@ -279,15 +279,19 @@ class TestLocalExecutor(ExecutorContract):
 
 @pytest.mark.slow
 def test_fallback_travels_from_the_bench_process_to_the_result(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    # An empty cache: the baseline is scored beside it first.
+    spec = make_spec(0, {"attention": {"kernel": "eager"}})
+    spec = spec.model_copy(update={"cache_directory": str(tmp_path)})
     slot = DeviceSlot(registry.installed(), lambda progress: None)
     try:
-        result = slot.run(make_spec(0, {"attention": {"kernel": "eager"}}))
+        result = slot.run(spec)
     finally:
         slot.close()
     assert result.outcome is Outcome.OK, result.explanation
+    assert result.metrics["kld_mean_nats"].value == pytest.approx(0.0, abs=1e-6)
     expected = [found.words for found in _lower_than(detect("cpu").cpu_flags)]
     assert list(result.fallbacks) == expected
 
