@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from autotune.statistics import (
     Interval,
@@ -15,6 +16,8 @@ from autotune.statistics import (
     median_interval,
     paired_ratio,
     quantile_interval,
+    share_interval,
+    typical_spread,
 )
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -45,6 +48,27 @@ def test_quantile_interval_covers_the_quantile() -> None:
     generator = np.random.default_rng(6)
     found = [quantile_interval(generator.random(60).tolist(), 0.9) for _ in range(150)]
     assert np.mean([i.low <= 0.9 <= i.high for i in found]) >= 0.92
+
+
+def test_intervals_are_those_of_scipy_stats() -> None:
+    for n in (6, 7, 25, 60, 400):
+        values = np.random.default_rng(n).normal(size=n).tolist()
+        for quantile in (0.1, 0.5, 0.9, 0.99):
+            own = quantile_interval(values, quantile)
+            theirs = stats.quantile_test(values, p=quantile).confidence_interval(0.95)
+            np.testing.assert_equal((own.low, own.high), (theirs.low, theirs.high))
+        for successes in (0, 1, n // 2, n):
+            told = stats.binomtest(successes, n).proportion_ci(method="wilson")
+            found = share_interval(successes, n)
+            assert (found.low, found.high) == pytest.approx((told.low, told.high), abs=1e-12)
+        mean = clustered_mean(values)
+        told = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (mean.low, mean.high) == pytest.approx((told.low, told.high))
+    groups = [[1.0, 2.0], [3.0, 5.0, 4.0]]
+    shares = [0.5 / stats.chi2.ppf(0.5, 1), 2 / stats.chi2.ppf(0.5, 2)]
+    found = typical_spread(groups)
+    assert found is not None
+    assert found.deviation == pytest.approx(math.sqrt(np.median(shares)))
 
 
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9, 0.99])

@@ -7,7 +7,7 @@ import importlib
 
 _LIBRARIES = (
     "autotune.bench.session",
-    "scipy.stats",
+    "scipy.special",
     "transformers.generation.utils",
     "transformers.modeling_layers",
     "transformers.modeling_utils",

@@ -123,7 +123,7 @@ def _model_class(spec: TrialSpec) -> Any:
 
 def _import_libraries(plugins: Iterable[Plugin]) -> None:
     """What scoring and the plugins import counts neither as the model's memory nor as time."""
-    importlib.import_module("scipy.stats")
+    importlib.import_module("scipy.special")
     for plugin in plugins:
         for package in plugin.requires.packages:
             importlib.import_module(package)
