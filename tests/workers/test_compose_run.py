@@ -45,7 +45,7 @@ def test_services_of_the_compose_file_run_a_study(
             try:
                 wait_for(lambda: compose.is_well("api"), 60, "the API is well")
                 asked = yaml.safe_load(study(model="demo-tiny", plugins={"batch": {}}).read_text())
-                asked |= {"budget": {"trials": 3}}
+                asked |= {"budget": {"trials": 1}}
                 front = _run(f"http://127.0.0.1:{port}/v1", token.stdout.strip(), asked)
                 assert front["baseline"]["metrics"], log.read_text()
                 for process in processes:
