@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.modeling_outputs import CausalLMOutput
 
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.torch_engine import TorchGenerator
@@ -27,8 +28,27 @@ def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+class Toy(torch.nn.Module):
+    """As much of a language model as the engine needs: tracing a real one takes seconds."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config, self.dtype, self.device = config, torch.float32, torch.device("cpu")
+        self.embedding = torch.nn.Embedding(config.vocab_size, 8)
+        self.inner = torch.nn.Linear(8, 8)
+        self.head = torch.nn.Linear(8, config.vocab_size)
+
+    def forward(self, input_ids: torch.Tensor, past_key_values: Any, use_cache: bool) -> Any:
+        return CausalLMOutput(logits=self.head(self.inner(self.embedding(input_ids))))
+
+
 @pytest.fixture
-def llama(llama: Any) -> Any:
+def toy(llama: Any) -> Toy:
+    return Toy(llama.config)
+
+
+@pytest.fixture
+def one_layer(llama: Any) -> Any:
     """One layer: tracing takes seconds for each."""
     llama.model.layers = llama.model.layers[:1]
     llama.config.num_hidden_layers = 1
@@ -52,30 +72,29 @@ def drive(engine: TorchGenerator, windows: Batch, batch: int, cache: str = "stat
 
 @pytest.mark.parametrize(("cache", "dynamic"), [("static", False), ("dynamic", True)])
 def test_a_whole_graph_has_no_fallbacks(
-    llama: Any, windows: Batch, cache: str, dynamic: bool
+    one_layer: Any, windows: Batch, cache: str, dynamic: bool
 ) -> None:
-    watched, engine = watch(), compiled(llama, dynamic=dynamic)
+    watched, engine = watch(), compiled(one_layer, dynamic=dynamic)
     drive(engine, windows, 2, cache)
     assert list(watched.after_warm_up()) == []
     drive(engine, windows, 2, cache)
     assert list(watched.after_blocks()) == []
 
 
-def break_the_graph(model: Any) -> None:
-    """Puts a break into the first layer."""
-    layer = model.model.layers[0].mlp
-    inner = layer.forward
+def break_the_graph(model: Toy) -> None:
+    """Puts a break into the only layer."""
+    inner = model.inner.forward
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         torch._dynamo.graph_break()
-        return inner(x)  # type: ignore[no-any-return]
+        return inner(x)
 
-    layer.forward = forward
+    model.inner.forward = forward  # type: ignore[method-assign]
 
 
-def test_a_graph_break_is_told_with_its_reason(llama: Any, windows: Batch) -> None:
-    break_the_graph(llama)
-    watched, engine = watch(), compiled(llama)
+def test_a_graph_break_is_told_with_its_reason(toy: Toy, windows: Batch) -> None:
+    break_the_graph(toy)
+    watched, engine = watch(), compiled(toy)
     drive(engine, windows, 2)
     found = list(watched.after_warm_up())
     assert len(found) == 1
@@ -85,19 +104,19 @@ def test_a_graph_break_is_told_with_its_reason(llama: Any, windows: Batch) -> No
     assert list(watched.after_warm_up()) == found, "a warm sibling runs the same code"
 
 
-def test_what_came_before_the_watch_is_not_counted(llama: Any, windows: Batch) -> None:
+def test_what_came_before_the_watch_is_not_counted(toy: Toy, windows: Batch) -> None:
     def broken(x: torch.Tensor) -> torch.Tensor:
         torch._dynamo.graph_break()
         return x + 1
 
     torch.compile(broken, backend="eager")(torch.ones(2))
-    watched, engine = watch(), compiled(llama)
+    watched, engine = watch(), compiled(toy)
     drive(engine, windows, 2)
     assert list(watched.after_warm_up()) == []
 
 
-def test_a_recompile_while_measuring_is_told(llama: Any, windows: Batch) -> None:
-    watched, engine = watch(), compiled(llama)
+def test_a_recompile_while_measuring_is_told(toy: Toy, windows: Batch) -> None:
+    watched, engine = watch(), compiled(toy)
     drive(engine, windows, 2)
     assert list(watched.after_warm_up()) == []
     drive(engine, windows, 3)
@@ -110,12 +129,12 @@ def test_a_recompile_while_measuring_is_told(llama: Any, windows: Batch) -> None
     assert list(watched.after_blocks()) == []
 
 
-def test_a_backend_that_fails_in_silence_is_told(llama: Any, windows: Batch) -> None:
+def test_a_backend_that_fails_in_silence_is_told(toy: Toy, windows: Batch) -> None:
     def failing(graph: Any, inputs: Any) -> Any:
         raise RuntimeError("no such instruction")
 
     with torch._dynamo.config.patch(suppress_errors=True, fail_on_recompile_limit_hit=False):
-        watched, engine = watch(), compiled(llama, failing)
+        watched, engine = watch(), compiled(toy, failing)
         drive(engine, windows, 2)
         (found,) = watched.after_warm_up()
     assert (found.asked, found.ran) == ("fullgraph", "eager")
@@ -123,8 +142,8 @@ def test_a_backend_that_fails_in_silence_is_told(llama: Any, windows: Batch) -> 
     assert "suppress_errors is on" in found.reason
 
 
-def test_a_model_that_is_not_compiled_at_all_is_told(llama: Any, windows: Batch) -> None:
-    watched, engine = watch(), TorchGenerator(llama, new_tokens=2)
+def test_a_model_that_is_not_compiled_at_all_is_told(toy: Toy, windows: Batch) -> None:
+    watched, engine = watch(), TorchGenerator(toy, new_tokens=2)
     drive(engine, windows, 2)
     (found,) = watched.after_warm_up()
     assert (found.ran, found.reason) == ("eager", "torch compiled no graph")
@@ -132,11 +151,11 @@ def test_a_model_that_is_not_compiled_at_all_is_told(llama: Any, windows: Batch)
 
 @pytest.mark.parametrize(("kind", "count"), [("cpu", 0), ("cuda", 1)])
 def test_cuda_graphs_left_out_are_told_on_a_gpu(
-    llama: Any, windows: Batch, kind: Any, count: int
+    toy: Toy, windows: Batch, kind: Any, count: int
 ) -> None:
     from torch._dynamo.utils import counters
 
-    watched, engine = watch(fake_device(kind)), compiled(llama)
+    watched, engine = watch(fake_device(kind)), compiled(toy)
     drive(engine, windows, 2)
     counters["inductor"]["cudagraph_skips"] += 2  # what torch does when it leaves them out
     found = [f for f in watched.after_warm_up() if f.what == "cuda_graphs"]
