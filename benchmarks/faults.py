@@ -136,6 +136,9 @@ class Campaign:
 def check(fleet: Fleet, trials: int) -> Counter[str]:
     """Counts what must be zero, and what may be more."""
     found = fleet.finished()
+    for trial in found.values():
+        if trial.result and trial.result.explanation:
+            print(f"#{trial.number} {trial.result.outcome}: {trial.result.explanation}")
     began, ended = fleet.journal("begin"), fleet.journal("end")
     recipes = Counter(trial.recipe_key for trial in found.values())
     return Counter(

@@ -265,7 +265,7 @@ def _find_fleet(
 def _run(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudySummary:
     """Runs the search; the front and the report are written also if it is stopped."""
     from autotune.cli.live import LiveDisplay
-    from autotune.search.loop import Search
+    from autotune.search.loop import MAX_ATTEMPTS, Search
     from autotune.store.lock import study_lock
     from autotune.store.store import Store
 
@@ -274,7 +274,8 @@ def _run(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudyS
         try:
             with LiveDisplay(console) as display:
                 make = _watched(_executor(plan, store, fleet, lock), plan, store)
-                Search(plan, store, url, make, display, lock).run()
+                attempts = None if fleet else MAX_ATTEMPTS
+                Search(plan, store, url, make, display, lock, attempts).run()
         finally:
             summary = _write_results(plan, store)
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,7 +28,7 @@ from autotune.store.rows import finished_record
 from autotune.store.store import Store
 
 MAX_ATTEMPTS = 3
-"""A trial whose coordinator dies more often than this is given up as lost."""
+"""A trial on this machine during which the coordinator died so often is given up as lost."""
 
 _CONFIRMATION_PASSES = 3
 """How often confirmed numbers may make new picks that have to be confirmed themselves."""
@@ -46,6 +47,7 @@ class Search:
         make_executor: MakeExecutor,
         observer: Observer,
         lock: StudyLock | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
     ) -> None:
         """
         Args:
@@ -55,12 +57,15 @@ class Search:
             make_executor: Makes what carries the trials.
             observer: Told what happens.
             lock: Keeps other coordinators out; by default the study's.
+            max_attempts: A trial during which so many coordinators died is lost; None where trials
+                run on other machines and cannot have been the reason.
         """
         self._plan = plan
         self._store = store
         self._lock = lock or study_lock(url, plan.name, store.patience_seconds)
         self._observer = observer
         self._make_executor = make_executor
+        self._max_attempts = math.inf if max_attempts is None else max_attempts
         self._accuracy_key = accuracy_key(plan.device, plan.model.task, plan.environment)
         self._clock = Clock(plan.study.budget)
         plan.directory.mkdir(parents=True, exist_ok=True)
@@ -155,7 +160,7 @@ class Search:
             begun.add(recipe.key)
             if trial is not None and trial.result is not None:
                 self._ledger.tell(trial.result)
-            elif trial is not None and trial.recipe and trial.attempts >= MAX_ATTEMPTS:
+            elif trial is not None and trial.recipe and trial.attempts >= self._max_attempts:
                 self._finish(trial, _lost(trial))
             else:
                 again.append((number, recipe))

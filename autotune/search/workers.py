@@ -72,7 +72,7 @@ def _why_not(card: WorkerCard, database: str, device: str, here: Mapping[str, st
     """Why a worker cannot measure for the study; empty if it can."""
     if card.database != database:
         return "looks for jobs in another database; give it the same --database"
-    if card.queue != queue_name(database, card.environment[ENV_ID]):
+    if card.queue != queue_name(database, card.environment.get(ENV_ID, "")):
         return f"speaks another protocol ({card.queue}); install the same autotune there and here"
     skew = [key for key in _OURS if card.environment.get(key) != here.get(key)]
     if skew:

@@ -22,7 +22,7 @@ from autotune.outcome import Outcome
 from autotune.params import Choice, Float, Int, Stage
 from autotune.plugin import Plugin
 from autotune.registry import Registry
-from autotune.search.loop import Search
+from autotune.search.loop import MAX_ATTEMPTS, Search
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
@@ -149,14 +149,16 @@ class Lab:
         resume: bool = False,
         slots: int = 1,
         observer: Observer | None = None,
+        max_attempts: int | None = MAX_ATTEMPTS,
     ) -> StudyRecord:
         def make_executor(on_progress: OnProgress) -> InlineExecutor:
             return InlineExecutor(run or self.measure, slots)
 
         with Store.open(self.url) as store:
             register(plan, store, resume=resume)
-            found = Search(plan, store, self.url, make_executor, observer or Observer()).run()
-        return found
+            own = observer or Observer()
+            search = Search(plan, store, self.url, make_executor, own, max_attempts=max_attempts)
+            return search.run()
 
     def die(self, plan: Plan, prepare: Callable[[], Run | None], *, resume: bool = False) -> None:
         """Searches in a process of its own, which ``prepare`` makes die with ``os._exit(9)``."""

@@ -108,6 +108,14 @@ def kill_at_trial(lab: Any, number: int) -> Callable[[], Callable[[TrialSpec], T
     return lambda: run
 
 
+def test_coordinator_that_dies_for_its_own_reasons_costs_no_trial(lab: Any) -> None:
+    plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
+    for attempt in range(MAX_ATTEMPTS):
+        lab.die(plan, kill_at_trial(lab, 1), resume=attempt > 0)
+    lab.search(plan, resume=True, max_attempts=None)
+    assert [t.result.outcome for t in lab.trials()] == [Outcome.OK] * TRIALS
+
+
 def test_trial_that_kills_its_coordinator_is_given_up_as_lost(lab: Any) -> None:
     plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
     for attempt in range(MAX_ATTEMPTS):

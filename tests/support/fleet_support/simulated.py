@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from autotune.device import Device
+from autotune.environment import describe_environment
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RunJob, WorkerCard
 from autotune.messages import TrialResult, TrialSpec
@@ -37,7 +38,7 @@ def simulated_workers(
                 name=name,
                 host="here",
                 device=device,
-                environment={},
+                environment=describe_environment(device),
                 database=identity,
                 queue=queue,
             )
