@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import insert
 
 Attributes = Mapping[str, Any]
 
@@ -49,15 +50,7 @@ class TrialTables(RDBStorage):
             session.add(trial)
             session.flush()
             identity = int(trial.trial_id)
-            session.add_all(
-                models.TrialParamModel(
-                    trial_id=identity,
-                    param_name=name,
-                    param_value=distribution.to_internal_repr(params[name]),
-                    distribution_json=distribution_to_json(distribution),
-                )
-                for name, distribution in distributions.items()
-            )
+            _add(session, models.TrialParamModel, _param_rows(identity, params, distributions))
             _add_attributes(session, models.TrialUserAttributeModel, identity, user_attributes)
         return identity, number
 
@@ -85,9 +78,24 @@ class TrialTables(RDBStorage):
                 there = {key for (key,) in session.query(kind.key).filter_by(trial_id=trial)}
                 missing = {key: value for key, value in given.items() if key not in there}
                 _add_attributes(session, kind, trial, missing)
-            session.add_all(_value(trial, i, value) for i, value in enumerate(values))
+            rows = [_value_row(trial, i, value) for i, value in enumerate(values)]
+            _add(session, models.TrialValueModel, rows)
             row.state = TrialState.COMPLETE
             row.datetime_complete = datetime.now()
+
+
+def _param_rows(
+    trial: int, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial_id": trial,
+            "param_name": name,
+            "param_value": distribution.to_internal_repr(params[name]),
+            "distribution_json": distribution_to_json(distribution),
+        }
+        for name, distribution in distributions.items()
+    ]
 
 
 def _next_number(session: Any, study: int) -> int:
@@ -103,14 +111,19 @@ def _next_number(session: Any, study: int) -> int:
 
 
 def _add_attributes(session: Any, kind: Any, trial: int, attributes: Attributes) -> None:
-    session.add_all(
-        kind(trial_id=trial, key=key, value_json=json.dumps(value))
+    rows = [
+        {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
         for key, value in attributes.items()
-    )
+    ]
+    _add(session, kind, rows)
 
 
-def _value(trial: int, objective: int, value: float) -> Any:
+def _value_row(trial: int, objective: int, value: float) -> dict[str, Any]:
     stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-    return models.TrialValueModel(
-        trial_id=trial, objective=objective, value=stored, value_type=kind
-    )
+    return {"trial_id": trial, "objective": objective, "value": stored, "value_type": kind}
+
+
+def _add(session: Any, kind: Any, rows: list[dict[str, Any]]) -> None:
+    """One statement, however many rows, and no object for each of them."""
+    if rows:
+        session.execute(insert(kind), rows)
