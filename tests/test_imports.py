@@ -59,7 +59,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "celery": ("execute/fleet/",),
     "redis": ("execute/fleet/",),
     "tenacity": ("store/",),
-    "sqlalchemy": ("store/", "search/ledger.py", "search/storage.py"),
+    "sqlalchemy": ("store/", "search/ledger.py", "search/storage.py", "search/trial_tables.py"),
     "alembic": ("store/",),
     "torch": ("bench/", "demo/"),
     "transformers": ("bench/", "demo/"),
