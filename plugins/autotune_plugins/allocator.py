@@ -84,7 +84,6 @@ def _require_cpu(what: str, device: Device) -> None:
         raise Unsupported(f"{what} is for models on a CPU; this is {device.name}")
 
 
-@functools.cache
 def _find(library: str) -> str:
     """The file name under which the system's loader knows a library.
 
@@ -92,10 +91,16 @@ def _find(library: str) -> str:
         Unsupported: It is not installed.
     """
     names = ("tcmalloc_minimal", "tcmalloc") if library == "tcmalloc" else (library,)
-    for name in names:
-        if found := ctypes.util.find_library(name):
-            return found
-    raise Unsupported(f"{library} is not installed: apt-get install {_PACKAGES[library]}")
+    found = next(filter(None, map(_file_name, names)), None)
+    if found is None:
+        raise Unsupported(f"{library} is not installed: apt-get install {_PACKAGES[library]}")
+    return found
+
+
+@functools.cache
+def _file_name(library: str) -> str | None:
+    """Looked for once, also where it is not there: it takes programs of their own to find out."""
+    return ctypes.util.find_library(library)
 
 
 def _require_huge_pages() -> None:

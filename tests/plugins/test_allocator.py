@@ -45,11 +45,11 @@ def test_the_library_is_malloc_in_the_process(library: str) -> None:
 def test_a_library_that_is_not_there_is_refused(
     cpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allocator._find.cache_clear()
+    allocator._file_name.cache_clear()
     monkeypatch.setattr(allocator.ctypes.util, "find_library", lambda name: None)
     with pytest.raises(Unsupported, match="apt-get install libjemalloc2"):
         Allocator().check(OFF | {"library": "jemalloc"}, {}, cpu)
-    allocator._find.cache_clear()
+    allocator._file_name.cache_clear()
 
 
 def test_what_is_preloaded_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
