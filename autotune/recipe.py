@@ -171,7 +171,7 @@ def keys(recipe: Recipe, plugins: Mapping[str, Plugin], versions: Mapping[str, s
     """
     chosen = recipe.to_dict()
     output = _part(chosen, plugins, lambda p: p.changes_output)
-    setup = _part(chosen, plugins, lambda p: p.stage is not Stage.RUN)
+    setup = _part(chosen, plugins, needs_setup)
     used = {name: versions.get(name, "") for name in output}
     return RecipeKeys(
         output_key=sha256_json([output, used])[:16],
@@ -180,25 +180,28 @@ def keys(recipe: Recipe, plugins: Mapping[str, Plugin], versions: Mapping[str, s
     )
 
 
+def needs_setup(param: Param) -> bool:
+    """Whether another value of it needs another prepared process."""
+    return param.stage is not Stage.RUN
+
+
 def _part(
     chosen: RecipeDict, plugins: Mapping[str, Plugin], belongs: Callable[[Param], bool]
 ) -> RecipeDict:
-    """The plugins whose params that ``belongs`` accepts are not as in the baseline. A param that
-    is active only because another one is on counts, also at its default."""
-    part: RecipeDict = {}
-    for name, values in chosen.items():
-        params = plugins[name].params
-        off = _values_when_off(params)
-        mine = {k: v for k, v in values.items() if belongs(params[k])}
-        if any(k not in off or v != off[k] for k, v in mine.items()):
-            part[name] = mine
-    return part
+    """Each plugin's share, of those whose share is not as in the baseline."""
+    parts = {name: share(plugins[name], values, belongs) for name, values in chosen.items()}
+    return {name: mine for name, mine in parts.items() if mine}
 
 
-def _values_when_off(params: Mapping[str, Param]) -> dict[str, Scalar]:
-    """The params that are active while all are at their defaults."""
-    off: dict[str, Scalar] = {}
-    for name, param in params.items():
-        if param.active(off):
-            off[name] = param.default
-    return off
+def share(plugin: Plugin, values: Params, belongs: Callable[[Param], bool]) -> dict[str, Scalar]:
+    """A plugin's params that ``belongs`` accepts; empty where they are as in the baseline. A param
+    that is active only because another one is on counts, also at its default.
+
+    Args:
+        plugin: The plugin.
+        values: All its active params.
+        belongs: Which params are asked for.
+    """
+    off = complete(plugin, {})
+    mine = {k: v for k, v in values.items() if belongs(plugin.params[k])}
+    return mine if any(k not in off or v != off[k] for k, v in mine.items()) else {}

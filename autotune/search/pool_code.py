@@ -13,9 +13,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from autotune.params import Float, Int, Scalar, Stage
+from autotune.params import Float, Int, Scalar
 from autotune.plugin import Plugin
-from autotune.recipe import Recipe, complete, is_off
+from autotune.recipe import Recipe, complete, is_off, needs_setup, share
 
 _Values = tuple[tuple[str, Scalar], ...]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -131,8 +131,7 @@ class PoolCode:
         parts: dict[_Values, int] = {}
         numbers: dict[_Values, int] = {}
         for values in self._variants[name]:
-            part = tuple((n, v) for n, v in values if plugin.params[n].stage is not Stage.RUN)
-            part = () if is_off(plugin, dict(part)) else part
+            part = tuple(share(plugin, dict(values), needs_setup).items())
             numbers[values] = parts.setdefault(part, len(parts))
         return numbers
 
