@@ -65,6 +65,11 @@ class Measurement(Message):
     ratio_ci_high: float | None = None
 
     @classmethod
+    def unavailable(cls, unit: str, reason: str) -> Self:
+        """What nobody could measure, and why."""
+        return cls(value=None, unit=unit, source="unavailable", reason=reason)
+
+    @classmethod
     def of(
         cls,
         found: Interval,

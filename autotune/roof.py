@@ -102,14 +102,14 @@ def _utilization(
 ) -> Measurement:
     if not (work.value and time.value and rate.value):
         reason = work.reason or time.reason or rate.reason or "nothing was counted"
-        return Measurement(value=None, unit="ratio", source="unavailable", reason=reason)
+        return Measurement.unavailable("ratio", reason)
     found = _over(work.value / rate.value, time, f"over {rate.source}")
     if of_compute and (found.low or found.value or 0.0) > _MOST:
         reason = (
             f"the trial computed faster than the device's rate ({rate.source}): that was measured "
             "while the machine was disturbed"
         )
-        return Measurement(value=None, unit="ratio", source="unavailable", reason=reason)
+        return Measurement.unavailable("ratio", reason)
     return found.model_copy(update={"grade": _worse(time.grade, rate.grade)})
 
 
@@ -138,7 +138,9 @@ def _matmul_rate(roof: Metrics, number_format: str) -> Measurement:
     if name in roof:
         return roof[name].model_copy(update={"source": name})
     known = any(rate in roof for rate in _MEMORY_RATES)
-    return _no_rate(f"no matmul rate of {number_format} is measured" if known else _NO_ROOF)
+    return Measurement.unavailable(
+        "", f"no matmul rate of {number_format} is measured" if known else _NO_ROOF
+    )
 
 
 def _memory_rate(roof: Metrics) -> Measurement:
@@ -146,7 +148,7 @@ def _memory_rate(roof: Metrics) -> Measurement:
     read of their own that STREAM does not count."""
     found = {n: roof[n] for n in _MEMORY_RATES if n in roof}
     if not found:
-        return _no_rate(_NO_ROOF)
+        return Measurement.unavailable("", _NO_ROOF)
     name = max(found, key=lambda n: found[n].value or 0.0)
     return found[name].model_copy(update={"source": name})
 
@@ -155,10 +157,6 @@ _MOST = 1.1
 """No pass computes faster than the best of the device's products, but for their noise."""
 
 _NO_ROOF = "the study's baseline was measured without the device's rates"
-
-
-def _no_rate(reason: str) -> Measurement:
-    return Measurement(value=None, unit="", source="unavailable", reason=reason)
 
 
 def bound(flops: float | None, bandwidth: float | None, fits: bool | None) -> Bound | None:

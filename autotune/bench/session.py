@@ -183,7 +183,7 @@ def _cold_seconds(seconds: float, first: bool) -> Measurement:
     if first:
         return Measurement(value=seconds, unit="s", source="first request of this process")
     reason = "the process was warm from an earlier trial"
-    return Measurement(value=None, unit="s", source="unavailable", reason=reason)
+    return Measurement.unavailable("s", reason)
 
 
 def _steady(latencies: list[float]) -> bool:

@@ -31,14 +31,10 @@ def _per_unit_name(task: str) -> str:
     return "energy_per_output_token_joules" if task == "causal-lm" else "energy_per_sample_joules"
 
 
-def _null(unit: str, reason: str) -> Measurement:
-    return Measurement(value=None, unit=unit, source="unavailable", reason=reason)
-
-
 def unavailable(task: str, reason: str) -> Metrics:
     """The energy metrics of a device without a meter."""
     names = {"energy_joules": "J", _per_unit_name(task): "J", "avg_power_watts": "W"}
-    return {name: _null(unit, reason) for name, unit in names.items()}
+    return {name: Measurement.unavailable(unit, reason) for name, unit in names.items()}
 
 
 def energy_metrics(task: str, windows: Sequence[Window], source: str) -> Metrics:
@@ -68,13 +64,17 @@ def idle_power(device: Device, watts_per_core: float | None, seconds: float) -> 
         reason = "an estimate from CPU time says nothing of an idle machine"
     meter = reason or find_meter(device, watts_per_core)
     if isinstance(meter, str):
-        return {_IDLE: _null("W", meter)}
+        return {_IDLE: Measurement.unavailable("W", meter)}
     with closing(meter):
         began = time.perf_counter()
         try:
             joules = meter.joules_of(lambda: time.sleep(max(seconds, meter.min_window_seconds)))
         except Exception as error:  # a meter's failure costs its own number, no more
-            return {_IDLE: _null("W", f"{meter.source} failed: {type(error).__name__}: {error}")}
+            return {
+                _IDLE: Measurement.unavailable(
+                    "W", f"{meter.source} failed: {type(error).__name__}: {error}"
+                )
+            }
         watts = joules / (time.perf_counter() - began)
     return {_IDLE: Measurement(value=watts, unit="W", source=meter.source)}
 
@@ -83,6 +83,10 @@ def temperature(device: Device) -> Metrics:
     """How warm the device is now."""
     found = temperature_celsius(device)
     if found is None:
-        return {_TEMPERATURE: _null("\N{DEGREE SIGN}C", "no temperature sensor is readable")}
+        return {
+            _TEMPERATURE: Measurement.unavailable(
+                "\N{DEGREE SIGN}C", "no temperature sensor is readable"
+            )
+        }
     source = SENSOR[device.kind]
     return {_TEMPERATURE: Measurement(value=found, unit="\N{DEGREE SIGN}C", source=source)}

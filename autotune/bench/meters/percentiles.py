@@ -57,6 +57,6 @@ def _percentile(seconds: Sequence[float], percent: int) -> Measurement:
     fewest = fewest_for_quantile(percent / 100)
     if len(seconds) < fewest:
         reason = f"{len(seconds)} values; a 95 % interval of p{percent} needs {fewest}"
-        return Measurement(value=None, unit="s", source="unavailable", reason=reason)
+        return Measurement.unavailable("s", reason)
     interval = quantile_interval(seconds, percent / 100)
     return Measurement.of(interval, "s", f"p{percent}", "single requests of all blocks")

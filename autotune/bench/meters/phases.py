@@ -46,5 +46,5 @@ def request_phases(
 
 def _not_told(engine: Engine) -> Metrics:
     reason = f"{type(engine).__name__} does not say when its first token is there"
-    unknown = Measurement(value=None, unit="B", source="unavailable", reason=reason)
+    unknown = Measurement.unavailable("B", reason)
     return {host_peak(phase): unknown for phase in ("prefill", "decode")}

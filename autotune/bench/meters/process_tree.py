@@ -93,7 +93,7 @@ class TreePoller:
         if not self._children:
             return {}
         if self._reason:
-            unknown = Measurement(value=None, unit="B", source="unavailable", reason=self._reason)
+            unknown = Measurement.unavailable("B", self._reason)
             return {_NAME: unknown}
         source = f"smaps_rollup, {self._polls} polls"
         return {_NAME: Measurement(value=float(self._peak), unit="B", source=source)}

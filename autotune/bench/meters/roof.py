@@ -90,7 +90,7 @@ def _guarded(unit: str, measure: Callable[[], Measurement]) -> Measurement:
     except (RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:
         words = (str(error).strip().splitlines() or ["no message"])[0]
         reason = f"cannot be measured here: {type(error).__name__}: {words}"
-        return Measurement(value=None, unit=unit, source="unavailable", reason=reason)
+        return Measurement.unavailable(unit, reason)
 
 
 def _matmul_rate(form: str, device: torch.device, watch: Stopwatch, seconds: float) -> Measurement:

@@ -151,7 +151,7 @@ def _bytes(value: float) -> Measurement:
 
 def _unknown(unit: str) -> Measurement:
     reason = "counted for one token a step, with all keys and values as they are"
-    return Measurement(value=None, unit=unit, source="unavailable", reason=reason)
+    return Measurement.unavailable(unit, reason)
 
 
 def count_work(model: Any, passes: Passes | None) -> Work | None:
