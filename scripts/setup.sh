@@ -28,6 +28,8 @@ prepare() {
     wanted="$PWD $(cat pyproject.toml constraints.txt | sha256sum)"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "installing autotune[$extra] into $VIRTUAL_ENV"
+        # The pip that comes with Python 3.11 takes a minute to choose versions, a newer one 20 s.
+        python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
         # Byte code is made of what is used, when it is used: all of it takes a minute more.
         python -m pip install --quiet --disable-pip-version-check --no-compile \
             --constraint constraints.txt --editable ".[$extra]"

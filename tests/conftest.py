@@ -16,6 +16,10 @@ from autotune.demo.child import train_in_child
 from autotune.execute.template import end_template
 from fleet_support.servers import PostgresServer
 
+# More threads than cores: those that spin while they wait take the cores from those that work.
+# Read when torch is loaded, here and in every child process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 AUTOTUNE = Path(sys.executable).with_name("autotune")
 
 RunAutotune = Callable[..., subprocess.CompletedProcess[str]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from autotune.environment.hardware import UNKNOWN, read_text
 
 ALLOWED_VARIABLES = (
-    "OMP_NUM_THREADS",
+    "OMP_*",
     "MKL_NUM_THREADS",
     "KMP_*",
     "GOMP_*",

@@ -37,7 +37,7 @@ VARIABLES = {
     "CUDA_VISIBLE_DEVICES": "3",
     "LD_PRELOAD": "/usr/lib/libjemalloc.so.2",
     "HF_TOKEN": "secret",
-    "OMP_NUM_THREADS_OLD": "8",
+    "OLD_OMP_NUM_THREADS": "8",
 }
 
 
@@ -72,7 +72,7 @@ def test_machine_that_tells_nothing_is_described_nevertheless(tmp_path: Path) ->
 
 def test_only_allowed_variables_are_recorded() -> None:
     found = {key for key in described() if key.startswith("env:")}
-    secret = {"env:HF_TOKEN", "env:OMP_NUM_THREADS_OLD"}
+    secret = {"env:HF_TOKEN", "env:OLD_OMP_NUM_THREADS"}
     assert found == {f"env:{name}" for name in VARIABLES} - secret
     assert "secret" not in described().values()
 
