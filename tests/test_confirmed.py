@@ -186,6 +186,11 @@ def test_one_disturbed_process_of_three_is_outvoted() -> None:
     assert confirmed_metrics(again[0].metrics, again, BASELINE, {})[SPEED].grade is Grade.C
 
 
+def test_one_disturbed_process_of_two_is_not() -> None:
+    again = [result(i, 2.0, grade=grade) for i, grade in enumerate((Grade.C, Grade.A))]
+    assert confirmed_metrics(again[0].metrics, again, BASELINE, {})[SPEED].grade is Grade.C
+
+
 def test_points_compare_with_the_confirmed_baseline() -> None:
     baseline = Trial(0, {}, result(0, 1.0), {1: result(0, 1.0)})
     candidate = Trial(1, RECIPE, result(1, 3.0), {1: result(1, 2.0)})

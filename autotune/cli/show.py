@@ -34,4 +34,5 @@ def show_summary(console: Console, summary: StudySummary) -> None:
     console.print(tables.front_table(summary))
     if any(point.tasks for point in summary.points):
         console.print(tables.tasks_table(summary))
-    console.print(tables.picks_table(summary))
+    if summary.picks:
+        console.print(tables.picks_table(summary))

@@ -198,9 +198,9 @@ def _exp(found: Interval) -> Interval:
 
 def _grade(name: str, results: Sequence[TrialResult]) -> Grade | None:
     """The middle one of the processes' grades: one disturbed process of three is outvoted. Of two
-    it is the better one; the combined interval holds what the other did."""
+    it is the worse one: nobody says which of them was right."""
     grades = [g for r in results if name in r.metrics and (g := r.metrics[name].grade) is not None]
-    return statistics.median_low(sorted(grades)) if grades else None
+    return statistics.median_high(sorted(grades)) if grades else None
 
 
 def _converged(name: str, results: Sequence[TrialResult]) -> bool:

@@ -70,6 +70,9 @@ def _confirmation(summary: StudySummary) -> str:
 def _legend(summary: StudySummary) -> list[str]:
     """What stands in the cells, and the terms that not everybody knows."""
     lines = [f"value {format.PLUS_MINUS} half its 95 % interval; below, the ratio to the baseline"]
+    if not summary.front and summary.study.constraints:
+        limits = ", ".join(summary.study.constraints)
+        lines.insert(0, f"no recipe that was measured keeps every constraint: {limits}")
     shown = [summary.baseline, *summary.front]
     columns = summary.columns
     found = [m for p in shown if p for k in columns if (m := p.metrics.get(k.name)) is not None]

@@ -101,9 +101,9 @@ def interval(name: str, given: Measurement | None) -> str:
 
 def ratio(name: str, given: Measurement | None, baseline: Measurement | None) -> str:
     """A value over the baseline's: "2.10" and a times sign; "same" where the metric cannot tell
-    them apart; empty where there is none, and for accuracy: the baseline's loss is near zero, and
-    a ratio to that says nothing."""
-    if metric(name).family is Family.ACCURACY:
+    them apart; empty where there is none, for accuracy (the baseline's loss is near zero, and a
+    ratio to that says nothing) and for percentiles (they are not paired with the baseline's)."""
+    if metric(name).family in (Family.ACCURACY, Family.TAIL):
         return ""
     found = ratio_to_baseline(given, baseline)
     if found is None:

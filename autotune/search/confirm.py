@@ -40,6 +40,8 @@ def targets(plan: Plan, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     ]
     if plan.study.confirm.points == "front":
         chosen += best
+    if not chosen:  # nothing keeps the constraints: there is no result to confirm
+        return []
     numbers = dict.fromkeys([baseline.number, *(p.number for p in chosen)])
     by_number = {trial.number: trial for trial in trials}
     return [by_number[number] for number in numbers]

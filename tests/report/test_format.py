@@ -49,6 +49,7 @@ def test_ratio_to_the_baseline() -> None:
     mine, base = Measurement(value=10, unit="s"), Measurement(value=4, unit="s")
     assert format.ratio("ttft_seconds", mine, base) == "2.50\N{MULTIPLICATION SIGN}"
     assert format.ratio("ttft_seconds", mine, None) == ""
+    assert format.ratio("ttft_p90_seconds", mine, base) == "", "percentiles are not paired"
     assert (
         format.ratio("ttft_seconds", Measurement(value=120, unit="s"), base)
         == "30.0\N{MULTIPLICATION SIGN}"

@@ -285,3 +285,13 @@ def test_tasks_are_shown_everywhere(summary: StudySummary) -> None:
     assert "McNemar" not in page(render_html(summary))
     (kept,) = (p.tasks for p in front_file(shown).front if p.tasks)
     assert kept == point.tasks
+
+
+def test_front_that_is_empty_says_which_constraints_are_in_the_way(summary: StudySummary) -> None:
+    stopped = [
+        t.model_copy(update={"result": t.result.model_copy(update={"outcome": "infeasible"})})
+        for t in summary.trials
+        if t.result and t.result.outcome is Outcome.OK
+    ]
+    text = printed(console.front_table(StudySummary.of(summary.study, stopped)))
+    assert "no recipe that was measured keeps every constraint: kld_mean_nats<=0.05" in text

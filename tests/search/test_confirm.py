@@ -30,6 +30,19 @@ def test_front_is_repeated_in_fresh_processes(lab: Any) -> None:
     assert all(spec.known_accuracy is not None for spec in again)
 
 
+def test_nothing_is_repeated_where_nothing_keeps_the_constraints(lab: Any) -> None:
+    limits = {"constraints": ["weights_bytes<=1"], "confirm": {"processes": 1}}
+    plan = lab.plan(*SMALL, budget={"trials": 3}, **limits)
+
+    def run(spec: TrialSpec) -> TrialResult:
+        measured: TrialResult = lab.measure(spec)
+        return measured.model_copy(update={"outcome": Outcome.INFEASIBLE})
+
+    lab.search(plan, run)
+    assert len(lab.specs) == 3
+    assert not any(spec.confirmation for spec in lab.specs)
+
+
 def test_repetitions_that_are_stored_are_not_run_again(lab: Any) -> None:
     confirm = {"processes": 2, "points": "picks"}
     plan = lab.plan(*SMALL, budget={"trials": 4}, confirm=confirm)
