@@ -269,8 +269,7 @@ class Search:
         self._lock.keep()
         if not trial.recipe:
             self._accept_baseline(result)
-        self._save_accuracy(trial, result)
-        self._store.finish_trial(self._plan.name, result)
+        self._store.finish_trial(self._plan.name, result, self._accuracy_of(trial.output_key))
         self._ledger.tell(result)
         cold = result.outcome is Outcome.OK and not result.warm
         self._prepared = Recipe.from_dict(trial.recipe) if cold else None
@@ -287,10 +286,6 @@ class Search:
                 f"{result.log or 'the log'}, mend it and go on with --resume"
             )
         self._baseline = result.metrics
-
-    def _save_accuracy(self, trial: TrialRecord, result: TrialResult) -> None:
-        if result.accuracy and not result.accuracy_reused:
-            self._store.save_accuracy(self._accuracy_of(trial.output_key), result.accuracy)
 
 
 def _lost(trial: TrialRecord) -> TrialResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -12,7 +12,8 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import insert
+
+from autotune.store.database import insert_into
 
 Attributes = Mapping[str, Any]
 
@@ -41,15 +42,7 @@ class TrialTables(RDBStorage):
             # Held until the end: two processes would count the same number.
             models.StudyModel.find_or_raise_by_id(study, session, for_update=True)
             number = _next_number(session, study)
-            trial = models.TrialModel(
-                study_id=study,
-                number=number,
-                state=TrialState.RUNNING,
-                datetime_start=datetime.now(),
-            )
-            session.add(trial)
-            session.flush()
-            identity = int(trial.trial_id)
+            identity = _open(session, study, number)
             _add(session, models.TrialParamModel, _param_rows(identity, params, distributions))
             _add_attributes(session, models.TrialUserAttributeModel, identity, user_attributes)
         return identity, number
@@ -69,19 +62,28 @@ class TrialTables(RDBStorage):
             UpdateFinishedTrialError: It is finished; nothing changes then.
         """
         with _create_scoped_session(self.scoped_session) as session:
-            row: Any = models.TrialModel.find_or_raise_by_id(trial, session, for_update=True)
-            self.check_trial_is_updatable(trial, row.state)
-            for kind, given in (
-                (models.TrialUserAttributeModel, user_attributes),
-                (models.TrialSystemAttributeModel, notes.system_attrs),
-            ):
-                there = {key for (key,) in session.query(kind.key).filter_by(trial_id=trial)}
-                missing = {key: value for key, value in given.items() if key not in there}
-                _add_attributes(session, kind, trial, missing)
+            self._complete(session, trial)
+            _add_attributes(session, models.TrialUserAttributeModel, trial, user_attributes)
+            _add_attributes(session, models.TrialSystemAttributeModel, trial, notes.system_attrs)
             rows = [_value_row(trial, i, value) for i, value in enumerate(values)]
             _add(session, models.TrialValueModel, rows)
-            row.state = TrialState.COMPLETE
-            row.datetime_complete = datetime.now()
+
+    def _complete(self, session: Any, trial: int) -> None:
+        """The update itself decides between two processes: only one finds the trial running."""
+        table: Any = models.TrialModel.__table__
+        open_states = (TrialState.RUNNING, TrialState.WAITING)
+        still_open = (table.c.trial_id == trial, table.c.state.in_(open_states))
+        ended = {"state": TrialState.COMPLETE, "datetime_complete": _utc()}
+        if session.execute(table.update().where(*still_open).values(ended)).rowcount == 0:
+            row: Any = models.TrialModel.find_or_raise_by_id(trial, session)
+            self.check_trial_is_updatable(trial, row.state)
+
+
+def _open(session: Any, study: int, number: int) -> int:
+    table: Any = models.TrialModel.__table__
+    columns = {"study_id": study, "number": number, "state": TrialState.RUNNING}
+    new = table.insert().values(**columns, datetime_start=_utc()).returning(table.c.trial_id)
+    return int(session.scalar(new))
 
 
 def _param_rows(
@@ -123,7 +125,13 @@ def _value_row(trial: int, objective: int, value: float) -> dict[str, Any]:
     return {"trial_id": trial, "objective": objective, "value": stored, "value_type": kind}
 
 
+def _utc() -> datetime:
+    """This moment, as Optuna keeps times."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
 def _add(session: Any, kind: Any, rows: list[dict[str, Any]]) -> None:
-    """One statement, however many rows, and no object for each of them."""
+    """One statement, however many rows, and no object for each of them; what is there stays."""
     if rows:
-        session.execute(insert(kind), rows)
+        insert = insert_into(session.get_bind().dialect.name, kind.__table__)
+        session.execute(insert.on_conflict_do_nothing(), rows)

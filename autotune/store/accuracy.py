@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from autotune.messages import Metrics
 from autotune.store import rows
-from autotune.store.tables import AccuracyRow, now
+from autotune.store.database import insert_into
+from autotune.store.tables import AccuracyRow, now, plain
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ def find(session: Session, key: AccuracyKey) -> Metrics | None:
 
 def add(session: Session, key: AccuracyKey, metrics: Metrics) -> None:
     """Keeps metrics; the first to come stays."""
-    on_sqlite = session.get_bind().dialect.name == "sqlite"
-    insert = sqlite.insert(AccuracyRow) if on_sqlite else postgresql.insert(AccuracyRow)
     columns = {**asdict(key), "metrics": rows.accuracy_json(metrics), "created_at": now()}
+    insert = insert_into(session.get_bind().dialect.name, plain(AccuracyRow))
     session.execute(insert.values(**columns).on_conflict_do_nothing())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -118,6 +119,11 @@ def for_writing(engine: Engine) -> Engine:
     process has written in between.
     """
     return engine.execution_options(**{_WRITE: True})
+
+
+def insert_into(dialect: str, table: Any) -> sqlite.Insert | postgresql.Insert:
+    """An insert that knows ``on_conflict_do_nothing``: both databases have it, each its own."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 @contextmanager

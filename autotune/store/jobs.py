@@ -13,13 +13,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy.orm import Session
 
 from autotune.messages import TASK_RUN, TrialResult, TrialSpec
 from autotune.store.patience import transaction
 from autotune.store.records import TrialRecord
 from autotune.store.store import Store
-from autotune.store.studies import study_id, study_id_with
-from autotune.store.tables import JobRow, now
+from autotune.store.studies import add_new, study_id
+from autotune.store.tables import JobRow, now, plain
 
 TASK_JOB = -1
 """The ``run`` of a job that only runs the study's tasks."""
@@ -58,6 +59,8 @@ class Job(BaseModel):
 
 
 _JOB = [getattr(JobRow, name) for name in Job.model_fields]
+_ONE_JOB = ("number", "run")
+"""What tells the jobs of one study apart."""
 
 
 class Jobs:
@@ -77,18 +80,9 @@ class Jobs:
             queue: Where its message goes.
         """
         with self._store._write() as session:
-            own = (JobRow.number == spec.number, JobRow.run == _run(spec))
-            study, row = study_id_with(session, spec.study, JobRow, *own)
-            key = {"study_id": study, "number": spec.number, "run": _run(spec)}
-            if row is not None and (row.queue, _asked(row.spec)) != (queue, _asked_by(spec)):
-                session.delete(row)
-                session.flush()
-                row = None
-            if row is None:
-                row = _new_job(key, spec, queue)
-                session.add(row)
-                session.flush()
-            return Job.model_validate(row)
+            new = _new_job(spec, queue)
+            row = add_new(session, spec.study, plain(JobRow), new, _ONE_JOB)
+            return Job.model_validate(row or _adopted(session, spec.study, new))
 
     @transaction
     def lease(self, job: int, attempt: int, worker: str) -> TrialSpec | None:
@@ -225,27 +219,38 @@ class Jobs:
                     session.delete(job)
 
 
-def _new_job(key: dict[str, int], spec: TrialSpec, queue: str) -> JobRow:
-    return JobRow(
-        **key,
-        queue=queue,
-        state=JobState.QUEUED.value,
-        attempt=1,
-        deaths=0,
-        worker="",
-        beats=0,
-        refused={},
-        spec=spec.model_dump(mode="json"),
-        created_at=now(),
-    )
+def _new_job(spec: TrialSpec, queue: str) -> dict[str, Any]:
+    return {
+        "number": spec.number,
+        "run": _run(spec),
+        "queue": queue,
+        "state": JobState.QUEUED.value,
+        "attempt": 1,
+        "deaths": 0,
+        "worker": "",
+        "beats": 0,
+        "refused": {},
+        "spec": spec.model_dump(mode="json"),
+        "created_at": now(),
+    }
+
+
+def _adopted(session: Session, study: str, new: dict[str, Any]) -> JobRow:
+    """The job that a coordinator left behind, if it asks for the same; else the new one."""
+    own = study_id(session, study)
+    alike = {name: new[name] for name in _ONE_JOB}
+    row = session.scalars(select(JobRow).filter_by(study_id=own, **alike)).one()
+    if (row.queue, _asked(row.spec)) != (new["queue"], _asked(new["spec"])):
+        session.delete(row)
+        session.flush()
+        row = JobRow(study_id=own, **new)
+        session.add(row)
+        session.flush()
+    return row
 
 
 def _run(spec: TrialSpec) -> int:
     return TASK_JOB if spec.tasks_only else spec.confirmation
-
-
-def _asked_by(spec: TrialSpec) -> dict[str, Any]:
-    return _asked(spec.model_dump(mode="json"))
 
 
 def _asked(spec: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Row
+
 from autotune.messages import BlockPair, Measurement, Metrics, TrialResult
 from autotune.store.records import StudyRecord, TrialRecord, TrialState
 from autotune.store.tables import MeasurementRow, StudyRow, TrialRow
@@ -35,7 +37,7 @@ def trial_record(
     )
 
 
-def begun_record(study: str, row: TrialRow) -> TrialRecord:
+def begun_record(study: str, row: TrialRow | Row[Any]) -> TrialRecord:
     """A trial without its result."""
     copied = set(TrialRecord.model_fields) - {"study", "result", "confirmations"}
     return TrialRecord(study=study, **{name: getattr(row, name) for name in copied})

@@ -237,8 +237,15 @@ class Store:
             trials.give_back_attempts(session, study_row(session, study))
 
     @transaction
-    def finish_trial(self, study: str, result: TrialResult) -> bool:
+    def finish_trial(
+        self, study: str, result: TrialResult, accuracy_key: AccuracyKey | None = None
+    ) -> bool:
         """Stores a result, all of it or nothing.
+
+        Args:
+            study: Name of the study.
+            result: What came of the trial.
+            accuracy_key: Under which its accuracy is kept for every study, if it was scored.
 
         Returns:
             False if the trial was finished before; nothing changes then.
@@ -247,7 +254,10 @@ class Store:
             StoreError: The trial was never started.
         """
         with self._write() as session:
-            return trials.finish(session, study, result)
+            finished = trials.finish(session, study, result)
+            if accuracy_key and result.accuracy and not result.accuracy_reused:
+                accuracy.add(session, accuracy_key, result.accuracy)
+            return finished
 
     @transaction
     def confirm_trial(self, study: str, confirmation: int, result: TrialResult) -> bool:
@@ -304,9 +314,3 @@ class Store:
         """Accuracy measured before, in any study; None if it was not."""
         with self._read() as session:
             return accuracy.find(session, key)
-
-    @transaction
-    def save_accuracy(self, key: AccuracyKey, metrics: Metrics) -> None:
-        """Keeps accuracy for ever; what is already known stays."""
-        with self._write() as session:
-            accuracy.add(session, key, metrics)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import Row, Table, bindparam, func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
 from autotune.errors import InputError, unknown_name
 from autotune.hashing import sha256_json
+from autotune.store.database import insert_into
 from autotune.store.records import StudyState, TrialState
-from autotune.store.tables import JobRow, StudyRow, TrialRow, now
-
-_Row = TypeVar("_Row", TrialRow, JobRow)
+from autotune.store.tables import StudyRow, TrialRow, now, plain
 
 
 def study_row(session: Session, name: str) -> StudyRow:
@@ -37,29 +39,42 @@ def study_id(session: Session, name: str) -> int:
     return study_row(session, name).id if found is None else found
 
 
-def study_id_with(
-    session: Session, name: str, kind: type[_Row], *only: ColumnElement[bool]
-) -> tuple[int, _Row | None]:
-    """The id of the study of that name, and one of its rows of another table, in one query.
+def add_new(
+    session: Session, study: str, table: Table, columns: Mapping[str, Any], only: tuple[str, ...]
+) -> Row[Any] | None:
+    """Adds a row to a study, without looking first whether it has it: nearly always it has not.
 
     Args:
         session: An open session.
-        name: Of the study.
-        kind: The other table.
-        *only: What tells the row from the study's others.
+        study: Its name.
+        table: One that has a ``study_id``.
+        columns: All but the study and what may be null.
+        only: The columns of which a study has each combination once.
 
-    Raises:
-        InputError: There is no such study; says what there is.
+    Returns:
+        The row; None where it is there already, or there is no such study.
     """
-    own = and_(kind.study_id == StudyRow.id, *only)
-    query = select(StudyRow.id, kind).outerjoin(kind, own).where(StudyRow.name == name)
-    found = session.execute(query).one_or_none()
-    return (study_row(session, name).id, None) if found is None else (found[0], found[1])
+    insert = _new_row(session.get_bind().dialect.name, table, tuple(columns), only)
+    values = {f"new_{name}": value for name, value in columns.items()}
+    return session.execute(insert, {"study": study, **values}).one_or_none()
+
+
+@cache
+def _new_row(
+    dialect: str, table: Table, columns: tuple[str, ...], only: tuple[str, ...]
+) -> ReturningInsert[Any]:
+    studies = plain(StudyRow)
+    values = [bindparam(f"new_{name}", type_=table.c[name].type) for name in columns]
+    source = select(studies.c.id, *values).where(studies.c.name == bindparam("study"))
+    insert = insert_into(dialect, table).from_select(["study_id", *columns], source)
+    once = insert.on_conflict_do_nothing(index_elements=["study_id", *only])
+    return once.returning(*table.c)
 
 
 def touch(session: Session, study: int) -> None:
     """Notes that something of a study has changed."""
-    session.execute(update(StudyRow).where(StudyRow.id == study).values(updated_at=now()))
+    studies = plain(StudyRow)
+    session.execute(studies.update().where(studies.c.id == study).values(updated_at=now()))
 
 
 def outcome_counts(session: Session) -> dict[str, dict[str, int]]:

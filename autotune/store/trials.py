@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from autotune.errors import StoreError
@@ -13,7 +13,7 @@ from autotune.messages import Metrics, RecipeDict, TrialResult
 from autotune.recipe import RecipeKeys
 from autotune.store import rows
 from autotune.store.records import TrialRecord, TrialState
-from autotune.store.studies import study_id, study_id_with, touch
+from autotune.store.studies import add_new, study_id, touch
 from autotune.store.tables import (
     BlocksRow,
     ConfirmationRow,
@@ -21,7 +21,11 @@ from autotune.store.tables import (
     StudyRow,
     TrialRow,
     now,
+    plain,
 )
+
+_STUDIES, _TRIALS = plain(StudyRow), plain(TrialRow)
+_MEASUREMENTS, _BLOCKS = plain(MeasurementRow), plain(BlocksRow)
 
 
 def trial_row(session: Session, study: int, number: int) -> TrialRow | None:
@@ -113,31 +117,34 @@ def start(
     Raises:
         StoreError: The number is another recipe's.
     """
-    owner, row = study_id_with(session, study, TrialRow, TrialRow.number == number)
-    if row is None:
-        row = _new_trial(owner, number, recipe, keys)
-        session.add(row)
-    elif row.recipe_key != keys.recipe_key:
+    new = _new_trial(number, recipe, keys)
+    row = add_new(session, study, _TRIALS, new, ("number",))
+    return rows.begun_record(study, row or _once_more(session, study, number, keys.recipe_key))
+
+
+def _new_trial(number: int, recipe: RecipeDict, keys: RecipeKeys) -> dict[str, Any]:
+    return {
+        "number": number,
+        "state": TrialState.RUNNING.value,
+        "recipe": recipe,
+        "recipe_key": keys.recipe_key,
+        "setup_key": keys.setup_key,
+        "output_key": keys.output_key,
+        "attempts": 1,
+        "started_at": now(),
+    }
+
+
+def _once_more(session: Session, study: str, number: int, recipe_key: str) -> TrialRow:
+    """A trial that was begun before; if it runs, it is begun again."""
+    row = trial_row(session, study_id(session, study), number)
+    if row is None or row.recipe_key != recipe_key:
         raise StoreError(f"trial {number} of study {study!r} has another recipe")
-    elif row.state == TrialState.RUNNING:
+    if row.state == TrialState.RUNNING:
         row.attempts += 1
         row.started_at = now()
-    session.flush()
-    return rows.begun_record(study, row)
-
-
-def _new_trial(study_id: int, number: int, recipe: RecipeDict, keys: RecipeKeys) -> TrialRow:
-    return TrialRow(
-        study_id=study_id,
-        number=number,
-        state=TrialState.RUNNING.value,
-        recipe=recipe,
-        recipe_key=keys.recipe_key,
-        setup_key=keys.setup_key,
-        output_key=keys.output_key,
-        attempts=1,
-        started_at=now(),
-    )
+        session.flush()
+    return row
 
 
 def give_back_attempts(session: Session, study: StudyRow) -> None:
@@ -155,17 +162,17 @@ def finish(session: Session, study: str, result: TrialResult) -> bool:
     Raises:
         StoreError: The trial was never started.
     """
-    owner = select(StudyRow.id).where(StudyRow.name == study).scalar_subquery()
+    owner = select(_STUDIES.c.id).where(_STUDIES.c.name == study).scalar_subquery()
     # The update itself decides between two processes: only one finds the trial running.
     changed = session.execute(
-        update(TrialRow)
+        _TRIALS.update()
         .where(
-            TrialRow.study_id == owner,
-            TrialRow.number == result.number,
-            TrialRow.state == TrialState.RUNNING.value,
+            _TRIALS.c.study_id == owner,
+            _TRIALS.c.number == result.number,
+            _TRIALS.c.state == TrialState.RUNNING.value,
         )
         .values(state=TrialState.FINISHED.value, finished_at=now(), **rows.trial_columns(result))
-        .returning(TrialRow.id, TrialRow.study_id)
+        .returning(_TRIALS.c.id, _TRIALS.c.study_id)
     ).one_or_none()
     if changed is None:
         if trial_row(session, study_id(session, study), result.number) is None:
@@ -179,7 +186,7 @@ def finish(session: Session, study: str, result: TrialResult) -> bool:
 def _add_numbers(session: Session, trial_id: int, result: TrialResult) -> None:
     measurements = rows.measurement_columns(trial_id, result.metrics)
     if measurements:
-        session.execute(insert(MeasurementRow), measurements)
+        session.execute(_MEASUREMENTS.insert(), measurements)
     if result.blocks:
         pairs = rows.block_columns(result.blocks)
-        session.execute(insert(BlocksRow), {"trial_id": trial_id, "pairs": pairs})
+        session.execute(_BLOCKS.insert(), {"trial_id": trial_id, "pairs": pairs})

@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState as Told
+from sqlalchemy.orm import Session
 
 from autotune.errors import AutotuneError, Interrupted
 from autotune.execute.inline import InlineExecutor
-from autotune.messages import TrialResult, TrialSpec
+from autotune.messages import Metrics, TrialResult, TrialSpec
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.search.budget import Clock
 from autotune.search.loop import MAX_ATTEMPTS, Search
 from autotune.search.observer import Observer
 from autotune.search.register import register
+from autotune.store import accuracy
+from autotune.store.accuracy import AccuracyKey
 from autotune.store.records import StudyState
 from autotune.store.store import Store
 from autotune.testing import fake_result
@@ -325,25 +328,26 @@ def test_executor_that_cannot_be_made_leaves_the_study_interrupted(lab: Any) -> 
     assert lab.search(plan, resume=True).state is StudyState.FINISHED
 
 
-def test_accuracy_outlives_a_death_before_its_trial_is_finished(
+def test_accuracy_is_kept_together_with_its_trial_or_not_at_all(
     lab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = Store.finish_trial
+    add = accuracy.add
 
-    def die(store: Store, study: str, result: TrialResult) -> bool:
-        if result.number == 1:
+    def die(session: Session, key: AccuracyKey, metrics: Metrics) -> None:
+        add(session, key, metrics)
+        if len(lab.scored) == 2:
             raise SystemExit(9)
-        return finish(store, study, result)
 
     plan = lab.plan("quantize", budget={"trials": 2})
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "finish_trial", die)
+        patch.setattr(accuracy, "add", die)
         with pytest.raises(SystemExit):
             lab.search(plan)
     assert [t.result is None for t in lab.trials()] == [False, True]
     lab.search(plan, resume=True)
-    assert [s.known_accuracy is None for s in lab.specs] == [True, True, False]
-    assert len(lab.scored) == len(set(lab.scored)) == 2
+    assert [s.known_accuracy is None for s in lab.specs] == [True] * 3
+    assert outcomes(lab) == ["ok"] * 2
+    assert lab.agreed()
 
 
 @pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.INFEASIBLE])

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from autotune.errors import InputError, StoreError
-from autotune.messages import BlockPair, Measurement, RecipeDict, TrialResult
+from autotune.messages import BlockPair, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.outcome import Outcome
 from autotune.recipe import RecipeKeys
 from autotune.store import Store, StudyState, TrialState, trials
@@ -52,6 +52,10 @@ def result(number: int, outcome: Outcome = Outcome.OK) -> TrialResult:
         log="trial.log",
         environment={"torch": "2.13"},
     )
+
+
+def scored(number: int, accuracy: Metrics) -> TrialResult:
+    return result(number).model_copy(update={"metrics": accuracy, "accuracy_reused": False})
 
 
 @pytest.fixture
@@ -184,9 +188,12 @@ def test_trial_unknown_number_is_an_input_error(store: Store) -> None:
 def test_accuracy_is_kept_once_and_reused(store: Store) -> None:
     key = AccuracyKey("model", "output", "evaluation", "environment")
     first = {"kld_mean_nats": Measurement(value=0.003, unit="nat", ci_low=0.0, ci_high=0.006)}
+    other = {"kld_mean_nats": Measurement(value=9.0, unit="nat")}
     assert store.known_accuracy(key) is None
-    store.save_accuracy(key, first)
-    store.save_accuracy(key, {"kld_mean_nats": Measurement(value=9.0, unit="nat")})
+    create(store)
+    for number, found in enumerate((first, other, {})):
+        store.start_trial("first", number, RECIPE, keys(number))
+        assert store.finish_trial("first", scored(number, found), key)
     assert store.known_accuracy(key) == first
     assert store.known_accuracy(AccuracyKey("model", "other", "evaluation", "environment")) is None
 
@@ -194,11 +201,12 @@ def test_accuracy_is_kept_once_and_reused(store: Store) -> None:
 def test_delete_study_takes_its_trials_and_leaves_accuracy(store: Store) -> None:
     create(store)
     store.start_trial("first", 0, RECIPE, keys(0))
-    store.finish_trial("first", result(0))
-    store.save_accuracy(AccuracyKey("m", "o", "e", "v"), {})
+    known = {"kld_mean_nats": Measurement(value=0.5, unit="nat")}
+    key = AccuracyKey("m", "o", "e", "v")
+    store.finish_trial("first", scored(0, known), key)
     store.delete_study("first")
     assert store.studies() == []
-    assert store.known_accuracy(AccuracyKey("m", "o", "e", "v")) == {}
+    assert store.known_accuracy(key) == known
     create(store)
     assert store.trials("first") == []
 
