@@ -18,18 +18,20 @@ find_python() {
 }
 
 prepare() {
-    local extra=$1 wanted stamp
+    local extra=$1 own= wanted stamp
     if [ -z "${VIRTUAL_ENV:-}" ]; then
         [ -x .venv/bin/python ] || "$(find_python)" -m venv .venv
         # shellcheck disable=SC1091
         . .venv/bin/activate
+        own=yes
     fi
     stamp="$VIRTUAL_ENV/.autotune-$extra"
     wanted="$PWD $(cat pyproject.toml constraints.txt | sha256sum)"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "installing autotune[$extra] into $VIRTUAL_ENV"
-        # The pip that comes with Python 3.11 takes a minute to choose versions, a newer one 20 s.
-        python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+        # The pip that comes with Python 3.11 takes a minute to choose versions, a newer one 25 s.
+        # An environment that was active is its owner's: it keeps its pip.
+        [ -z "$own" ] || python -m pip install --quiet --disable-pip-version-check 'pip>=25'
         # Byte code is made of what is used, when it is used: all of it takes a minute more.
         python -m pip install --quiet --disable-pip-version-check --no-compile \
             --constraint constraints.txt --editable ".[$extra]"

@@ -35,7 +35,7 @@ def task_metrics(confirmations: Mapping[int, TrialResult]) -> Metrics:
         return {}
     if lesson(run.outcome) is Lesson.REJECT:
         reason = f"{run.outcome}: {run.explanation}"
-        return {"task_accuracy": Measurement(value=None, unit="ratio", reason=reason)}
+        return {"task_accuracy": Measurement.unavailable("ratio", reason)}
     return {name: found for name, found in run.metrics.items() if name.startswith("task_")}
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from autotune.cli.demo_progress import training_bar
 from autotune.cli.heartbeat import Heartbeat
 from autotune.cli.live import LiveDisplay, _line
-from autotune.messages import Progress
+from autotune.messages import Grade, Measurement, Progress
 from autotune.outcome import Outcome
 from autotune.report.summary import StudySummary
 from autotune.store.records import StudyRecord, TrialRecord
@@ -105,6 +105,26 @@ def test_failure_of_many_lines_is_shown_by_its_first(
     shown.on_confirmed(failed.model_copy(update=why), 0)
     assert "repetition of #1: crashed: torch said no (more in logs/1.log)\n" in text()
     assert "at length" not in text()
+
+
+@pytest.mark.parametrize(("grade", "warned"), [(Grade.B, False), (Grade.C, True)])
+def test_disturbed_baseline_is_said_at_once(
+    display: tuple[LiveDisplay, Callable[[], str]], grade: Grade, warned: bool
+) -> None:
+    shown, text = display
+    study = StudyRecord.model_construct(objectives=("output_tokens_per_second",), constraints=())
+    speed = Measurement(value=100.0, unit="1/s", grade=grade)
+    result = fake_result(fake_spec(0)).model_copy(
+        update={"metrics": {"output_tokens_per_second": speed}}
+    )
+    for number, recipe in ((0, {}), (1, {"batch": {"size": 4}})):
+        shown.on_trial_finished(
+            study,
+            TrialRecord.model_construct(
+                number=number, recipe=recipe, confirmations={}, result=result
+            ),
+        )
+    assert text().count("the baseline was too disturbed") == int(warned)
 
 
 def test_totals_follow_from_one_trial_after_another() -> None:
