@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from autotune.errors import InputError, unknown_name
 from autotune.hashing import sha256_json
 from autotune.messages import RecipeDict
 from autotune.params import Float, Param, Params, Scalar, Stage, any_of
-from autotune.plugin import Plugin
+from autotune.plugin import Phase, Plugin
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Recipe:
         """Completes and checks a choice: fills defaults, leaves out plugins that are off.
 
         Raises:
-            InputError: Unknown plugin, param or value, a param that would have no effect, or two
-                plugins that conflict.
+            InputError: Unknown plugin, param or value, a param that would have no effect, two
+                plugins that conflict, or one that recovers what no other has taken away.
         """
         completed = {
             name: complete(plugins[name], values)
@@ -38,6 +38,7 @@ class Recipe:
             _refuse_ineffective(plugins[name], given[name], values)
         on = {n: v for n, v in completed.items() if not is_off(plugins[n], v)}
         _refuse_conflicts(on, plugins)
+        _refuse_needless(on, plugins)
         return cls.from_dict(on)
 
     @classmethod
@@ -148,6 +149,30 @@ def _refuse_conflicts(on: Mapping[str, Params], plugins: Mapping[str, Plugin]) -
                 raise InputError(
                     f"plugins {name!r} and {other!r} conflict; switch one of them off"
                 )
+
+
+def needless(on: Iterable[str], plugins: Mapping[str, Plugin]) -> list[str]:
+    """Names of the plugins that recover accuracy where none changes the structure: there is
+    nothing to recover, and a trial would pay for training the original towards itself.
+
+    Args:
+        on: Names of the plugins that are on.
+        plugins: The plugins by name.
+    """
+    phases = {name: plugins[name].phase for name in on}
+    if Phase.STRUCTURE in phases.values():
+        return []
+    return sorted(name for name, phase in phases.items() if phase is Phase.RECOVER)
+
+
+def _refuse_needless(on: Mapping[str, Params], plugins: Mapping[str, Plugin]) -> None:
+    for name in needless(on, plugins):
+        changing = sorted(n for n, plugin in plugins.items() if plugin.phase is Phase.STRUCTURE)
+        raise InputError(
+            f"plugin {name!r} has nothing to recover: no plugin of this recipe changes the "
+            f"model's structure; switch {name} off or one that does on: "
+            f"{', '.join(changing) or 'none is installed or chosen'}"
+        )
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from autotune.device import Device
 from autotune.errors import InputError, PluginError, unknown_name
 from autotune.messages import RecipeDict
 from autotune.params import Params, Scalar
-from autotune.plugin import Plugin, Unsupported
-from autotune.recipe import Recipe, checked_value, is_off
+from autotune.plugin import Phase, Plugin, Unsupported
+from autotune.recipe import Recipe, checked_value, is_off, needless
 from autotune.registry import Registry
 
 POOL_LIMIT = 100_000
@@ -110,14 +110,40 @@ def build_pool(
             on = []
         feasible = [c for c in on if not _refused(plugin, c, model_config, device, refusals)]
         options[name] = [{}, *feasible]
-    combinations = math.prod(len(choices) for choices in options.values())
+    _switch_off_needless(options, registry.plugins, refusals)
+    combinations = _count(options, registry.plugins)
     chosen = _combine(options, combinations, seed)
     conflicts = _conflicts(registry.plugins)
-    recipes = dict.fromkeys(r for r in chosen if _compatible(r, conflicts))
+    recipes = dict.fromkeys(
+        r for r in chosen if _compatible(r, conflicts) and not _needless(r, registry.plugins)
+    )
     if weights_bytes:
         largest = device.memory_bytes / weights_bytes
         recipes = _those_that_fit(recipes, registry.plugins, model_config, largest)
     return Pool(tuple(recipes)[:POOL_LIMIT], tuple(refusals), combinations)
+
+
+def _switch_off_needless(
+    options: dict[str, list[dict[str, Scalar]]],
+    plugins: Mapping[str, Plugin],
+    refusals: list[Refusal],
+) -> None:
+    """Where nothing can change the structure, plugins that recover have only their off."""
+    could_be_on = [name for name, choices in options.items() if len(choices) > 1]
+    for name in needless(could_be_on, plugins):
+        options[name] = [{}]
+        reason = "has nothing to recover: no plugin of this study can change the model's structure"
+        refusals.append(Refusal(name, {}, reason))
+
+
+def _count(options: Mapping[str, Sequence[Params]], plugins: Mapping[str, Plugin]) -> int:
+    """How many recipes there are, conflicting ones among them, needless ones not."""
+    sizes = dict.fromkeys(Phase, 1)
+    for name, choices in options.items():
+        sizes[plugins[name].phase] *= len(choices)
+    structures, recoveries = sizes.pop(Phase.STRUCTURE), sizes.pop(Phase.RECOVER)
+    # Of the unchanged structure only that without any recovery.
+    return ((structures - 1) * recoveries + 1) * math.prod(sizes.values())
 
 
 def _those_that_fit(
@@ -217,24 +243,34 @@ def _part(name: str, values: Params) -> _Part:
 def _combine(
     options: Mapping[str, Sequence[Params]], combinations: int, seed: int
 ) -> Iterator[Recipe]:
-    """Recipes of all combinations, or the baseline and a random sample of them."""
+    """Recipes of all combinations, or the baseline and a random sample of them.
+
+    In the sample each plugin is off in one half of the draws, however many values it has: evenly
+    among all variants, one with many values would be on in nearly every recipe, and what it adds
+    to another could not be seen.
+    """
     parts = [[_part(name, values) for values in options[name]] for name in sorted(options)]
     if combinations <= POOL_LIMIT:
         for combination in itertools.product(*parts):
             yield Recipe(tuple(part for part in combination if part[1]))
         return
     yield Recipe()
-    for plugin in parts:  # what each does by itself is always worth knowing
-        yield from (Recipe((part,)) for part in plugin if part[1])
+    on_only = [[part for part in choices if part[1]] for choices in parts]
+    for on in on_only:  # what each does by itself is always worth knowing
+        yield from (Recipe((part,)) for part in on)
     draw = random.Random(seed)
     for _ in range(POOL_LIMIT):
-        drawn = [draw.choice(choices) for choices in parts]
-        yield Recipe(tuple(part for part in drawn if part[1]))
+        drawn = [draw.choice(on) for on in on_only if on and draw.random() < 0.5]
+        yield Recipe(tuple(drawn))
 
 
 def _conflicts(plugins: Mapping[str, Plugin]) -> list[frozenset[str]]:
     """Pairs that can never be on together; one side's declaration is enough."""
     return [frozenset((a, b)) for a in plugins for b in plugins[a].conflicts if b in plugins]
+
+
+def _needless(recipe: Recipe, plugins: Mapping[str, Plugin]) -> bool:
+    return bool(needless((name for name, _ in recipe.choices), plugins))
 
 
 def _compatible(recipe: Recipe, conflicts: Sequence[frozenset[str]]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from autotune.errors import InputError
 from autotune.hashing import canonical_json, sha256_json
 from autotune.params import Choice, Float, Int, Params, Scalar, Stage
-from autotune.plugin import Plugin
+from autotune.plugin import Phase, Plugin
 from autotune.recipe import Recipe, RecipeKeys, describe, keys
 
 
@@ -63,8 +63,25 @@ class Cache(Plugin):
     params: ClassVar = {"bits": Choice(16, 4, default=16, stage=Stage.RUN, affects_accuracy=True)}
 
 
+class Prune(Plugin):
+    """Changes the structure."""
+
+    name = "prune"
+    params: ClassVar = {"ratio": Float(0.0, 0.5, default=0.0, step=0.5, stage=Stage.MODEL)}
+    phase = Phase.STRUCTURE
+
+
+class Distill(Plugin):
+    """Recovers."""
+
+    name = "distill"
+    params: ClassVar = {"steps": Int(0, 100, default=0, step=50, stage=Stage.MODEL)}
+    phase = Phase.RECOVER
+
+
 PLUGINS: dict[str, Plugin] = {
-    p.name: p for p in (Precision(), Quantize(), Compile(), Eager(), Batch(), Cache())
+    p.name: p
+    for p in (Precision(), Quantize(), Compile(), Eager(), Batch(), Cache(), Prune(), Distill())
 }
 
 
@@ -148,6 +165,22 @@ def test_of_refuses_a_conflict_whoever_declares_it() -> None:
         with pytest.raises(InputError, match="'compile' and 'eager' conflict"):
             Recipe.of(given, PLUGINS)
     assert not recipe(compile={"mode": "max"}, eager={"on": False}).is_baseline
+
+
+def test_of_refuses_to_recover_what_nothing_has_changed() -> None:
+    with pytest.raises(InputError, match=r"'distill' has nothing to recover.*on: prune"):
+        recipe(distill={"steps": 50}, batch={"size": 2})
+    with pytest.raises(InputError, match="nothing to recover"):
+        recipe(distill={"steps": 50}, prune={"ratio": 0.0})
+    assert recipe(distill={"steps": 0}).is_baseline
+    both = recipe(distill={"steps": 50}, prune={"ratio": 0.5})
+    assert list(both.to_dict()) == ["distill", "prune"]
+
+
+def test_where_nothing_could_change_the_structure_that_is_said() -> None:
+    alone: dict[str, Plugin] = {"distill": Distill()}
+    with pytest.raises(InputError, match="on: none is installed or chosen"):
+        Recipe.of({"distill": {"steps": 50}}, alone)
 
 
 def test_describe_puts_the_telling_word_first() -> None:

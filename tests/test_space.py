@@ -11,11 +11,11 @@ from autotune import space
 from autotune.device import Device
 from autotune.errors import InputError, PluginError
 from autotune.params import Choice, Float, Int, Params, Scalar, Stage
-from autotune.plugin import ModelConfig, Plugin, Requires, Unsupported
+from autotune.plugin import ModelConfig, Phase, Plugin, Requires, Unsupported
 from autotune.recipe import Recipe
 from autotune.registry import Registry
 from autotune.space import Pool, Restrictions, build_pool, merge, missing, variants
-from autotune.testing import fake_device
+from autotune.testing import FakePruning, fake_device
 
 
 class Quantize(Plugin):
@@ -270,6 +270,65 @@ def test_sample_holds_what_each_plugin_does_by_itself(
         pool = pool_of(Quantize(), Batch(), Compile(), seed=seed)
         assert alone <= set(pool.recipes)
         assert len(pool.recipes) <= limit
+
+
+class Recover(Plugin):
+    """Has many values."""
+
+    name = "recover"
+    params: ClassVar = {"steps": Int(0, 99, default=0, stage=Stage.MODEL)}
+    phase = Phase.RECOVER
+
+
+def test_recovery_is_only_in_recipes_that_change_the_structure() -> None:
+    pool = pool_of(FakePruning(), Recover(), Batch())
+    assert len(pool.recipes) == len(set(pool.recipes)) == pool.combinations == (1 + 100) * 4
+    for recipe in pool.recipes:
+        assert "recover" not in recipe.to_dict() or "fake_pruning" in recipe.to_dict()
+
+
+def test_recovery_without_anything_that_changes_the_structure_is_refused() -> None:
+    pool = pool_of(Recover(), Batch())
+    assert len(pool.recipes) == pool.combinations == 4
+    assert [(r.plugin, r.params) for r in pool.refusals] == [("recover", {})]
+    assert "nothing to recover" in pool.refusals[0].reason
+
+
+def test_pool_of_a_sample_counts_only_what_is_not_needless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everything = set(pool_of(FakePruning(), Recover(), Batch()).recipes)
+    monkeypatch.setattr(space, "POOL_LIMIT", 100)
+    pool = pool_of(FakePruning(), Recover(), Batch())
+    assert pool.combinations == len(everything)
+    assert set(pool.recipes) < everything
+
+
+def test_sample_has_every_plugin_off_in_half_of_the_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Wide(Plugin):
+        """Has many values."""
+
+        name = "wide"
+        params: ClassVar = {"x": Int(0, 999, default=0, stage=Stage.RUN)}
+
+    monkeypatch.setattr(space, "POOL_LIMIT", 4000)
+    options = {
+        "wide": [{}, *({"x": x} for x in range(1, 1000))],
+        "batch": [{}, {"size": 2}, {"size": 4}],
+        "fixed": [{}],
+    }
+    drawn = list(space._combine(options, 10**6, seed=3))[-4000:]
+    for name in ("wide", "batch"):
+        on = [r.to_dict()[name] for r in drawn if name in r.to_dict()]
+        assert 0.45 < len(on) / len(drawn) < 0.55
+    sizes = [r.to_dict()["batch"]["size"] for r in drawn if "batch" in r.to_dict()]
+    assert 0.45 < sizes.count(2) / len(sizes) < 0.55
+    assert all("fixed" not in r.to_dict() for r in drawn)
+    # A plugin with many values leaves room for what does not have it.
+    pool = pool_of(Wide(), Quantize(), Batch())
+    assert sum("wide" not in r.to_dict() for r in pool.recipes) == 16
 
 
 def test_pool_at_the_limit_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:

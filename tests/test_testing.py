@@ -12,7 +12,7 @@ import pytest
 from autotune.device import Device
 from autotune.outcome import Outcome
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import Estimate, ModelConfig, Plugin, Requires, Unsupported
+from autotune.plugin import Estimate, ModelConfig, Phase, Plugin, Requires, Unsupported
 from autotune.testing import PluginContract, fake_device, fake_result, fake_spec
 
 COUNTER = itertools.count()
@@ -91,6 +91,12 @@ def test_contract_asks_only_devices_that_are_possible() -> None:
         assert device.compute_capability == (9, 0)
 
     changed(check=check, requires=Requires(device="cuda"))().test_hooks_are_pure()
+
+
+def test_contract_of_a_plugin_that_recovers_gives_it_something_to_recover() -> None:
+    contract = changed(phase=Phase.RECOVER)()
+    contract.test_every_variant_is_json_and_survives_a_recipe()
+    contract.test_defaults_are_off_and_off_is_the_baseline()
 
 
 def test_fakes() -> None:

@@ -7,12 +7,13 @@ Subclass a contract in a test module, under a name that begins with ``Test``::
 """
 
 from autotune.testing.executors import ExecutorContract
-from autotune.testing.fakes import LLAMA, fake_device, fake_result, fake_spec
+from autotune.testing.fakes import LLAMA, FakePruning, fake_device, fake_result, fake_spec
 from autotune.testing.plugins import PluginContract
 
 __all__ = [
     "LLAMA",
     "ExecutorContract",
+    "FakePruning",
     "PluginContract",
     "fake_device",
     "fake_result",

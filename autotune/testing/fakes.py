@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from autotune.device import Device
 from autotune.messages import (
@@ -18,6 +18,8 @@ from autotune.messages import (
 )
 from autotune.metrics import metric
 from autotune.outcome import Outcome
+from autotune.params import Choice, Stage
+from autotune.plugin import Phase, Plugin
 from autotune.recipe import Recipe
 
 LLAMA: Mapping[str, Any] = {
@@ -34,6 +36,14 @@ LLAMA: Mapping[str, Any] = {
     "tie_word_embeddings": False,
 }
 """The ``config.json`` of a small causal language model."""
+
+
+class FakePruning(Plugin):
+    """Stand for something that changes the structure, so that there is something to recover."""
+
+    name = "fake_pruning"
+    params: ClassVar = {"on": Choice(False, True, default=False, stage=Stage.MODEL)}
+    phase = Phase.STRUCTURE
 
 
 def fake_device(kind: Literal["cpu", "cuda"] = "cpu") -> Device:
