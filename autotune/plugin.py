@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +12,8 @@ from autotune.params import Param, Params
 
 if TYPE_CHECKING:
     # Not needed to declare a plugin: `import autotune` and `autotune --help` stay quick.
+    from pathlib import Path
+
     import torch
 
     from autotune.device import Device
@@ -75,6 +77,15 @@ class Context:
     """Seed for anything random."""
     notes: list[str] = field(default_factory=list)
     """Append what a person should know about this trial; stored and shown with it."""
+    teacher: Callable[[], Any] | None = None
+    """Loads the original model as the baseline runs it, in eval mode on the device: none of the
+    recipe's plugins has touched it. Every call loads it again; drop it when it is no longer
+    needed, or it stays in memory beside the model. None where there is no checkpoint."""
+    artifact: Path | None = None
+    """A file of this plugin's own, in the user's cache folder, for the weights that its transform
+    makes at great cost. Its name stands for everything that they depend on, so whoever finds it
+    may take it in place of making them. It need not exist, nor its folder; write under another
+    name and rename. None where nothing may be kept."""
 
 
 class Plugin:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
 
 from autotune import registry
+from autotune.bench.artifacts import artifact_file
 from autotune.bench.engines import torch_engine
 from autotune.bench.engines.base import Engine
 from autotune.bench.meters.memory import MemoryMeter, weights_bytes
@@ -62,8 +63,8 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     plugins = registry.installed().select(spec.recipe).plugins
     device = torch.device(spec.device.torch_name)
     tokens = load_tokens(spec.model, spec.workload, device)
-    context = _context(spec, tokens)
     kind = _model_class(spec)
+    context = _context(spec, tokens, kind)
     _import_libraries(plugins.values())
     memory.before_loading()
     began = time.perf_counter()
@@ -86,14 +87,16 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     return Prepared(model, engine, tokens, context, metrics, plugins)
 
 
-def _context(spec: TrialSpec, tokens: Tokens) -> Context:
+def _context(spec: TrialSpec, tokens: Tokens, kind: Any) -> Context:
     from pathlib import Path
 
+    baseline = spec.model_copy(update={"recipe": {}})
     return Context(
         device=spec.device,
         model_config=read_config(Path(spec.model.path)),
         calibration=tokens.calibration,
         seed=spec.seed,
+        teacher=lambda: _load(kind, baseline, {}),
     )
 
 
@@ -174,7 +177,8 @@ def transform(
     for name, params in spec.recipe.items():
         plugin = plugins[name]
         if plugin.phase is phase:
-            model = guarded(plugin, params, "transform", _transform_of(plugin, model, context))
+            own = replace(context, artifact=artifact_file(spec, name, plugins))
+            model = guarded(plugin, params, "transform", _transform_of(plugin, model, own))
     return model
 
 

@@ -70,6 +70,7 @@ STABLE: Mapping[str, Callable[[str], str]] = {
     "torch": _whole,
     "transformers": _whole,
     "torchao": _whole,
+    "peft": _whole,
     "numpy": _whole,
     "plugin_distributions": _whole,
     "cpu_governor": _whole,

@@ -10,7 +10,7 @@ import re
 from autotune.hashing import sha256_json
 from autotune.registry import GROUP
 
-_PACKAGES = ("autotune", "torch", "transformers", "torchao", "optuna", "numpy")
+_PACKAGES = ("autotune", "torch", "transformers", "torchao", "peft", "optuna", "numpy")
 
 
 def software() -> dict[str, str]:
@@ -27,7 +27,7 @@ def software() -> dict[str, str]:
 
 def library_versions() -> dict[str, str]:
     """The libraries that change numbers."""
-    return {name: _version(name) for name in ("torch", "transformers", "torchao")}
+    return {name: _version(name) for name in ("torch", "transformers", "torchao", "peft")}
 
 
 def _version(package: str) -> str:

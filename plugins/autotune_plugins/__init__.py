@@ -6,6 +6,7 @@ from autotune_plugins.attention import Attention
 from autotune_plugins.batch import Batch
 from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
+from autotune_plugins.distill import Distill
 from autotune_plugins.precision import Precision
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
@@ -16,6 +17,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Precision,
     Quantize,
     Prune,
+    Distill,
     Attention,
     Compile,
     Threads,

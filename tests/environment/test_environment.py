@@ -137,6 +137,7 @@ COMPLETE = {
     "os": "Linux 6.8.0-45-generic",
     "python": "3.12.4",
     "torchao": "0.17.0",
+    "peft": "0.21.2",
 }
 OTHER = {
     "device_memory_bytes": str(80 << 30),
