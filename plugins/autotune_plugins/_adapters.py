@@ -65,10 +65,11 @@ def _adapt(model: Any, rank: int, names: list[str]) -> Any:
 def _masked_layers(model: Any, masks: Masks) -> list[tuple[Any, Tensor]]:
     from peft.tuners.lora import Linear
 
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, Linear)]
     return [
-        (module, masks[module.base_layer.weight])
-        for module in model.modules()
-        if isinstance(module, Linear) and module.base_layer.weight in masks
+        (layer, masks[layer.base_layer.weight])
+        for layer in layers
+        if layer.base_layer.weight in masks
     ]
 
 

@@ -102,7 +102,7 @@ def _draw(below: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
 def _write(teacher: Any, beginnings: Tensor, length: int, generator: Generator) -> Tensor:
     import torch
 
-    parts = beginnings.split(_WRITTEN_AT_ONCE)
+    parts = _parts(beginnings, _WRITTEN_AT_ONCE)
     return torch.cat([_write_some(teacher, part, length, generator) for part in parts])
 
 
@@ -128,11 +128,15 @@ def _ends(teacher: Any) -> list[int]:
     return [] if end is None else [end] if isinstance(end, int) else list(end)
 
 
+def _parts(rows: Tensor, size: int) -> list[Tensor]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
 def _batches(ids: Tensor) -> list[Batch]:
     import torch
 
     return [
-        {"input_ids": part, "attention_mask": torch.ones_like(part)} for part in ids.split(BATCH)
+        {"input_ids": part, "attention_mask": torch.ones_like(part)} for part in _parts(ids, BATCH)
     ]
 
 
@@ -167,7 +171,7 @@ def _splices(rows: Mapping[str, Tensor], count: int, generator: Generator) -> Ma
 
 
 def _cut(rows: Mapping[str, Tensor]) -> list[Batch]:
-    parts = {name: tensor.split(BATCH) for name, tensor in rows.items()}
+    parts = {name: _parts(tensor, BATCH) for name, tensor in rows.items()}
     return [
         {name: parts[name][i] for name in parts} for i in range(len(next(iter(parts.values()))))
     ]

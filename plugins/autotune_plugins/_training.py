@@ -116,6 +116,7 @@ class Training:
             group["lr"] = rate
 
     def _update(self, step: int) -> None:
+        import torch
         from torch.nn.utils import clip_grad_norm_
 
         narrow, count = self._settings.dtype == "bfloat16", self._settings.accumulation
@@ -123,7 +124,7 @@ class Training:
         for _ in range(count):
             batch = next(self._batches)
             loss = teaching_loss(self._model, self._teacher, batch, narrow=narrow) / count
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.item()
         for weight, mask in self._masked:
             if weight.grad is not None:
