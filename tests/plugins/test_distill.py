@@ -18,7 +18,7 @@ from autotune.params import Scalar
 from autotune.plugin import Context, Unsupported
 from autotune.workload.model import resolve
 from autotune.workload.text import build_workload
-from autotune_plugins import _teaching_loss, _training
+from autotune_plugins import _teaching_loss, _teaching_text, _training
 from autotune_plugins.distill import Distill
 from autotune_plugins.prune import Prune
 
@@ -254,6 +254,7 @@ def test_stops_early_and_keeps_the_best(
     model, _, context = case
     losses = iter([0.002, 0.001, 0.003, 0.001, 0.002])
     monkeypatch.setattr(_training, "held_out_loss", lambda *given: next(losses))
+    monkeypatch.setattr(_teaching_text, "MOST_TEXTS", 32)
     distilled(model, context, steps=100)
     note = context.notes[-1]
     # Better at step 20, and then three times not.
