@@ -30,6 +30,12 @@ needs_peft = pytest.mark.skipif(
 TRAINS = ["full", pytest.param("lora", marks=needs_peft)]
 
 
+@pytest.fixture
+def short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing text takes most of the time, and is a matter of few tests."""
+    monkeypatch.setattr(_teaching_text, "_FEWEST_TOKENS", 12)
+
+
 def params(train: str = "full", **changes: Scalar) -> dict[str, Scalar]:
     values: dict[str, Scalar] = {
         "train": train,
@@ -71,7 +77,9 @@ def llama(make_llama: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
-def case(llama: Any, context_of: ContextOf, tmp_path: Path) -> tuple[Any, Teachers, Context]:
+def case(
+    llama: Any, context_of: ContextOf, tmp_path: Path, short_texts: None
+) -> tuple[Any, Teachers, Context]:
     """A pruned Llama, its teacher, and a context with a place for the artifact."""
     teachers = Teachers(llama)
     artifact = tmp_path / "artifacts" / "kept.safetensors"
@@ -125,15 +133,18 @@ def test_recovers_what_pruning_lost_on_held_out_text(
     original = negative_log_likelihood(model, held_out)
     pruned(model, context, "depth")
     before = negative_log_likelihood(model, held_out)
-    distilled(model, context, train, steps=50, learning_rate=3e-3)
+    distilled(model, context, train, steps=25, learning_rate=3e-3)
     after = negative_log_likelihood(model, held_out)
     assert before > original + 0.1
     assert (before - after) / (before - original) >= share
     assert "distilled: held-out loss" in context.notes[-1]
 
 
-@pytest.mark.parametrize("train", TRAINS)
-@pytest.mark.parametrize("method", ["magnitude", "wanda", "wanda_2_4"])
+@pytest.mark.usefixtures("short_texts")
+@pytest.mark.parametrize(
+    ("train", "method"),
+    [("full", "magnitude"), pytest.param("lora", "wanda_2_4", marks=needs_peft)],
+)
 def test_zeros_stay_zero(train: str, method: str, llama: Any, context_of: ContextOf) -> None:
     context = context_of(llama, teacher=Teachers(llama))
     pruned(llama, context, method)
@@ -179,11 +190,11 @@ def test_same_seed_gives_the_same_weights(
     assert not same(found[0], found[2])
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_weights_are_float32_only_while_they_are_trained(
-    dtype: torch.dtype, case: tuple[Any, Teachers, Context]
+    case: tuple[Any, Teachers, Context],
 ) -> None:
     model, _, context = case
+    dtype = torch.float16
     model.to(dtype)
     before = state(model)
     distilled(model, context, dtype="bfloat16", accumulation=2, schedule="plateau", steps=8)
@@ -191,6 +202,7 @@ def test_weights_are_float32_only_while_they_are_trained(
     assert not same(before, state(model)), context.notes
 
 
+@pytest.mark.usefixtures("short_texts")
 def test_tied_weights_stay_tied(make_llama: Callable[..., Any], context_of: ContextOf) -> None:
     model = make_llama(tie_word_embeddings=True)
     context = context_of(model, teacher=Teachers(model))
@@ -215,7 +227,7 @@ def test_kept_weights_are_taken_without_training(
     assert [file.name for file in context.artifact.parent.iterdir()] == ["kept.safetensors"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other model"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "other model"])
 def test_damaged_weights_are_trained_again(
     damage: str, case: tuple[Any, Teachers, Context], make_llama: Callable[..., Any]
 ) -> None:
@@ -226,7 +238,7 @@ def test_damaged_weights_are_trained_again(
     whole = context.artifact.read_bytes()
     flipped = whole[:-1] + bytes([whole[-1] ^ 1])
     context.artifact.write_bytes(
-        {"cut": whole[:-64], "flipped": flipped, "empty": b"", "other model": whole}[damage]
+        {"cut": whole[:-64], "flipped": flipped, "other model": whole}[damage]
     )
     if damage == "other model":
         again = make_llama()
@@ -270,9 +282,8 @@ def test_what_is_kept_is_never_worse(case: tuple[Any, Teachers, Context]) -> Non
     assert "gained nothing" in context.notes[0]
 
 
-@pytest.mark.parametrize("train", TRAINS)
 def test_loss_that_is_not_finite_is_refused(
-    train: str, case: tuple[Any, Teachers, Context], monkeypatch: pytest.MonkeyPatch
+    case: tuple[Any, Teachers, Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, _, context = case
     real = _teaching_loss.teaching_loss
@@ -280,7 +291,7 @@ def test_loss_that_is_not_finite_is_refused(
         _training, "teaching_loss", lambda *given, **how: real(*given, **how) * torch.nan
     )
     with pytest.raises(FloatingPointError, match=r"loss of step 1 is nan.*take a smaller one"):
-        distilled(model, context, train)
+        distilled(model, context)
     assert context.artifact is not None
     assert not context.artifact.exists()
 
