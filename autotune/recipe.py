@@ -167,11 +167,9 @@ def needless(on: Iterable[str], plugins: Mapping[str, Plugin]) -> list[str]:
 
 def _refuse_needless(on: Mapping[str, Params], plugins: Mapping[str, Plugin]) -> None:
     for name in needless(on, plugins):
-        changing = sorted(n for n, plugin in plugins.items() if plugin.phase is Phase.STRUCTURE)
         raise InputError(
             f"plugin {name!r} has nothing to recover: no plugin of this recipe changes the "
-            f"model's structure; switch {name} off or one that does on: "
-            f"{', '.join(changing) or 'none is installed or chosen'}"
+            f"model's structure; switch one on that does, such as prune, or {name} off"
         )
 
 

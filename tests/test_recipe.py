@@ -168,7 +168,7 @@ def test_of_refuses_a_conflict_whoever_declares_it() -> None:
 
 
 def test_of_refuses_to_recover_what_nothing_has_changed() -> None:
-    with pytest.raises(InputError, match=r"'distill' has nothing to recover.*on: prune"):
+    with pytest.raises(InputError, match=r"'distill' has nothing to recover.*such as prune"):
         recipe(distill={"steps": 50}, batch={"size": 2})
     with pytest.raises(InputError, match="nothing to recover"):
         recipe(distill={"steps": 50}, prune={"ratio": 0.0})
