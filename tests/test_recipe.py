@@ -177,12 +177,6 @@ def test_of_refuses_to_recover_what_nothing_has_changed() -> None:
     assert list(both.to_dict()) == ["distill", "prune"]
 
 
-def test_where_nothing_could_change_the_structure_that_is_said() -> None:
-    alone: dict[str, Plugin] = {"distill": Distill()}
-    with pytest.raises(InputError, match="on: none is installed or chosen"):
-        Recipe.of({"distill": {"steps": 50}}, alone)
-
-
 def test_describe_puts_the_telling_word_first() -> None:
     assert str(Recipe()) == "baseline"
     assert str(recipe(batch={"size": 8}, compile={"mode": "max"})) == "batch size=8 · compile max"
