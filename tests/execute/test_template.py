@@ -12,13 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fleet_support.servers import wait_for
 
 from autotune.bench.protocol import Operation
 from autotune.errors import BenchError
 from autotune.execute.process import bench_environment
 from autotune.execute.session import BenchSession
 from autotune.execute.template import Template, end_template, fork
+from fleet_support.servers import wait_for
 
 LOST = """
 import sys, time
