@@ -51,7 +51,8 @@ def parse(text: str) -> Constraint:
     """Reads one constraint.
 
     Raises:
-        InputError: It is not ``metric<=number`` or ``metric>=number``, or the metric is unknown.
+        InputError: It is not ``metric<=number`` or ``metric>=number``, the metric is unknown, or
+            its values are never that low.
     """
     match = _PATTERN.fullmatch(text)
     try:
@@ -63,7 +64,13 @@ def parse(text: str) -> Constraint:
             f"cannot read the constraint {text!r}; expected metric<=number or metric>=number, "
             "e.g. kld_mean_nats<=0.05"
         )
-    return Constraint(metric(match[1]).name, match[2] == "<=", bound)
+    kind, is_upper = metric(match[1]), match[2] == "<="
+    if is_upper and bound < 0 and not kind.is_signed:
+        raise InputError(
+            f"nothing can meet the constraint {text!r}: {kind.name} is never negative; give a "
+            "limit of 0 or more"
+        )
+    return Constraint(kind.name, is_upper, bound)
 
 
 def parse_all(texts: Iterable[str]) -> tuple[Constraint, ...]:

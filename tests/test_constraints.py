@@ -121,6 +121,12 @@ def test_parse_all_accepts(texts: list[str]) -> None:
     assert [str(c) for c in parse_all(texts)] == texts
 
 
+def test_limit_below_what_is_possible_is_refused() -> None:
+    with pytest.raises(InputError, match="kld_mean_nats is never negative"):
+        parse_all(["kld_mean_nats<=-1"])
+    assert [str(c) for c in parse_all(["nll_delta_nats<=-0.1"])] == ["nll_delta_nats<=-0.1"]
+
+
 @pytest.mark.parametrize(
     "texts",
     [

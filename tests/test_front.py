@@ -289,6 +289,16 @@ def test_ties_of_a_pick_are_the_points_within_noise_or_resolution() -> None:
     assert "fastest" not in found
 
 
+def test_disturbed_speed_does_not_decide_between_ties() -> None:
+    points = [point(0, 100, 900, 3.0, 0.01), point(1, 800, 900, 3.0, 0.01)]
+    found = picks(points, OBJECTIVES, scale(), baseline=points[0])
+    assert {found["smallest"].number, found["most_accurate"].number} == {1}
+    disturbed = points[1].metrics[SPEED].model_copy(update={"grade": Grade.C})
+    points[1] = replace(points[1], metrics=points[1].metrics | {SPEED: disturbed})
+    found = picks(points, OBJECTIVES, scale(), baseline=points[0])
+    assert {pick.number for pick in found.values()} == {0}
+
+
 def test_smallest_is_smaller_than_the_baseline_where_any_is() -> None:
     """6 MiB ties with 3 MiB and with 9 MiB, and yet 3 MiB is less than 9 MiB."""
     name, mib = "host_model_peak_bytes", 1 << 20
@@ -379,6 +389,9 @@ def test_against_baseline_marks_noise_and_gaps() -> None:
     assert words == (
         "1.02\N{MULTIPLICATION SIGN} output tokens/s (within noise), device peak not measured"
     )
+    disturbed = speed.model_copy(update={"grade": Grade.C})
+    words = against_baseline({SPEED: disturbed}, metrics(100), (SPEED,))
+    assert words == "1.02\N{MULTIPLICATION SIGN} output tokens/s (disturbed)"
     assert against_baseline(metrics(1, 1, 1, 0.00003), {}, (LOSS,)) == "KLD <0.0001"
     assert against_baseline(metrics(10), {}, (SPEED,)) == "output tokens/s 10 1/s"
 

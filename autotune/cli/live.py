@@ -18,7 +18,7 @@ from rich.text import Text
 from autotune.cli.heartbeat import Heartbeat
 from autotune.constraints import parse_all
 from autotune.front import FrontPoint, RunningFront, bounds_of, front, front_points
-from autotune.messages import Grade, Progress, TrialResult, TrialSpec
+from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
 from autotune.outcome import Outcome
 from autotune.recipe import describe
@@ -28,12 +28,6 @@ from autotune.search.budget import Clock
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.store.records import StudyRecord, TrialRecord
-
-_DISTURBED_BASELINE = (
-    "  [yellow]the baseline was too disturbed (grade C):[/] every ratio of this study rests on "
-    "it and will be wide; stop what else runs here and begin again under another --name, or let "
-    "it go on: the repetitions measure it again"
-)
 
 
 class LiveDisplay(Observer):
@@ -178,8 +172,9 @@ class LiveDisplay(Observer):
             self._phases.pop(trial.number, None)
             self._status = self._totals(self._front)
         self._say(_line(trial, summary, on_front))
-        if not trial.recipe and _is_disturbed(trial):
-            self._say(_DISTURBED_BASELINE)
+        if not trial.recipe:
+            for warning in summary.warnings:
+                self._say(f"  [yellow]{escape(warning)}, or let it go on: it is measured again[/]")
         self._refresh()
 
     def _count(self, trial: TrialRecord) -> None:
@@ -279,11 +274,6 @@ def _why(result: TrialResult) -> str:
     """Why a trial gave no numbers, in one line; some libraries explain themselves in fifty."""
     first, *more = result.explanation.strip().splitlines() or [""]
     return escape(f"{result.outcome}: {first}" + (f" (more in {result.log})" if more else ""))
-
-
-def _is_disturbed(trial: TrialRecord) -> bool:
-    found = trial.result.metrics.values() if trial.result else ()
-    return any(m.grade is Grade.C for m in found)
 
 
 def _line(trial: TrialRecord, summary: StudySummary, on_front: bool) -> str:

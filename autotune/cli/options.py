@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,8 @@ Task = Annotated[
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Plugins = Annotated[
-    str | None, typer.Option(help="Comma-separated plugin names; by default all installed ones.")
+    list[str] | None,
+    typer.Option(help="Plugin names, comma-separated or one at a time; by default all installed."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for studies: logs, front.json, report.")]
 Database = Annotated[
@@ -138,9 +140,10 @@ def stored_keys(study: StudyRecord) -> dict[str, Any]:
     return {**known, "name": study.name}
 
 
-def plugin_names(text: str | None) -> list[str] | None:
-    """``a,b`` as a list."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+def plugin_names(texts: Sequence[str] | None) -> list[str] | None:
+    """``a,b`` and ``c`` as one list; None where the option was not given."""
+    names = [name.strip() for text in texts or () for name in text.split(",")]
+    return [name for name in names if name] if texts else None
 
 
 def parse_settings(settings: list[str]) -> dict[str, dict[str, Scalar]]:

@@ -35,7 +35,7 @@ def picks(
 ) -> dict[str, FrontPoint]:
     """Names the points of a front that people ask for.
 
-    A value of grade C is never a pick's, nor is a trial that ran otherwise than asked. A pick
+    By a value of grade C nothing is picked, nor is a trial that ran otherwise than asked. A pick
     whose metric nobody measured is left out, and so is ``balanced`` with fewer than two
     objectives. Among ties within the metric's resolution the fastest is taken, but none that ties
     with the baseline too where the best does not; and a part of its recipe, if that was tried and
@@ -175,15 +175,20 @@ def _disturbed(point: FrontPoint, name: str) -> bool:
 
 
 def _rank(speed: str | None) -> _Rank:
-    """Fastest first, then anything but the baseline, then the earliest."""
+    """Fastest first, then anything but the baseline, then the earliest. Of those whose speed is
+    not known, or too disturbed to be compared, the baseline is first: to leave it must gain
+    something."""
+    if speed is None:
+        return lambda point: (point.is_baseline, point.number)
+    faster = metric(speed).direction is Direction.MAXIMIZE
 
     def rank(point: FrontPoint) -> tuple[float, ...]:
-        value = point.value(speed) if speed else None
-        faster = speed is not None and metric(speed).direction is Direction.MAXIMIZE
-        cost = float("inf") if value is None else -value if faster else value
-        return (cost, point.is_baseline, point.number)
+        value = point.value(speed)
+        if value is None or _disturbed(point, speed):
+            return (math.inf, not point.is_baseline, point.number)
+        return (-value if faster else value, point.is_baseline, point.number)
 
-    return rank if speed else lambda point: (point.is_baseline, point.number)
+    return rank
 
 
 def _balanced(points: Sequence[FrontPoint], scale: HypervolumeScale) -> FrontPoint | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autotune.front.signs import MINUS, TIMES
 from autotune.front.tasks import task_verdict
-from autotune.messages import Measurement, Metrics
+from autotune.messages import Grade, Measurement, Metrics
 from autotune.metrics import Direction, Family, Metric, metric
 
 
@@ -15,7 +15,8 @@ def against_baseline(metrics: Metrics, baseline: Metrics, objectives: Sequence[s
     with typographic signs.
 
     Where tasks were run, their accuracy and what it proves come last. A ratio whose 95 % interval
-    contains 1, or values without one whose intervals overlap, are marked ``within noise``.
+    contains 1, or values without one whose intervals overlap, are marked ``within noise``; what
+    is of grade C, ``disturbed``.
 
     Args:
         metrics: The trial's metrics.
@@ -74,6 +75,8 @@ def _change(kind: Metric, ratio: float) -> str:
 
 
 def _doubt(measured: Measurement, baseline: Measurement | None) -> str:
+    if measured.grade is Grade.C:
+        return " (disturbed)"
     told, own = measured.ratio_interval, baseline.interval if baseline else None
     if told is not None:
         within = told.low <= 1 <= told.high

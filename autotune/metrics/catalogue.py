@@ -300,6 +300,7 @@ _CATALOGUE = (
         "mean over positions of NLL - NLL of the baseline, paired",
         "NLL delta",
         tasks=_GENERATES,
+        is_signed=True,
     ),
     Metric(
         "perplexity",
@@ -351,6 +352,7 @@ _CATALOGUE = (
         "called within 1 % only if the whole interval lies within 0.01",
         tasks=_CLASSIFIES,
         is_goal=False,
+        is_signed=True,
     ),
     Metric(
         "task_flip_ratio",

@@ -48,6 +48,8 @@ class Metric:
     """Values closer than this many units are ties."""
     is_goal: bool = True
     """Whether every trial has it, so that it can be an objective or a constraint."""
+    is_signed: bool = False
+    """Whether it may be negative."""
     elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Tool → what it calls this quantity; see ``autotune.metrics.elsewhere``."""
 

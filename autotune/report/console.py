@@ -73,6 +73,7 @@ def _legend(summary: StudySummary) -> list[str]:
     if not summary.front and summary.study.constraints:
         limits = ", ".join(summary.study.constraints)
         lines.insert(0, f"no recipe that was measured keeps every constraint: {limits}")
+    lines += summary.warnings
     shown = [summary.baseline, *summary.front]
     columns = summary.columns
     found = [m for p in shown if p for k in columns if (m := p.metrics.get(k.name)) is not None]

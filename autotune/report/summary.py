@@ -22,6 +22,7 @@ from autotune.front import (
     picks,
     ties,
 )
+from autotune.messages import Grade
 from autotune.metrics import Direction, Family, Metric, metric
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import describe
@@ -30,6 +31,11 @@ from autotune.store import StudyRecord, TrialRecord
 
 WEIGHTS = "weights_bytes"
 TASKS = "task_accuracy"
+
+DISTURBED_BASELINE = (
+    "the baseline was too disturbed (grade C): every ratio rests on it; stop what else runs on "
+    "the machine and search again under another --name"
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,14 @@ class StudySummary:
         memory = [i for i, k in enumerate(self.objectives) if k.family is Family.MEMORY]
         place = memory[-1] + 1 if memory else len(self.objectives)
         return (*self.objectives[:place], metric(WEIGHTS), *self.objectives[place:], *tasks)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know before trusting any number."""
+        own = self.baseline.metrics if self.baseline else {}
+        found = (own.get(name) for name in self.study.objectives)
+        disturbed = any(one is not None and one.grade is Grade.C for one in found)
+        return (DISTURBED_BASELINE,) if disturbed else ()
 
     @property
     def model(self) -> str:

@@ -41,6 +41,7 @@ def written(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--plugins", "batch", "--plugins", "precison"], "no plugin named 'precison'"),
         (["--plugins", "precison"], "no plugin named 'precison'; did you mean 'precision'?"),
         (["--objective", "token_per_second"], "did you mean 'output_tokens_per_second'?"),
         (["--objective", "samples_per_second"], "not measured for causal-lm models"),

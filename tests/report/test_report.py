@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from rich.console import Console, RenderableType
 
 from autotune.bench.meters.tasks import score_metrics
 from autotune.errors import InputError
-from autotune.messages import TASK_RUN, BlockPair, Measurement, TaskScore, TrialResult
+from autotune.messages import TASK_RUN, BlockPair, Grade, Measurement, TaskScore, TrialResult
 from autotune.metrics import METRICS
 from autotune.outcome import Outcome
 from autotune.report import console
@@ -295,3 +296,16 @@ def test_front_that_is_empty_says_which_constraints_are_in_the_way(summary: Stud
     ]
     text = printed(console.front_table(StudySummary.of(summary.study, stopped)))
     assert "no recipe that was measured keeps every constraint: kld_mean_nats<=0.05" in text
+
+
+def test_disturbed_baseline_is_said_everywhere(summary: StudySummary) -> None:
+    warning = "the baseline was too disturbed (grade C)"
+    assert warning not in printed(console.front_table(summary)) + page(render_html(summary))
+    assert summary.baseline is not None
+    name = summary.study.objectives[0]
+    spoilt = {name: summary.baseline.metrics[name].model_copy(update={"grade": Grade.C})}
+    baseline = dataclasses.replace(summary.baseline, metrics=summary.baseline.metrics | spoilt)
+    doubtful = dataclasses.replace(summary, baseline=baseline)
+    assert warning in printed(console.front_table(doubtful))
+    assert warning in page(render_html(doubtful))
+    assert "(C) after one that was too disturbed" in page(render_html(summary))
