@@ -1,4 +1,4 @@
-"""Dominance, front, hypervolume, picks and words, on made-up clouds of points."""
+"""Dominance, front, hypervolume and picks, on made-up clouds of points."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from autotune.front import (
     PICKS,
     FrontPoint,
     HypervolumeScale,
-    against_baseline,
     bounds_of,
     dominates,
     front,
     hypervolume,
     hypervolume_history,
     picks,
-    ratio_to_baseline,
     ties,
 )
 from autotune.messages import Grade, Measurement, Metrics, RecipeDict
@@ -370,42 +368,3 @@ def test_smallest_falls_back_to_the_weights() -> None:
     small = FrontPoint(1, {"q": {}}, {"weights_bytes": measured(10)})
     large = FrontPoint(2, {"p": {}}, {"weights_bytes": measured(20)})
     assert picks([large, small], (SPEED,), scale())["smallest"] is small
-
-
-def test_against_baseline_in_words() -> None:
-    baseline = {**metrics(100, 1000, None, 0), "weights_bytes": measured(1000)}
-    mine = {**metrics(250, 1004, None, 0.0031), "weights_bytes": measured(520)}
-    mine[SPEED] = mine[SPEED].model_copy(update={"ratio": 2.1})
-    assert against_baseline(mine, baseline, OBJECTIVES) == (
-        "2.10\N{MULTIPLICATION SIGN} output tokens/s, same device peak, "
-        "KLD 0.0031, \N{MINUS SIGN}48 % weights"
-    )
-
-
-def test_against_baseline_marks_noise_and_gaps() -> None:
-    noise = {"ratio": 1.02, "ratio_ci_low": 0.99, "ratio_ci_high": 1.04}
-    speed = measured(102).model_copy(update=noise)
-    words = against_baseline({SPEED: speed}, metrics(100, 1000), (SPEED, MEMORY))
-    assert words == (
-        "1.02\N{MULTIPLICATION SIGN} output tokens/s (within noise), device peak not measured"
-    )
-    disturbed = speed.model_copy(update={"grade": Grade.C})
-    words = against_baseline({SPEED: disturbed}, metrics(100), (SPEED,))
-    assert words == "1.02\N{MULTIPLICATION SIGN} output tokens/s (disturbed)"
-    assert against_baseline(metrics(1, 1, 1, 0.00003), {}, (LOSS,)) == "KLD <0.0001"
-    assert against_baseline(metrics(10), {}, (SPEED,)) == "output tokens/s 10 1/s"
-
-
-def test_values_whose_intervals_overlap_are_within_noise() -> None:
-    own = metrics(None, 1000, noise_ratio=0.3)
-    words = against_baseline(metrics(None, 600, noise_ratio=0.3), own, (MEMORY,))
-    assert words == "\N{MINUS SIGN}40 % device peak (within noise)"
-    assert "noise" not in against_baseline(metrics(None, 400, noise_ratio=0.3), own, (MEMORY,))
-
-
-def test_ratio_prefers_the_paired_one() -> None:
-    paired = measured(10).model_copy(update={"ratio": 3.0})
-    assert ratio_to_baseline(paired, measured(5)) == 3.0
-    assert ratio_to_baseline(measured(10), measured(5)) == 2.0
-    assert ratio_to_baseline(measured(10), measured(0)) is None
-    assert ratio_to_baseline(None, measured(5)) is None
