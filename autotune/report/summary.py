@@ -86,7 +86,7 @@ class StudySummary:
         """The objectives, as metrics."""
         return tuple(metric(name) for name in self.study.objectives)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Metric, ...]:
         """What a table shows of each trial: the objectives, the weights beside the memory, and
         the accuracy of tasks where they were run."""
