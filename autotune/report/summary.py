@@ -32,7 +32,7 @@ from autotune.store import StudyRecord, TrialRecord
 WEIGHTS = "weights_bytes"
 TASKS = "task_accuracy"
 
-DISTURBED_BASELINE = (
+_DISTURBED_BASELINE = (
     "the baseline was too disturbed (grade C): every ratio rests on it; stop what else runs on "
     "the machine and search again under another --name"
 )
@@ -104,7 +104,7 @@ class StudySummary:
         own = self.baseline.metrics if self.baseline else {}
         found = (own.get(name) for name in self.study.objectives)
         disturbed = any(one is not None and one.grade is Grade.C for one in found)
-        return (DISTURBED_BASELINE,) if disturbed else ()
+        return (_DISTURBED_BASELINE,) if disturbed else ()
 
     @property
     def model(self) -> str:

@@ -255,7 +255,7 @@ class Store:
         """
         with self._write() as session:
             finished = trials.finish(session, study, result)
-            if accuracy_key and result.accuracy and not result.accuracy_reused:
+            if finished and accuracy_key and result.accuracy and not result.accuracy_reused:
                 accuracy.add(session, accuracy_key, result.accuracy)
             return finished
 

@@ -64,8 +64,7 @@ class Base(DeclarativeBase):
 
 
 def plain(kind: type[Base]) -> Table:
-    """The table itself: a statement on it costs a third of one on its objects. What every trial
-    writes goes there."""
+    """The table itself: a statement on it makes no objects. What every trial writes goes there."""
     table = kind.__table__
     assert isinstance(table, Table)
     return table

@@ -8,6 +8,7 @@ from typing import Any
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import ModelConfig, Plugin, Unsupported
+from autotune_plugins._capability import require_capability
 from autotune_plugins._compiler import require_compiler
 
 
@@ -44,10 +45,7 @@ class Attention(Plugin):
 
 
 def _check_flash(device: Device) -> None:
-    if device.compute_capability is None or device.compute_capability < (8, 0):
-        raise Unsupported(
-            f"flash_attention_2 needs CUDA compute capability 8.0 or higher; this is {device.name}"
-        )
+    require_capability("flash_attention_2", device, (8, 0))
     if importlib.util.find_spec("flash_attn") is None:
         raise Unsupported("flash_attention_2 needs the package flash_attn: pip install flash-attn")
 

@@ -8,6 +8,7 @@ from typing import Any
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import Context, ModelConfig, Phase, Plugin, Unsupported
+from autotune_plugins._capability import require_capability
 from autotune_plugins._distilling import distill
 from autotune_plugins._kept_weights import keep, take_kept
 from autotune_plugins._training import Settings
@@ -88,11 +89,8 @@ class Distill(Plugin):
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
         if model_config.get("quantization_config"):
             raise Unsupported("the checkpoint is quantized: its weights cannot be trained")
-        capability = device.compute_capability
-        if params["dtype"] == "bfloat16" and capability is not None and capability < (8, 0):
-            raise Unsupported(
-                f"training in bfloat16 needs CUDA compute capability 8.0; this is {device.name}"
-            )
+        if params["dtype"] == "bfloat16" and device.compute_capability is not None:
+            require_capability("training in bfloat16", device, (8, 0))
         if params["train"] == "lora":
             _require_peft()
 

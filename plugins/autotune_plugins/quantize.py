@@ -19,6 +19,7 @@ from autotune.plugin import (
     Requires,
     Unsupported,
 )
+from autotune_plugins._capability import require_capability
 from autotune_plugins._sizes import BITS, checkpoint_dtype, shares
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ class Quantize(Plugin):
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
         scheme = str(params["scheme"])
         if scheme.startswith("float8"):
-            _require_capability(scheme, device, (8, 9))
+            require_capability(scheme, device, (8, 9))
         if scheme == "int4_weight_only" and device.kind == "cuda":
-            _require_capability(scheme, device, (8, 0))
+            require_capability(scheme, device, (8, 0))
 
     def transform(self, model: Any, params: Params, context: Context) -> Any:
         chosen = _choose(model, params, context)
@@ -84,15 +85,6 @@ class Quantize(Plugin):
         narrower = _bits(params) / BITS[checkpoint_dtype(model_config)]
         factor = 1 - share.linear * (1 - narrower)
         return Estimate(weights_bytes=factor, memory_traffic=factor)
-
-
-def _require_capability(scheme: str, device: Device, least: tuple[int, int]) -> None:
-    if device.compute_capability is None or device.compute_capability < least:
-        major, minor = least
-        raise Unsupported(
-            f"{scheme} needs CUDA compute capability {major}.{minor} or higher; "
-            f"this is {device.name}"
-        )
 
 
 def _choose(model: Any, params: Params, context: Context) -> set[nn.Linear]:

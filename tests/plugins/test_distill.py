@@ -116,15 +116,15 @@ def negative_log_likelihood(model: Any, ids: torch.Tensor) -> float:
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).item()
 
 
-@pytest.mark.parametrize(("train", "share"), [("full", 0.5), pytest.param("lora", 0.3)])
+@pytest.mark.parametrize(
+    ("train", "share"), [("full", 0.5), pytest.param("lora", 0.3, marks=needs_peft)]
+)
 def test_recovers_what_pruning_lost_on_held_out_text(
     train: str, share: float, tiny_model: Path, context_of: ContextOf
 ) -> None:
     """All weights give back more than low-rank additions, in as many steps."""
     from transformers import AutoModelForCausalLM
 
-    if train == "lora":
-        pytest.importorskip("peft")
     tokens = trained_tokens(tiny_model)
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval().requires_grad_(False)
     teachers = Teachers(model)
