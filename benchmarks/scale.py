@@ -82,7 +82,7 @@ def watch(fleet: Fleet, trials: int) -> None:
             if not begun and done:
                 begun = time.monotonic()
                 last = (done, begun, _cpu_seconds(process))
-            if done - last[0] >= step:
+            if done - last[0] >= (step if done < trials else 1):
                 now, cpu = time.monotonic(), _cpu_seconds(process)
                 count, seconds = done - last[0], now - last[1]
                 print(
@@ -93,6 +93,7 @@ def watch(fleet: Fleet, trials: int) -> None:
                 )
                 last = (done, now, cpu)
     reader.join()
+    print(f"       its end: {time.monotonic() - last[1]:5.1f} s after the last line")
     print(printed[0][-300:])
 
 

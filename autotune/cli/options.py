@@ -143,6 +143,11 @@ def stored_keys(study: StudyRecord) -> dict[str, Any]:
 def plugin_names(texts: Sequence[str] | None) -> list[str] | None:
     """``a,b`` and ``c`` as one list; None where the option was not given."""
     names = [name.strip() for text in texts or () for name in text.split(",")]
+    if valued := next((name for name in names if "=" in name), None):
+        raise InputError(
+            f"cannot read --plugins {valued!r}: it takes names, e.g. --plugins batch,compile; "
+            "to choose values, give a study file with --study"
+        )
     return [name for name in names if name] if texts else None
 
 

@@ -147,6 +147,10 @@ def search(
     else:
         show_summary(console, summary)
         _say_next(console, summary, plan, database)
+        if len(summary.trials) < len(plan.pool.recipes):
+            wider = _doubled(wanted, len(summary.trials))
+            again = _resume_command(wider, name, output, database, broker)
+            console.print(f"more:  {again}", markup=False, soft_wrap=True)
 
 
 def _make(output: Path) -> None:
@@ -180,6 +184,14 @@ def _resume_command(
     if study.budget.minutes:
         command += ["--minutes", f"{study.budget.minutes:g}"]
     return shlex.join(command)
+
+
+def _doubled(study: StudyFile, trials: int) -> StudyFile:
+    """The study with a budget to try as much again; minutes count anew in each run."""
+    if study.budget.minutes and not study.budget.trials:
+        return study
+    budget = study.budget.model_copy(update={"trials": 2 * trials})
+    return study.model_copy(update={"budget": budget})
 
 
 def _refuse_existing(name: str, url: str, again: str) -> None:

@@ -38,4 +38,6 @@ def _set_by(peaks: dict[str, float]) -> str:
     """``set by load``; ``the same in each phase`` where none stands out."""
     highest = max(peaks.values())
     near = [phase for phase, value in peaks.items() if value * _TIE >= highest]
-    return "the same in each phase" if len(near) == len(peaks) else f"set by {' and '.join(near)}"
+    if len(near) == len(peaks):
+        return "the same in each phase"
+    return f"set by {' and '.join([', '.join(near[:-1]), near[-1]] if near[1:] else near)}"

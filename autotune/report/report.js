@@ -89,12 +89,14 @@
     Plotly.react("scatter", traces, {
       ...layout, xaxis: titled(axis(x), lines), yaxis: titled(axis(y), lines),
     }, options);
+    // A few trials alone would have halves between them.
+    const whole = data.progress.x.length < 10 ? { tick0: 0, dtick: 1 } : {};
     const color = dark ? looks.front.dark : looks.front.light;
     Plotly.react("progress", [{
       ...data.progress, type: "scatter", mode: "lines", line: { shape: "hv", color, width: 2.5 },
       hovertemplate: "trial %{x}: %{y:.3f}<extra></extra>",
     }], {
-      ...layout, xaxis: { ...lines, title: { text: "trial" } },
+      ...layout, xaxis: { ...lines, title: { text: "trial" }, ...whole },
       yaxis: { ...lines, title: { text: "hypervolume" }, rangemode: "tozero" },
     }, options);
   }

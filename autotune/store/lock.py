@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -180,6 +181,9 @@ class _ServerStudyLock:
             return bool(connection.scalar(query, halves))
 
     def release(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        # Closing alone ends it too, but only when the server comes to notice.
+        with closing(connection), suppress(DBAPIError, PendingRollbackError):
+            connection.scalar(select(func.pg_advisory_unlock_all()))

@@ -42,6 +42,7 @@ def written(folder: Path) -> list[str]:
     ("arguments", "words"),
     [
         (["--plugins", "batch", "--plugins", "precison"], "no plugin named 'precison'"),
+        (["--plugins", "batch=7"], "it takes names, e.g. --plugins batch,compile"),
         (["--plugins", "precison"], "no plugin named 'precison'; did you mean 'precision'?"),
         (["--objective", "token_per_second"], "did you mean 'output_tokens_per_second'?"),
         (["--objective", "samples_per_second"], "not measured for causal-lm models"),

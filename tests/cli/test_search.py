@@ -83,6 +83,7 @@ def test_search_on_a_causal_model_saves_front_report_and_database(
     assert done.returncode == 0, done.stderr
     assert "#0 baseline" in done.stdout
     assert "fastest" in done.stdout
+    assert "more:  autotune search --resume --name s --trials 6" in done.stdout
     front = read_front(tmp_path / "studies/s/front.json")
     assert front.baseline is not None
     assert {"fastest", "smallest", "most_accurate"} <= set(front.picks)

@@ -36,6 +36,11 @@ HOST, DEVICE = "host_{}_peak_rss_bytes", "device_{}_peak_allocated_bytes"
             "decode 500 MiB",
         ),
         (
+            peaks(HOST, load=498, transform=499, decode=500, prefill=300),
+            "host memory peak set by load, transform and decode: load 498 MiB · transform 499 MiB "
+            "· prefill 300 MiB · decode 500 MiB",
+        ),
+        (
             peaks(HOST, load=500, transform=499),
             "host memory peak the same in each phase: load 500 MiB · transform 499 MiB",
         ),
