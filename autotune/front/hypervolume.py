@@ -21,12 +21,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from autotune import constraints
 from autotune.front.dominance import FrontPoint
 from autotune.messages import Metrics
 from autotune.metrics import Direction, metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _LOSSES = ("kld_mean_nats", "nll_delta_nats", "embedding_cosine_distance")
 """Zero for the baseline by definition, so no logarithm and no ratio."""
@@ -133,29 +137,27 @@ def hypervolume(points: Iterable[FrontPoint], scale: HypervolumeScale) -> float:
 
 def hypervolume_history(points: Iterable[FrontPoint], scale: HypervolumeScale) -> list[float]:
     """The hypervolume after each of the points, in their order."""
-    best: list[tuple[float, ...]] = []
+    import numpy as np
+
+    best = np.empty((0, len(scale.axes)))
     history: list[float] = []
     for point in points:
-        losses = scale.losses(point.metrics)
-        if point.feasible and not any(_covers(other, losses) for other in best):
-            best = [other for other in best if not _covers(losses, other)] + [losses]
+        losses = np.array(scale.losses(point.metrics))
+        if point.feasible and not (best <= losses).all(axis=1).any():
+            best = np.vstack([best[(best < losses).any(axis=1)], losses])
             history.append(covered(best))
         else:
             history.append(history[-1] if history else 0.0)
     return history
 
 
-def _covers(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return all(x <= y for x, y in zip(a, b, strict=True))
-
-
-def covered(losses: Sequence[tuple[float, ...]]) -> float:
+def covered(losses: Sequence[tuple[float, ...]] | NDArray[np.float64]) -> float:
     """The share of the space that points of these losses dominate together.
 
     Args:
         losses: From ``HypervolumeScale.losses``.
     """
-    if not losses or not losses[0]:
+    if not len(losses) or not len(losses[0]):
         return 0.0
     if len(losses[0]) == 1:
         return 1.0 - min(loss[0] for loss in losses)
