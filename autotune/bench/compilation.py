@@ -26,7 +26,12 @@ class CompileWatch:
         self._cuda = device.kind == "cuda"
         self._begun = _counters()
         self._begun_us = time.time_ns() // 1000
+        self._begun_seconds = _seconds()
         self._graphs = 0
+
+    def seconds(self) -> float:
+        """What compiling has taken so far, by the wall clock."""
+        return _seconds() - self._begun_seconds
 
     def after_warm_up(self) -> Iterator[Fallback]:
         """What compiling gave; for all of the process's life, as its graphs are used again."""
@@ -94,6 +99,13 @@ def _counters() -> dict[str, Counter[str]]:
     from torch._dynamo.utils import counters
 
     return {name: Counter(counters[name]) for name in _GROUPS}
+
+
+def _seconds() -> float:
+    """Of all compiling in this process: torch times each frame, from bytecode to kernels."""
+    from torch._dynamo.utils import calculate_time_spent
+
+    return float(calculate_time_spent().get("total_wall_time", 0.0))
 
 
 def _suppressed() -> str:

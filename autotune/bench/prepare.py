@@ -14,7 +14,7 @@ from autotune import registry
 from autotune.bench.artifacts import artifact_file
 from autotune.bench.engines import torch_engine
 from autotune.bench.engines.base import Engine
-from autotune.bench.meters.memory import MemoryMeter, weights_bytes
+from autotune.bench.meters.memory import MemoryMeter, weights_bytes, weights_disk_bytes
 from autotune.bench.tokens import Tokens, load_tokens
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, RecipeDict, TrialSpec
@@ -81,6 +81,7 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
         "load_seconds": _reading(load_seconds, "s", "wall clock"),
         "transform_seconds": _reading(transform_seconds, "s", "wall clock"),
         "weights_bytes": _reading(float(weights_bytes(model)), "B", "unique storages"),
+        "weights_disk_bytes": _reading(float(weights_disk_bytes(model)), "B", "state dict"),
         **memory.phases(),
     }
     engine = build_engine(model, spec, plugins, context)

@@ -143,8 +143,11 @@ class Session:
         while len(latencies) < spec.settings.warmup_blocks and not _steady(latencies):
             latencies.append(self._block()["e2e_latency_seconds"])
         self._latencies.clear()
-        work = self._work_metrics()
-        return {"first_request_seconds": _cold_seconds(cold.last - cold.start, first)} | work
+        begun = cold.last - cold.start
+        costs = {"first_request_seconds": _cold(begun, first, "first request of this process")}
+        if self._watch:
+            costs["compile_seconds"] = _cold(self._watch.seconds(), first, "torch's own count")
+        return costs | self._work_metrics()
 
     def _work_metrics(self) -> Metrics:
         if self._work is None:
@@ -179,9 +182,9 @@ class Session:
         return found | request_phases(self._memory, engine, self._request, generates)
 
 
-def _cold_seconds(seconds: float, first: bool) -> Measurement:
+def _cold(seconds: float, first: bool, source: str) -> Measurement:
     if first:
-        return Measurement(value=seconds, unit="s", source="first request of this process")
+        return Measurement(value=seconds, unit="s", source=source)
     reason = "the process was warm from an earlier trial"
     return Measurement.unavailable("s", reason)
 

@@ -190,7 +190,8 @@ def _doubled(study: StudyFile, trials: int) -> StudyFile:
     """The study with a budget to try as much again; minutes count anew in each run."""
     if study.budget.minutes and not study.budget.trials:
         return study
-    budget = study.budget.model_copy(update={"trials": 2 * trials})
+    most = max(2 * trials, study.budget.trials or 0)
+    budget = study.budget.model_copy(update={"trials": most})
     return study.model_copy(update={"budget": budget})
 
 

@@ -133,6 +133,15 @@ _CATALOGUE = (
         "first request",
     ),
     Metric(
+        "compile_seconds",
+        "s",
+        _DOWN,
+        Family.COLD,
+        "wall clock of compiling by torch's own count, up to the end of the warm-up; only where "
+        "compilation is asked for, null in a process that is warm",
+        "compile",
+    ),
+    Metric(
         "device_peak_allocated_bytes",
         "B",
         _DOWN,
@@ -204,6 +213,16 @@ _CATALOGUE = (
         Family.MEMORY,
         "bytes of unique storages of parameters and buffers, tied weights once",
         "weights",
+        resolution_ratio=0.001,
+    ),
+    Metric(
+        "weights_disk_bytes",
+        "B",
+        _DOWN,
+        Family.MEMORY,
+        "bytes of the tensors that saving the model writes: those of its state dict, tied weights "
+        "once; the header of the file, some KiB, comes on top",
+        "weights on disk",
         resolution_ratio=0.001,
     ),
     Metric(

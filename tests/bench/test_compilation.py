@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,7 +76,10 @@ def test_a_whole_graph_has_no_fallbacks(
     one_layer: Any, windows: Batch, cache: str, dynamic: bool
 ) -> None:
     watched, engine = watch(), compiled(one_layer, dynamic=dynamic)
+    assert watched.seconds() == 0.0
+    begun = time.perf_counter()
     drive(engine, windows, 2, cache)
+    assert 0.0 < watched.seconds() < time.perf_counter() - begun
     assert list(watched.after_warm_up()) == []
     drive(engine, windows, 2, cache)
     assert list(watched.after_blocks()) == []

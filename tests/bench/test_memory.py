@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.bench.meters.memory import MemoryMeter, library_bytes, weights_bytes
+from autotune.bench.meters.memory import (
+    MemoryMeter,
+    library_bytes,
+    weights_bytes,
+    weights_disk_bytes,
+)
 from autotune.bench.prepare import read_into_memory
 from autotune.bench.self_test import spike_error_bytes
 from autotune.testing import fake_device
@@ -33,6 +38,25 @@ def test_tied_weights_count_once(llama: Any) -> None:
     buffers = sum(b.untyped_storage().nbytes() for b in llama.buffers())
     # Some buffers are two names for one storage.
     assert parameters < weights_bytes(llama) <= parameters + buffers
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_saving_writes(llama: Any, tmp_path: Path, tied: bool) -> None:
+    if not tied:
+        llama.lm_head.weight = torch.nn.Parameter(llama.lm_head.weight.detach().clone())
+        llama.config.tie_word_embeddings = False
+    llama.save_pretrained(tmp_path)
+
+    file = (tmp_path / "model.safetensors").read_bytes()
+    header = 8 + int.from_bytes(file[:8], "little")
+    assert weights_disk_bytes(llama) == len(file) - header
+
+
+def test_a_view_is_written_without_what_it_does_not_show() -> None:
+    model = torch.nn.Linear(8, 8, bias=False)
+    model.weight = torch.nn.Parameter(torch.zeros(64, 8)[:8])
+    assert weights_bytes(model) == 64 * 8 * 4
+    assert weights_disk_bytes(model) == 8 * 8 * 4
 
 
 def test_quantized_weights_are_taken_apart(llama: Any) -> None:

@@ -62,6 +62,16 @@ def weights_bytes(model: Any) -> int:
     return sum(seen.values())
 
 
+def weights_disk_bytes(model: Any) -> int:
+    """Bytes of the tensors that saving writes: of the state dict, tied weights once, and of a
+    view only what it shows. Quantized tensors are taken apart."""
+    seen: dict[tuple[str, int, int], int] = {}
+    for tensor in model.state_dict().values():
+        for part in plain_parts(tensor):
+            seen[str(part.device), part.data_ptr(), part.nbytes] = part.nbytes
+    return sum(seen.values())
+
+
 def plain_parts(tensor: Any) -> list[Any]:
     """The plain tensors that a parameter or buffer is made of."""
     inner = tensor.data if isinstance(tensor, torch.nn.Parameter) else tensor
