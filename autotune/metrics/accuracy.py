@@ -2,79 +2,75 @@
 
 from __future__ import annotations
 
-from autotune.metrics.kinds import Direction, Family, Metric
-
-_UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
-_GENERATES = ("causal-lm",)
-_CLASSIFIES = ("causal-lm", "sequence-classification")
+from autotune.metrics.kinds import CLASSIFIES, DOWN, GENERATES, UP, Family, Metric
 
 ACCURACY_METRICS = (
     Metric(
         "kld_mean_nats",
         "nat",
-        _DOWN,
+        DOWN,
         Family.ACCURACY,
         "mean over positions of sum_v p_ref(v)*(log p_ref(v) - log p(v)), teacher-forced, "
         "log-softmax in float32",
         "KLD",
         "Kullback-Leibler divergence of the next-token probabilities from the baseline's; 0: same",
         resolution=1e-4,
-        tasks=_CLASSIFIES,
+        tasks=CLASSIFIES,
     ),
     Metric(
         "kld_self_floor_nats",
         "nat",
-        _DOWN,
+        DOWN,
         Family.ACCURACY,
         "kld_mean_nats of the baseline's model against itself, scored in batches of another size; "
         "measured with the baseline",
         "KLD floor",
         "how much of a divergence is only the order of additions; a KLD whose interval does not "
         "reach above it is a tie with the baseline",
-        tasks=_CLASSIFIES,
+        tasks=CLASSIFIES,
         is_goal=False,
     ),
     Metric(
         "top1_agreement_ratio",
         "ratio",
-        _UP,
+        UP,
         Family.ACCURACY,
         "share of positions whose most likely token (or class) is the baseline's",
         "top-1 agreement",
-        tasks=_CLASSIFIES,
+        tasks=CLASSIFIES,
     ),
     Metric(
         "nll_delta_nats",
         "nat",
-        _DOWN,
+        DOWN,
         Family.ACCURACY,
         "mean over positions of NLL - NLL of the baseline, paired",
         "NLL delta",
-        tasks=_GENERATES,
+        tasks=GENERATES,
         is_signed=True,
     ),
     Metric(
         "perplexity",
         "ratio",
-        _DOWN,
+        DOWN,
         Family.ACCURACY,
         "exp(mean negative log-likelihood of the next token on held-out text)",
         "perplexity",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
     Metric(
         "perplexity_ratio",
         "ratio",
-        _DOWN,
+        DOWN,
         Family.ACCURACY,
         "perplexity / the baseline's = exp(nll_delta_nats)",
         "perplexity ratio",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
     Metric(
         "embedding_cosine_distance",
         "ratio",
-        _DOWN,
+        DOWN,
         Family.ACCURACY,
         "mean over texts of 1 - cosine(embedding, the baseline's); embeddings are the mean of "
         "the last hidden states over real tokens (encoders)",
@@ -85,35 +81,35 @@ ACCURACY_METRICS = (
     Metric(
         "task_accuracy",
         "ratio",
-        _UP,
+        UP,
         Family.ACCURACY,
         "items of all task files that are right / items, with the Wilson interval",
         "task accuracy",
-        tasks=_CLASSIFIES,
+        tasks=CLASSIFIES,
         is_goal=False,
     ),
     Metric(
         "task_accuracy_delta",
         "ratio",
-        _UP,
+        UP,
         Family.ACCURACY,
         "(items gained - items lost against the baseline) / items, paired, with Tango's score "
         "interval (Stat. Med. 17:891, 1998)",
         "task accuracy delta",
         "called within 1 % only if the whole interval lies within 0.01",
-        tasks=_CLASSIFIES,
+        tasks=CLASSIFIES,
         is_goal=False,
         is_signed=True,
     ),
     Metric(
         "task_flip_ratio",
         "ratio",
-        _DOWN,
+        DOWN,
         Family.ACCURACY,
         "(items gained + items lost against the baseline) / items, with the Wilson interval",
         "task flips",
         "share of items whose correctness changed",
-        tasks=_CLASSIFIES,
+        tasks=CLASSIFIES,
         is_goal=False,
     ),
 )

@@ -9,25 +9,21 @@ from __future__ import annotations
 from autotune.errors import InputError, unknown_name
 from autotune.metrics.accuracy import ACCURACY_METRICS
 from autotune.metrics.elsewhere import AIPERF, GUIDELLM, MLPERF, VLLM
-from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.kinds import DOWN, ENCODES, GENERATES, UP, Family, Metric
 from autotune.metrics.percentiles import PERCENTILE_METRICS
 from autotune.metrics.phases import PHASE_PEAKS
 from autotune.metrics.roof import ROOF_METRICS
-
-_UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
-_GENERATES = ("causal-lm",)
-_ENCODES = ("sequence-classification", "feature-extraction")
 
 _CATALOGUE = (
     Metric(
         "ttft_seconds",
         "s",
-        _DOWN,
+        DOWN,
         Family.SPEED,
         "t1 - t0",
         "TTFT",
         "time to first token",
-        tasks=_GENERATES,
+        tasks=GENERATES,
         elsewhere={
             VLLM: "mean_ttft_ms",
             GUIDELLM: "time_to_first_token_ms",
@@ -38,12 +34,12 @@ _CATALOGUE = (
     Metric(
         "tpot_seconds",
         "s",
-        _DOWN,
+        DOWN,
         Family.SPEED,
         "(tn - t1)/(n - 1), null if n < 2",
         "TPOT",
         "time per output token after the first",
-        tasks=_GENERATES,
+        tasks=GENERATES,
         elsewhere={
             VLLM: "mean_tpot_ms",
             GUIDELLM: "inter_token_latency_ms",
@@ -54,7 +50,7 @@ _CATALOGUE = (
     Metric(
         "e2e_latency_seconds",
         "s",
-        _DOWN,
+        DOWN,
         Family.SPEED,
         "tn - t0",
         "E2E latency",
@@ -67,11 +63,11 @@ _CATALOGUE = (
     Metric(
         "output_tokens_per_second",
         "1/s",
-        _UP,
+        UP,
         Family.SPEED,
         "all output tokens of the block / (last token - first request start)",
         "output tokens/s",
-        tasks=_GENERATES,
+        tasks=GENERATES,
         elsewhere={
             VLLM: "output_throughput",
             GUIDELLM: "output_tokens_per_second",
@@ -81,11 +77,11 @@ _CATALOGUE = (
     Metric(
         "decode_tokens_per_second",
         "1/s",
-        _UP,
+        UP,
         Family.SPEED,
         "batch*(n - 1)/(tn - t1), null if n < 2",
         "decode tokens/s",
-        tasks=_GENERATES,
+        tasks=GENERATES,
         elsewhere={
             AIPERF: "output_token_throughput_per_user times batch",
         },
@@ -93,11 +89,11 @@ _CATALOGUE = (
     Metric(
         "prefill_tokens_per_second",
         "1/s",
-        _UP,
+        UP,
         Family.SPEED,
         "batch*prompt tokens/(t1 - t0)",
         "prefill tokens/s",
-        tasks=_GENERATES,
+        tasks=GENERATES,
         elsewhere={
             AIPERF: "prefill_throughput_per_user times batch",
         },
@@ -105,28 +101,28 @@ _CATALOGUE = (
     Metric(
         "samples_per_second",
         "1/s",
-        _UP,
+        UP,
         Family.SPEED,
         "batch / latency of one forward (encoders)",
         "samples/s",
-        tasks=_ENCODES,
+        tasks=ENCODES,
     ),
     *PERCENTILE_METRICS,
     Metric(
         "load_seconds",
         "s",
-        _DOWN,
+        DOWN,
         Family.COLD,
         "from_pretrained until every weight is in memory, wall clock",
         "load",
     ),
     Metric(
-        "transform_seconds", "s", _DOWN, Family.COLD, "all plugins' transforms, wall", "transform"
+        "transform_seconds", "s", DOWN, Family.COLD, "all plugins' transforms, wall", "transform"
     ),
     Metric(
         "first_request_seconds",
         "s",
-        _DOWN,
+        DOWN,
         Family.COLD,
         "tn - t0 of the process's first request; compilation and graph capture are in it; null "
         "in a process that is warm",
@@ -135,7 +131,7 @@ _CATALOGUE = (
     Metric(
         "compile_seconds",
         "s",
-        _DOWN,
+        DOWN,
         Family.COLD,
         "wall clock of compiling by torch's own count, up to the end of the warm-up; only where "
         "compilation is asked for, null in a process that is warm",
@@ -144,7 +140,7 @@ _CATALOGUE = (
     Metric(
         "device_peak_allocated_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "peak of live bytes in torch's CUDA allocator",
         "device peak (live)",
@@ -153,7 +149,7 @@ _CATALOGUE = (
     Metric(
         "device_peak_reserved_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "peak of segments held by torch's CUDA allocator",
         "device peak (reserved)",
@@ -162,7 +158,7 @@ _CATALOGUE = (
     Metric(
         "device_peak_process_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "NVML's memory of this process after the run (the allocator keeps its segments), "
         "else the reserved peak; source says which",
@@ -173,7 +169,7 @@ _CATALOGUE = (
     Metric(
         "host_peak_rss_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "VmHWM of the bench process while it serves, reset after the first request",
         "host peak",
@@ -184,7 +180,7 @@ _CATALOGUE = (
     Metric(
         "host_peak_pss_tree_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "sum of Pss (smaps_rollup) over the bench process and its descendants, the highest of "
         "polls during one more request; only where it has children (torch's compile workers are "
@@ -196,7 +192,7 @@ _CATALOGUE = (
     Metric(
         "host_model_peak_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "VmHWM while it serves (reset after the first request) - resident size after imports "
         "and before loading - pages of shared libraries that came in since",
@@ -209,7 +205,7 @@ _CATALOGUE = (
     Metric(
         "weights_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "bytes of unique storages of parameters and buffers, tied weights once",
         "weights",
@@ -218,7 +214,7 @@ _CATALOGUE = (
     Metric(
         "weights_disk_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.MEMORY,
         "bytes of the tensors that saving the model writes: those of its state dict, tied weights "
         "once; the header of the file, some KiB, comes on top",
@@ -228,7 +224,7 @@ _CATALOGUE = (
     Metric(
         "energy_joules",
         "J",
-        _DOWN,
+        DOWN,
         Family.ENERGY,
         "energy over one window: a counter's difference, else a power sensor integrated, else (if "
         "asked for) CPU seconds times given watts; source says which",
@@ -237,25 +233,25 @@ _CATALOGUE = (
     Metric(
         "energy_per_output_token_joules",
         "J",
-        _DOWN,
+        DOWN,
         Family.ENERGY,
         "energy of a window / output tokens of that window",
         "energy/token",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
     Metric(
         "energy_per_sample_joules",
         "J",
-        _DOWN,
+        DOWN,
         Family.ENERGY,
         "energy of a window / samples of that window (encoders)",
         "energy/sample",
-        tasks=_ENCODES,
+        tasks=ENCODES,
     ),
     Metric(
         "avg_power_watts",
         "W",
-        _DOWN,
+        DOWN,
         Family.ENERGY,
         "energy of a window / its duration",
         "power",
@@ -263,7 +259,7 @@ _CATALOGUE = (
     Metric(
         "idle_power_watts",
         "W",
-        _DOWN,
+        DOWN,
         Family.ENERGY,
         "energy of one window in which nothing of ours runs / its duration; once, before the "
         "baseline; null for an estimate",
@@ -272,7 +268,7 @@ _CATALOGUE = (
     Metric(
         "device_temperature_celsius",
         "\N{DEGREE SIGN}C",
-        _DOWN,
+        DOWN,
         Family.ENERGY,
         "after the last energy window: the GPU by NVML, else the CPU's hottest hwmon sensor",
         "temperature",

@@ -15,6 +15,14 @@ class Direction(StrEnum):
     MINIMIZE = "minimize"
 
 
+UP, DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
+
+GENERATES = ("causal-lm",)
+CLASSIFIES = ("causal-lm", "sequence-classification")
+ENCODES = ("sequence-classification", "feature-extraction")
+"""The tasks that have a metric, where not all do."""
+
+
 class Family(StrEnum):
     """Which meter takes it."""
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from autotune.metrics.elsewhere import VLLM
-from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.kinds import GENERATES, Direction, Family, Metric
 from autotune.statistics import fewest_for_quantile
-
-_GENERATES = ("causal-lm",)
 
 PERCENTILES = (50, 90, 95, 99)
 """The percentiles that are taken of a latency."""
@@ -38,12 +36,12 @@ def _percentiles(latency: str, formula: str, label: str, **more: Any) -> tuple[M
 
 
 PERCENTILE_METRICS = (
-    *_percentiles("ttft", "t1 - t0 over the requests of all blocks", "TTFT", tasks=_GENERATES),
+    *_percentiles("ttft", "t1 - t0 over the requests of all blocks", "TTFT", tasks=GENERATES),
     *_percentiles(
         "itl",
         "the gaps between output tokens after the first, pooled over the requests of all blocks",
         "ITL",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
     *_percentiles("e2e_latency", "tn - t0 over the requests of all blocks", "E2E latency"),
 )

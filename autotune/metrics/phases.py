@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.metrics.kinds import Direction, Family, Metric
+from autotune.metrics.kinds import GENERATES, Direction, Family, Metric
 
 PHASES = {
     "load": "while the weights are loaded",
@@ -31,7 +31,7 @@ def _metric(name: str, phase: str, what: str, label: str) -> Metric:
         Family.MEMORY,
         f"{what}, reset before, {PHASES[phase]}",
         f"{label} ({phase})",
-        tasks=("causal-lm",) if phase in ("prefill", "decode") else (),
+        tasks=GENERATES if phase in ("prefill", "decode") else (),
         resolution_ratio=0.02,
     )
 

@@ -3,10 +3,7 @@ pass, and the share of the rates that the work took."""
 
 from __future__ import annotations
 
-from autotune.metrics.kinds import Direction, Family, Metric
-
-_UP, _DOWN = Direction.MAXIMIZE, Direction.MINIMIZE
-_GENERATES = ("causal-lm",)
+from autotune.metrics.kinds import DOWN, GENERATES, UP, Family, Metric
 
 FORMATS = ("float32", "bfloat16", "float16", "float8", "int8")
 """Number formats whose rate of matrix products is measured."""
@@ -21,7 +18,7 @@ _PASSES = (
     Metric(
         "prompt_flops",
         "FLOP",
-        _DOWN,
+        DOWN,
         Family.ROOF,
         "2*m*n*k of every matrix product of the prompt's pass (encoders: of the one forward), "
         "attention's two products over the whole square included, for all sequences of a request",
@@ -30,7 +27,7 @@ _PASSES = (
     Metric(
         "prompt_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.ROOF,
         "what that pass must read: each weight held once, of embedding tables the rows that are "
         "looked up; activations are left out",
@@ -39,20 +36,20 @@ _PASSES = (
     Metric(
         "decode_step_flops",
         "FLOP",
-        _DOWN,
+        DOWN,
         Family.ROOF,
         "as prompt_flops, of one decode step at the mean length",
         "step work",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
     Metric(
         "decode_step_bytes",
         "B",
-        _DOWN,
+        DOWN,
         Family.ROOF,
         "as prompt_bytes, of one decode step, and the key-value cache at its mean length",
         "step reads",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
 )
 
@@ -60,7 +57,7 @@ _SHARES = (
     Metric(
         "model_flops_utilization",
         "ratio",
-        _UP,
+        UP,
         Family.ROOF,
         "prompt_flops / ttft_seconds (encoders: e2e_latency_seconds) / the device's rate of "
         "products in the format of most of the recipe's products",
@@ -70,7 +67,7 @@ _SHARES = (
     Metric(
         "prompt_bandwidth_utilization",
         "ratio",
-        _UP,
+        UP,
         Family.ROOF,
         "prompt_bytes / ttft_seconds (encoders: e2e_latency_seconds) / "
         "max(roof_copy_bytes_per_second, roof_read_bytes_per_second)",
@@ -80,24 +77,24 @@ _SHARES = (
     Metric(
         "decode_flops_utilization",
         "ratio",
-        _UP,
+        UP,
         Family.ROOF,
         "decode_step_flops / tpot_seconds / the same rate as in model_flops_utilization",
         "decode MFU",
         "share of the device's measured computing rate that decoding uses",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
     Metric(
         "bandwidth_utilization",
         "ratio",
-        _UP,
+        UP,
         Family.ROOF,
         "decode_step_bytes / tpot_seconds / "
         "max(roof_copy_bytes_per_second, roof_read_bytes_per_second); above 1 where what is read "
         "fits into a cache",
         "decode bandwidth",
         "share of the device's measured memory rate that decoding uses",
-        tasks=_GENERATES,
+        tasks=GENERATES,
     ),
 )
 
@@ -106,7 +103,7 @@ _RATES = (
         Metric(
             matmul_rate_name(number_format),
             "FLOP/s",
-            _UP,
+            UP,
             Family.ROOF,
             f"2*s**3 / fastest {number_format} product of two square matrices of side s, the "
             "second transposed as in a linear layer; best of several sizes and repetitions "
@@ -118,7 +115,7 @@ _RATES = (
     Metric(
         "roof_copy_bytes_per_second",
         "B/s",
-        _UP,
+        UP,
         Family.ROOF,
         "2*bytes / fastest copy of an array larger than the last-level cache, read and write "
         "counted as STREAM does (baseline)",
@@ -127,7 +124,7 @@ _RATES = (
     Metric(
         "roof_read_bytes_per_second",
         "B/s",
-        _UP,
+        UP,
         Family.ROOF,
         "bytes / fastest sum of the same array (baseline)",
         "read rate",
@@ -135,7 +132,7 @@ _RATES = (
     Metric(
         "roof_cache_bytes",
         "B",
-        _UP,
+        UP,
         Family.ROOF,
         "last-level cache of the CPUs that the process may use, or of the GPU (baseline)",
         "last-level cache",

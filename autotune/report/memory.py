@@ -40,4 +40,4 @@ def _set_by(peaks: dict[str, float]) -> str:
     near = [phase for phase, value in peaks.items() if value * _TIE >= highest]
     if len(near) == len(peaks):
         return "the same in each phase"
-    return f"set by {' and '.join([', '.join(near[:-1]), near[-1]] if near[1:] else near)}"
+    return f"set by {' and '.join(', '.join(near).rsplit(', ', 1))}"

@@ -184,6 +184,8 @@ class _ServerStudyLock:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        # Closing alone ends it too, but only when the server comes to notice.
         with closing(connection), suppress(DBAPIError, PendingRollbackError):
-            connection.scalar(select(func.pg_advisory_unlock_all()))
+            # Closing alone ends it too, but only when the server comes to notice. A connection
+            # that is lost has nothing to let go, and would be made anew to say so.
+            if not connection.invalidated:
+                connection.scalar(select(func.pg_advisory_unlock_all()))
