@@ -18,7 +18,7 @@ from pydantic import (
 
 from autotune import constraints, metrics
 from autotune.errors import InputError, unknown_name
-from autotune.messages import MeasureSettings
+from autotune.messages import MeasureSettings, Trust
 from autotune.params import Scalar
 
 TASKS = ("causal-lm", "sequence-classification", "feature-extraction")
@@ -91,6 +91,8 @@ class StudyFile(_Section):
     sampler: Literal["tpe", "random"] = "tpe"
     trust_remote_code: bool = False
     """Lets the model's repository run its own Python code."""
+    allow_pickle: bool = False
+    """Takes pickled weights where a model has no others."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @field_validator("plugins", mode="before")
@@ -116,6 +118,11 @@ class StudyFile(_Section):
             if not self.objectives or len(set(self.objectives)) < len(self.objectives):
                 raise InputError("objectives must name at least one metric, each once")
         return self
+
+    @property
+    def trust(self) -> Trust:
+        """What the model's files may do."""
+        return Trust(trust_remote_code=self.trust_remote_code, allow_pickle=self.allow_pickle)
 
     def definition(self) -> dict[str, Any]:
         """All but its name and who measures, as JSON data: what makes the study what it is, and

@@ -123,6 +123,28 @@ Metrics = dict[str, Measurement]
 """Measurements by metric name."""
 
 
+class Trust(Message):
+    """What the files of a model may do besides being read as data."""
+
+    trust_remote_code: bool = False
+    """The repository's own Python may run."""
+    allow_pickle: bool = False
+    """Weights may be pickled: torch's restricted reader loads them."""
+
+    def beyond(self, other: Trust) -> tuple[str, ...]:
+        """The options that are given here and not in the other.
+
+        Args:
+            other: What somebody else allows.
+        """
+        mine, theirs = self.model_dump(), other.model_dump()
+        return tuple(f"--{k.replace('_', '-')}" for k in mine if mine[k] and not theirs[k])
+
+
+DATA_ONLY = Trust()
+"""They are read, and nothing of them runs."""
+
+
 class ModelRef(Message):
     """A model on this machine's disk."""
 
@@ -134,7 +156,7 @@ class ModelRef(Message):
     """``causal-lm``, ``sequence-classification`` or ``feature-extraction``."""
     fingerprint: str
     """SHA-256 over configuration, tokenizer and weight files."""
-    trust_remote_code: bool = False
+    trust: Trust = DATA_ONLY
 
 
 TaskKind = Literal["labelled", "lm-eval"]

@@ -11,6 +11,7 @@ import pytest
 
 from autotune import constraints
 from autotune.front import (
+    Candidates,
     confirmed_metrics,
     front_points,
     is_confirmed,
@@ -233,7 +234,21 @@ def test_lucky_search_number_is_no_pick_once_others_are_confirmed() -> None:
     points = front_points(trials)
     scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
     assert picks(points, (SPEED, MEMORY), scale)["fastest"].number == 1
-    assert picks(points, (SPEED, MEMORY), scale, provisional=True)["fastest"].number == 2
+    for among in (Candidates.MEASURED, Candidates.WORTH_CONFIRMING):
+        assert picks(points, (SPEED, MEMORY), scale, among=among)["fastest"].number == 2
+
+
+def test_picks_before_the_confirmation_is_over_keep_to_the_grades() -> None:
+    trials = [
+        Trial(0, {}, result(0, 1.0), {1: result(0, 1.0)}),
+        Trial(1, RECIPE, result(1, 2.0)),
+        Trial(2, {"batch": {"size": 4}}, result(2, 5.0, grade=Grade.C)),
+    ]
+    points = front_points(trials)
+    scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
+    found = picks(points, (SPEED, MEMORY), scale, among=Candidates.MEASURED)
+    assert found["fastest"].number == 1
+    assert picks(points, (SPEED, MEMORY), scale)["fastest"].number == 0, "the one confirmed"
 
 
 def test_grade_c_is_never_a_pick() -> None:
@@ -247,7 +262,7 @@ def test_grade_c_is_never_a_pick() -> None:
     found = picks(points, (SPEED, MEMORY), scale)
     assert found["fastest"].number == 2
     assert found["balanced"].number == 2
-    again = picks(points, (SPEED, MEMORY), scale, provisional=True)
+    again = picks(points, (SPEED, MEMORY), scale, among=Candidates.WORTH_CONFIRMING)
     assert again["fastest"].number == 1, "it deserves to be measured again"
 
 
@@ -260,7 +275,7 @@ def test_grade_c_that_was_measured_again_is_no_provisional_pick() -> None:
     ]
     points = front_points(trials)
     scale = HypervolumeScale.of(points[0].metrics, (SPEED, MEMORY))
-    found = picks(points, (SPEED, MEMORY), scale, provisional=True)
+    found = picks(points, (SPEED, MEMORY), scale, among=Candidates.WORTH_CONFIRMING)
     assert found["fastest"].number == 2
 
 

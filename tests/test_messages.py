@@ -34,6 +34,7 @@ MESSAGES: tuple[Message, ...] = (
     Progress(number=1, phase="measure"),
     SPEC,
     SPEC.model,
+    SPEC.model.trust,
     SPEC.workload,
     TaskFile(name="t", path="/nowhere/t.csv", kind="labelled", identity="3" * 64),
     TaskScore(name="t", n=10, correct=7, gained=1, lost=2),

@@ -117,7 +117,7 @@ def _model_class(spec: TrialSpec) -> Any:
         "feature-extraction": transformers.AutoModel,
     }
     kind = kinds[spec.model.task]
-    trust = spec.model.trust_remote_code
+    trust = spec.model.trust.trust_remote_code
     config = transformers.AutoConfig.from_pretrained(spec.model.path, trust_remote_code=trust)
     with torch.device("meta"):
         kind.from_config(config, trust_remote_code=trust)
@@ -140,8 +140,10 @@ def _load(kind: Any, spec: TrialSpec, plugins: Mapping[str, Plugin]) -> Any:
     model, found = kind.from_pretrained(
         spec.model.path,
         local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=spec.model.trust_remote_code,
+        # None takes pickled weights only where there are no others.
+        use_safetensors=None if spec.model.trust.allow_pickle else True,
+        weights_only=True,
+        trust_remote_code=spec.model.trust.trust_remote_code,
         output_loading_info=True,
         **arguments,
     )

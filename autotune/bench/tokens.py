@@ -43,7 +43,7 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
-        model.path, trust_remote_code=model.trust_remote_code
+        model.path, trust_remote_code=model.trust.trust_remote_code
     )
     cutter = _Cutter(tokenizer, device)
     texts = {path: Path(path).read_text(encoding="utf-8") for path in _paths(workload)}

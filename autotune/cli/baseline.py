@@ -16,6 +16,7 @@ def baseline(
     task_file: options.TaskFiles = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     trust_remote_code: options.TrustRemoteCode = False,
+    allow_pickle: options.AllowPickle = False,
     json: options.AsJson = False,
 ) -> None:
     """Measure a model as the framework runs it by default.
@@ -34,5 +35,6 @@ def baseline(
         task_file,
         output,
         trust_remote_code,
+        allow_pickle,
         json,
     )

@@ -28,6 +28,7 @@ def bench(
     task_file: options.TaskFiles = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     trust_remote_code: options.TrustRemoteCode = False,
+    allow_pickle: options.AllowPickle = False,
     json: options.AsJson = False,
 ) -> None:
     """Measure one recipe beside the baseline; nothing is stored but the log.
@@ -43,6 +44,7 @@ def bench(
         "workload.evaluation_text": str(text) if text else None,
         "workload.task_files": task_file,
         "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
     }
     _measure_and_print(study, given, setting or [], output, json)
 

@@ -75,6 +75,10 @@ TaskFiles = Annotated[
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let the model's repository run its code.")
 ]
+AllowPickle = Annotated[
+    bool,
+    typer.Option("--allow-pickle", help="Take pickled weights where the model has no others."),
+]
 
 DEFAULT_OUTPUT = Path("studies")
 

@@ -82,6 +82,7 @@ def search(
         ),
     ] = 30.0,
     trust_remote_code: options.TrustRemoteCode = False,
+    allow_pickle: options.AllowPickle = False,
     allow_different_env: options.AllowDifferentEnv = False,
     json: options.AsJson = False,
 ) -> None:
@@ -117,6 +118,7 @@ def search(
         "seed": seed,
         "worker": worker,
         "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
     }
     url = options.database_url(database, output)
     stored = _stored(url, name) if resume and not (model or study) else None
@@ -270,7 +272,7 @@ def _find_fleet(
         names = [study.name] if study.name else [default_name(study.model, k) for k in KINDS]
         begun = [found for name in names if (found := store.find_study(name))]
     begun_on = [found.environment[ENV_ID] for found in begun if ENV_ID in found.environment]
-    cards = choose_workers(broker, database, study.device, study.worker, begun_on)
+    cards = choose_workers(broker, database, study.device, study.worker, begun_on, study.trust)
     console.print(f"workers: {', '.join(card.name for card in cards)}", markup=False)
     return _Fleet(broker, cards, lease_seconds)
 

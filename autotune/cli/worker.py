@@ -14,6 +14,7 @@ from autotune.cli import options
 from autotune.errors import InputError
 from autotune.execute.fleet import settings
 from autotune.execute.fleet.settings import WorkerSettings
+from autotune.messages import Trust
 
 _MODULE = "autotune_workers"
 
@@ -29,6 +30,8 @@ def worker(
         str | None, typer.Option(help="CPU cores to stay on, e.g. 0-7,16-23; by default all.")
     ] = None,
     output: options.Output = options.DEFAULT_OUTPUT,
+    trust_remote_code: options.TrustRemoteCode = False,
+    allow_pickle: options.AllowPickle = False,
 ) -> None:
     """Measure trials of searches that run elsewhere: one worker for each device.
 
@@ -52,6 +55,7 @@ def worker(
         name=name or f"{socket.gethostname()}-{device}-{os.getpid()}",
         device=device,
         directory=output.absolute(),
+        allows=Trust(trust_remote_code=trust_remote_code, allow_pickle=allow_pickle),
     ).to_environment()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", _MODULE])

@@ -14,7 +14,7 @@ from autotune.front.hypervolume import (
     hypervolume,
     hypervolume_history,
 )
-from autotune.front.picks import PICKS, picks, ties
+from autotune.front.picks import PICKS, Candidates, picks, ties
 from autotune.front.repetitions import confirmed_metrics, usable
 from autotune.front.running import RunningFront
 from autotune.front.tasks import p_value, task_metrics, task_verdict
@@ -23,6 +23,7 @@ from autotune.front.words import against_baseline, ratio_to_baseline
 __all__ = [
     "PICKS",
     "Axis",
+    "Candidates",
     "FrontPoint",
     "HypervolumeScale",
     "RunningFront",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 
 from autotune.front.confirmed import is_confirmed
 from autotune.front.dominance import FrontPoint, differ, floor_of
@@ -25,13 +26,24 @@ PICKS = {
 _Rank = Callable[[FrontPoint], tuple[float, ...]]
 
 
+class Candidates(StrEnum):
+    """Which feasible points may be picked."""
+
+    CONFIRMED = "confirmed"
+    """Those confirmed in fresh processes, once there are any: the result of a study."""
+    MEASURED = "measured"
+    """All: what a study shows whose confirmation is not over."""
+    WORTH_CONFIRMING = "worth confirming"
+    """All, whatever the grade of a number that is not confirmed: it would be measured again."""
+
+
 def picks(
     points: Sequence[FrontPoint],
     objectives: Sequence[str],
     scale: HypervolumeScale,
     *,
     baseline: FrontPoint | None = None,
-    provisional: bool = False,
+    among: Candidates = Candidates.CONFIRMED,
 ) -> dict[str, FrontPoint]:
     """Names the points of a front that people ask for.
 
@@ -50,11 +62,9 @@ def picks(
         objectives: Names of metrics.
         scale: The study's scale, for ``balanced``.
         baseline: The study's, on the front or not.
-        provisional: Pick what deserves to be measured again: also among points that were never
-            confirmed in fresh processes, and whatever their grade. Otherwise, once some points
-            are confirmed, no others are picked.
+        among: Which points may be picked.
     """
-    feasible = _candidates(points, provisional=provisional)
+    feasible = _candidates(points, among)
     rank = _rank(_first(Family.SPEED, objectives))
     best = {
         pick: _best(feasible, name, rank, baseline.value(name) if baseline else None)
@@ -69,15 +79,20 @@ def picks(
     return found | ({"balanced": balanced} if balanced else {})
 
 
-def _candidates(points: Sequence[FrontPoint], *, provisional: bool) -> list[FrontPoint]:
+def _candidates(points: Sequence[FrontPoint], among: Candidates) -> list[FrontPoint]:
     feasible = [point for point in points if point.feasible and not point.fallbacks]
-    if provisional:
+    if among is Candidates.WORTH_CONFIRMING:
         return [p if is_confirmed(p) else _without_grades(p) for p in feasible]
+    if among is Candidates.MEASURED:
+        return feasible
     return [point for point in feasible if is_confirmed(point)] or feasible
 
 
 def ties(
-    picked: Mapping[str, FrontPoint], points: Sequence[FrontPoint], objectives: Sequence[str]
+    picked: Mapping[str, FrontPoint],
+    points: Sequence[FrontPoint],
+    objectives: Sequence[str],
+    among: Candidates = Candidates.CONFIRMED,
 ) -> dict[str, tuple[int, ...]]:
     """The trials that cannot be told from a pick in what it was picked for: their intervals
     overlap, or the values differ by no more than the metric's resolution. Only what might be a
@@ -87,6 +102,7 @@ def ties(
         picked: From ``picks``.
         points: The front.
         objectives: Names of metrics.
+        among: As they were picked.
 
     Returns:
         Pick → trial numbers; picks that stand alone, and ``balanced``, are left out.
@@ -94,7 +110,7 @@ def ties(
     found = {
         pick: tuple(
             point.number
-            for point in _candidates(points, provisional=False)
+            for point in _candidates(points, among)
             if point.number != picked[pick].number
             and point.value(name) is not None
             and not _disturbed(point, name)

@@ -65,7 +65,7 @@ class FrontFile(_Part):
     constraints: tuple[str, ...]
     baseline: Point | None
     picks: dict[str, int]
-    """Pick → trial number of a point of the front."""
+    """Pick → trial number of a point of the front; may change while ``state`` is not finished."""
     ties: dict[str, tuple[int, ...]]
     """Pick → trials of the front that cannot be told from it in what it was picked for."""
     front: tuple[Point, ...]

@@ -11,6 +11,7 @@ from typing import Self
 from autotune import roof
 from autotune.constraints import parse_all
 from autotune.front import (
+    Candidates,
     FrontPoint,
     HypervolumeScale,
     against_baseline,
@@ -27,7 +28,7 @@ from autotune.metrics import Direction, Family, Metric, metric
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import describe
 from autotune.report.roof import device_rates
-from autotune.store import StudyRecord, TrialRecord
+from autotune.store import StudyRecord, StudyState, TrialRecord
 
 WEIGHTS = "weights_bytes"
 TASKS = "task_accuracy"
@@ -35,6 +36,12 @@ TASKS = "task_accuracy"
 _DISTURBED_BASELINE = (
     "the baseline was too disturbed (grade C): every ratio rests on it; stop what else runs on "
     "the machine and search again under another --name"
+)
+
+
+_CONFIRMING = (
+    "what is on the front is still to be measured again in fresh processes: until that is over, "
+    "picks may change"
 )
 
 
@@ -78,7 +85,7 @@ class StudySummary:
             baseline=baseline,
             scale=scale,
             hypervolumes=tuple(hypervolume_history(points, scale)),
-            picks=picks(best, study.objectives, scale, baseline=baseline),
+            picks=picks(best, study.objectives, scale, baseline=baseline, among=_among(study)),
         )
 
     @property
@@ -104,7 +111,16 @@ class StudySummary:
         own = self.baseline.metrics if self.baseline else {}
         found = (own.get(name) for name in self.study.objectives)
         disturbed = any(one is not None and one.grade is Grade.C for one in found)
-        return (_DISTURBED_BASELINE,) if disturbed else ()
+        return (
+            *((_DISTURBED_BASELINE,) if disturbed else ()),
+            *((_CONFIRMING,) if self.is_confirming else ()),
+        )
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether trials are being confirmed, or were when the study was stopped."""
+        over = self.study.state is StudyState.FINISHED
+        return not over and any(map(is_confirmed, self.points))
 
     @property
     def model(self) -> str:
@@ -148,12 +164,13 @@ class StudySummary:
     @cached_property
     def ties(self) -> dict[str, tuple[int, ...]]:
         """Pick → trials of the front that cannot be told from it in what it was picked for."""
-        return ties(self.picks, self.front, self.study.objectives)
+        return ties(self.picks, self.front, self.study.objectives, _among(self.study))
 
     def ties_in_words(self, pick: str) -> str:
         """``not to be told from #3, #9 among the confirmed``; empty where it stands alone."""
         numbers = ", ".join(f"#{number}" for number in self.ties.get(pick, ()))
-        among = " among the confirmed" if any(map(is_confirmed, self.front)) else ""
+        only = not self.is_confirming and any(map(is_confirmed, self.front))
+        among = " among the confirmed" if only else ""
         return f"not to be told from {numbers}{among}" if numbers else ""
 
     @cached_property
@@ -185,6 +202,12 @@ class StudySummary:
 def words(point: FrontPoint | TrialRecord) -> str:
     """The recipe in words."""
     return describe(point.recipe)
+
+
+def _among(study: StudyRecord) -> Candidates:
+    """Numbers that stand, once the study is over; before, nobody knows which will."""
+    over = study.state is StudyState.FINISHED
+    return Candidates.CONFIRMED if over else Candidates.MEASURED
 
 
 def _best_first(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[FrontPoint]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from autotune.front import HypervolumeScale, bounds_of, front, front_points, picks
+from autotune.front import Candidates, HypervolumeScale, bounds_of, front, front_points, picks
 from autotune.messages import TASK_RUN, TrialSpec
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
@@ -33,10 +33,8 @@ def targets(plan: Plan, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     scale = HypervolumeScale.of(baseline.metrics, plan.objectives, bounds)
     chosen = [
         point
-        for provisional in (False, True)
-        for point in picks(
-            best, plan.objectives, scale, baseline=baseline, provisional=provisional
-        ).values()
+        for among in (Candidates.CONFIRMED, Candidates.WORTH_CONFIRMING)
+        for point in picks(best, plan.objectives, scale, baseline=baseline, among=among).values()
     ]
     if plan.study.confirm.points == "front":
         chosen += best

@@ -196,7 +196,7 @@ def _model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> M
     path = study.model
     if path in DEMO_MODELS and not Path(path).is_dir():
         path = str(demo_model(DEMO_MODELS[path], cache=cache, progress=on_demo_progress))
-    found = resolve(path, task=study.task, trust_remote_code=study.trust_remote_code)
+    found = resolve(path, task=study.task, trust=study.trust)
     return found.model_copy(update={"name": study.model})
 
 

@@ -10,6 +10,7 @@ from autotune.environment.software import software
 from autotune.errors import InputError
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import WorkerCard, queue_name
+from autotune.messages import DATA_ONLY, Trust
 
 _OURS = ("autotune", "plugin_distributions")
 """What must be the same here as there: recipes are planned here and carried out there."""
@@ -24,6 +25,7 @@ def choose_workers(
     device: str = "auto",
     like: str = "",
     begun_on: Collection[str] = (),
+    trust: Trust = DATA_ONLY,
 ) -> list[WorkerCard]:
     """Finds the workers of this database that measure for a study: those that are up and whose
     numbers may be compared with each other. What machine this is does not matter.
@@ -35,6 +37,7 @@ def choose_workers(
             the number is up to them.
         like: Name of a worker; only it and those like it are meant.
         begun_on: The ``env_id`` of the study where it goes on; workers of that are meant.
+        trust: What the model's files may do; only workers that allow it are meant.
 
     Returns:
         At least one; all of the same queue.
@@ -51,7 +54,7 @@ def choose_workers(
             "--database URL"
         )
     here = software()
-    reasons = {card.name: _why_not(card, database, device, here) for card in found}
+    reasons = {card.name: _why_not(card, database, device, here, trust) for card in found}
     fitting = [card for card in found if not reasons[card.name]]
     if not fitting:
         words = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:_NAMED])
@@ -68,7 +71,9 @@ def choose_workers(
     return next(iter(kinds.values()))
 
 
-def _why_not(card: WorkerCard, database: str, device: str, here: Mapping[str, str]) -> str:
+def _why_not(
+    card: WorkerCard, database: str, device: str, here: Mapping[str, str], trust: Trust
+) -> str:
     """Why a worker cannot measure for the study; empty if it can."""
     if card.database != database:
         return "looks for jobs in another database; give it the same --database"
@@ -81,6 +86,9 @@ def _why_not(card: WorkerCard, database: str, device: str, here: Mapping[str, st
     kind = device.partition(":")[0]
     if kind != "auto" and card.device.kind != kind:
         return f"has the device {card.device.name} ({card.device.kind}), the study wants {device}"
+    lacking = trust.beyond(card.allows)
+    if lacking:
+        return f"does not allow {', '.join(lacking)}; start it with the same"
     return ""
 
 

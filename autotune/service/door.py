@@ -75,13 +75,14 @@ def _refuse_files(study: StudyFile) -> None:
         "workload.calibration_text": workload.calibration_text,
         "workload.task_files": workload.task_files,
         "trust_remote_code": study.trust_remote_code,
+        "allow_pickle": study.allow_pickle,
     }
     refused = [key for key, value in given.items() if value]
     if refused:
         raise ApiError(
             422,
             "not_allowed_here",
-            f"{', '.join(refused)}: a request may not name files or let a model run its own code",
+            f"{', '.join(refused)}: a request may not name files, nor say what a model may do",
             hint="leave it out, or run 'autotune search' on the server",
         )
 

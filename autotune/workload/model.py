@@ -9,7 +9,7 @@ from typing import Any
 
 from autotune.config import TASKS
 from autotune.errors import InputError
-from autotune.messages import ModelRef
+from autotune.messages import DATA_ONLY, ModelRef, Trust
 
 _TASK_OF_SUFFIX = {
     "ForCausalLM": "causal-lm",
@@ -17,36 +17,37 @@ _TASK_OF_SUFFIX = {
     "ForSequenceClassification": "sequence-classification",
     "Model": "feature-extraction",
 }
-_WEIGHTS = ("*.safetensors",)
-_PICKLES = ("pytorch_model*.bin",)
-_HASHED = (".json", ".txt", ".model", ".jinja", ".py", ".safetensors")
+_WEIGHTS, _PICKLES = "*.safetensors", "pytorch_model*.bin"
+_INDEXES = {_WEIGHTS: "model.safetensors.index.json", _PICKLES: "pytorch_model.bin.index.json"}
+_HASHED = (".json", ".txt", ".model", ".jinja", ".py")
+_FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
 _PIECES, _PIECE_BYTES = 64, 1 << 20
 
 
-def resolve(model: str, *, task: str = "auto", trust_remote_code: bool = False) -> ModelRef:
+def resolve(model: str, *, task: str = "auto", trust: Trust = DATA_ONLY) -> ModelRef:
     """Finds a model and checks its files.
 
     Args:
         model: A checkpoint directory or a hub id.
         task: What it is to do; ``auto`` reads it from the configuration.
-        trust_remote_code: Whether the repository's own Python may run.
+        trust: What its files may do.
 
     Raises:
         InputError: There is no such model, or its files are missing or broken.
     """
-    directory = _directory(model)
+    directory = _directory(model, trust)
     config = read_config(directory)
-    _check_weights(directory)
+    _check_weights(directory, trust)
     return ModelRef(
         path=str(directory.resolve()),
         name=model,
         task=_task(config, directory) if task == "auto" else task,
         fingerprint=fingerprint(directory),
-        trust_remote_code=trust_remote_code,
+        trust=trust,
     )
 
 
-def _directory(model: str) -> Path:
+def _directory(model: str, trust: Trust) -> Path:
     path = _path(model)
     if path.is_dir():
         return path
@@ -57,7 +58,10 @@ def _directory(model: str) -> Path:
             f"model {model!r} {what}; expected a checkpoint directory with config.json, a hub id "
             "such as org/name, or 'demo'"
         )
-    return _download(model)
+    found = _download(model, _FETCHED)
+    if trust.allow_pickle and not _weight_files(found):
+        return _download(model, [*_FETCHED, _PICKLES])
+    return found
 
 
 def _path(model: str) -> Path:
@@ -69,15 +73,12 @@ def _path(model: str) -> Path:
     return path
 
 
-def _download(model: str) -> Path:
+def _download(model: str, patterns: list[str]) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = huggingface_hub.snapshot_download(
-            model,
-            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"],
-        )
+        found = huggingface_hub.snapshot_download(model, allow_patterns=patterns)
     except HFValidationError as error:
         raise InputError(f"{model!r} is neither a directory nor a hub id: {error}") from error
     except LocalEntryNotFoundError as error:
@@ -123,20 +124,27 @@ def _task(config: dict[str, Any], directory: Path) -> str:
     )
 
 
-def _check_weights(directory: Path) -> None:
-    files = [f for pattern in _WEIGHTS for f in sorted(directory.glob(pattern))]
+def _weight_files(directory: Path) -> list[Path]:
+    """Those that are loaded: pickled ones only where there are no others."""
+    return sorted(directory.glob(_WEIGHTS)) or sorted(directory.glob(_PICKLES))
+
+
+def _check_weights(directory: Path, trust: Trust) -> None:
+    files = _weight_files(directory)
     if not files:
-        pickled = any(next(directory.glob(pattern), None) for pattern in _PICKLES)
-        hint = (
-            "only pickled weights, which can run code when loaded; convert them with "
-            "model.save_pretrained(directory)"
-            if pickled
-            else "no *.safetensors file"
+        raise InputError(f"{directory} holds no {_WEIGHTS} file")
+    if files[0].match(_WEIGHTS):
+        for file in files:
+            _check_safetensors(file)
+        _check_index(directory / _INDEXES[_WEIGHTS])
+        return
+    if not trust.allow_pickle:
+        raise InputError(
+            f"{directory} holds only pickled weights, which can run code when loaded; convert "
+            "them with model.save_pretrained(directory), or, if you trust who made them, give "
+            "--allow-pickle"
         )
-        raise InputError(f"{directory} holds {hint}")
-    for file in files:
-        _check_safetensors(file)
-    _check_index(directory)
+    _check_index(directory / _INDEXES[_PICKLES])
 
 
 def _check_safetensors(file: Path) -> None:
@@ -153,10 +161,10 @@ def _check_safetensors(file: Path) -> None:
         raise InputError(f"{file} holds no tensors; copy or download it again")
 
 
-def _check_index(directory: Path) -> None:
-    index = directory / "model.safetensors.index.json"
+def _check_index(index: Path) -> None:
     if not index.is_file():
         return
+    directory = index.parent
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         absent = sorted(s for s in shards if not (directory / s).is_file())
@@ -168,7 +176,7 @@ def _check_index(directory: Path) -> None:
 
 def weights_file_bytes(directory: Path) -> int:
     """Bytes of all weight files."""
-    return sum(file.stat().st_size for pattern in _WEIGHTS for file in directory.glob(pattern))
+    return sum(file.stat().st_size for file in _weight_files(directory))
 
 
 def fingerprint(directory: Path) -> str:
@@ -179,9 +187,11 @@ def fingerprint(directory: Path) -> str:
     gigabytes would take minutes.
     """
     digest = hashlib.sha256()
-    for file in sorted(f for f in directory.iterdir() if f.suffix in _HASHED and f.is_file()):
+    weights = set(_weight_files(directory))
+    small = {f for f in directory.iterdir() if f.suffix in _HASHED and f.is_file()}
+    for file in sorted(weights | small):
         digest.update(f"{file.name}:{file.stat().st_size}".encode())
-        if file.suffix == ".safetensors":
+        if file in weights:
             _add_pieces(digest, file)
         else:
             digest.update(file.read_bytes())

@@ -15,8 +15,15 @@ from autotune.cli.live import LiveDisplay, _line
 from autotune.messages import Grade, Measurement, Progress
 from autotune.outcome import Outcome
 from autotune.report.summary import StudySummary
-from autotune.store.records import StudyRecord, TrialRecord
+from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.testing import fake_result, fake_spec
+
+
+def study_of(*objectives: str) -> StudyRecord:
+    """A study that runs, as far as it is shown."""
+    return StudyRecord.model_construct(
+        state=StudyState.RUNNING, objectives=objectives, constraints=()
+    )
 
 
 def test_training_prints_a_line_for_every_tenth_where_nothing_can_be_redrawn(
@@ -69,9 +76,7 @@ def test_fallback_is_shown_with_its_trial() -> None:
     result = fake_result(fake_spec(0), weights_bytes=1.0)
     result = result.model_copy(update={"fallbacks": ("asked for dtype x, ran y: [all]",)})
     trial = TrialRecord.model_construct(number=0, recipe={}, confirmations={}, result=result)
-    summary = StudySummary.of(
-        StudyRecord.model_construct(objectives=("weights_bytes",), constraints=()), [trial]
-    )
+    summary = StudySummary.of(study_of("weights_bytes"), [trial])
     line = Text.from_markup(_line(trial, summary, False)).plain
     assert line.endswith("fallback: asked for dtype x, ran y: [all]")
 
@@ -112,7 +117,7 @@ def test_disturbed_baseline_is_said_at_once(
     display: tuple[LiveDisplay, Callable[[], str]], grade: Grade, warned: bool
 ) -> None:
     shown, text = display
-    study = StudyRecord.model_construct(objectives=("output_tokens_per_second",), constraints=())
+    study = study_of("output_tokens_per_second")
     speed = Measurement(value=100.0, unit="1/s", grade=grade)
     result = fake_result(fake_spec(0)).model_copy(
         update={"metrics": {"output_tokens_per_second": speed}}
@@ -129,9 +134,7 @@ def test_disturbed_baseline_is_said_at_once(
 
 def test_totals_follow_from_one_trial_after_another() -> None:
     shown = LiveDisplay(Console(file=io.StringIO(), force_terminal=True))
-    study = StudyRecord.model_construct(
-        objectives=("output_tokens_per_second", "weights_bytes"), constraints=()
-    )
+    study = study_of("output_tokens_per_second", "weights_bytes")
     # Speed and weights: the baseline, one that beats it, a trade-off, one that is beaten.
     values = {0: (100.0, 10e6), 1: (200.0, 5e6), 2: (400.0, 20e6), 3: (50.0, 30e6)}
     for number, (speed, weights) in values.items():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from autotune import registry
 from autotune.bench.protocol import Fallback, Operation, Reply
@@ -23,7 +26,7 @@ from autotune.execute.steps import TrialSteps
 from autotune.execute.template import fork
 from autotune.execute.trial import TrialUnderWay
 from autotune.execute.warm import Role, WarmSessions, ask
-from autotune.messages import Grade, MeasureSettings, Progress, TrialSpec
+from autotune.messages import DATA_ONLY, Grade, MeasureSettings, Progress, TrialSpec, Trust
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe, keys
 from autotune.testing import ExecutorContract
@@ -92,6 +95,41 @@ def test_death_is_explained_and_the_session_is_over(
     assert died.value.outcome is Outcome.CRASHED
     with pytest.raises(BenchError, match="was gone before block"):
         session.ask(Operation.BLOCK, 60, None)
+
+
+class Evil:
+    """Opens a file when it is unpickled without care."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (str(self._file), "w"))
+
+
+def test_pickled_weights_are_read_where_allowed_and_never_run(
+    make_spec: MakeSpec, tiny_model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "pickled"
+    shutil.copytree(tiny_model, copy, ignore=shutil.ignore_patterns("*.safetensors"))
+    weights = load_file(tiny_model / "model.safetensors")
+    torch.save(weights, copy / "pytorch_model.bin")
+    spec = make_spec()
+    model = resolve(str(copy), trust=Trust(allow_pickle=True))
+    opened = tmp_path / "opened"
+    with BenchSession(tmp_path / "log", {}, start=spawn) as session:
+        strict = model.model_copy(update={"trust": DATA_ONLY})
+        with pytest.raises(BenchError, match="safetensors"):
+            session.ask(Operation.PREPARE, 120, spec.model_copy(update={"model": strict}))
+    with BenchSession(tmp_path / "log", {}, start=spawn) as session:
+        session.ask(Operation.PREPARE, 120, spec.model_copy(update={"model": model}))
+    torch.save({**weights, "evil": Evil(opened)}, copy / "pytorch_model.bin")
+    with (
+        BenchSession(tmp_path / "log", {}, start=spawn) as session,
+        pytest.raises(BenchError, match="weights_only"),
+    ):
+        session.ask(Operation.PREPARE, 120, spec.model_copy(update={"model": model}))
+    assert not opened.exists()
 
 
 def test_timeout_ends_the_process(session: BenchSession, make_spec: MakeSpec) -> None:

@@ -22,7 +22,7 @@ from autotune.report.front_file import front_file, read_front, write_front
 from autotune.report.html import render_html, write_html
 from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import task_rows
-from autotune.store import TrialRecord
+from autotune.store import StudyState, TrialRecord
 
 CONDITIONS = ["empty", "baseline only", "all failed", "running", "nothing measured", "hostile"]
 
@@ -214,6 +214,12 @@ def test_reports_say_what_is_confirmed(summary: StudySummary) -> None:
     confirmed = StudySummary.of(summary.study, again)
     assert "confirmed in fresh processes (" in printed(console.front_table(confirmed))
     assert "measured again in fresh processes" in render_html(confirmed)
+    assert not confirmed.is_confirming
+    stopped = confirmed.study.model_copy(update={"state": StudyState.INTERRUPTED})
+    halfway = StudySummary.of(stopped, [*again[:2], *summary.trials[2:]])
+    assert "picks may change" in printed(console.front_table(halfway))
+    assert "until that is over, picks may change." in render_html(halfway)
+    assert "among the confirmed" not in halfway.ties_in_words("fastest")
 
 
 def test_reports_say_what_bounds_a_trial_where_the_roof_was_measured(

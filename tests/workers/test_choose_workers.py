@@ -11,6 +11,7 @@ from autotune.environment import ENV_ID, describe_environment, env_id
 from autotune.errors import InputError
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import WorkerCard, queue_name
+from autotune.messages import DATA_ONLY, Trust
 from autotune.search.workers import choose_workers
 from autotune.testing import fake_device
 from fleet_support.servers import RedisServer
@@ -31,7 +32,11 @@ def announce(broker: Broker) -> Announce:
     """Announces a worker whose environment differs from this machine's in what is named."""
 
     def up(
-        name: str, device: Device | None = None, database: str = DATABASE, **other: str
+        name: str,
+        device: Device | None = None,
+        database: str = DATABASE,
+        allows: Trust = DATA_ONLY,
+        **other: str,
     ) -> WorkerCard:
         device = device or detect("cpu")
         environment = {**describe_environment(device), **other}
@@ -43,6 +48,7 @@ def announce(broker: Broker) -> Announce:
             environment=environment,
             database=database,
             queue=queue_name(database, environment[ENV_ID]),
+            allows=allows,
         )
         broker.announce(card)
         return card
@@ -82,6 +88,20 @@ def test_device_and_name_choose_among_kinds(broker: Broker, announce: Announce) 
         choose_workers(broker, DATABASE, "cpu")
     with pytest.raises(InputError, match="no nobody is up: cpu, cpu-too, gpu, old"):
         choose_workers(broker, DATABASE, like="nobody")
+
+
+def test_models_that_do_more_than_be_read_go_where_that_is_allowed(
+    broker: Broker, announce: Announce
+) -> None:
+    pickles, both = Trust(allow_pickle=True), Trust(allow_pickle=True, trust_remote_code=True)
+    announce("strict")
+    announce("some", allows=pickles)
+    announce("all", allows=both)
+    assert names(choose_workers(broker, DATABASE)) == ["all", "some", "strict"]
+    assert names(choose_workers(broker, DATABASE, trust=pickles)) == ["all", "some"]
+    assert names(choose_workers(broker, DATABASE, trust=both)) == ["all"]
+    with pytest.raises(InputError, match="strict cannot be used: does not allow --trust-remote"):
+        choose_workers(broker, DATABASE, like="strict", trust=both)
 
 
 def test_whoever_cannot_measure_is_named_with_the_reason(

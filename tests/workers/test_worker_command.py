@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from autotune.cli.worker import parse_cores
 from autotune.errors import InputError
 from autotune.execute.fleet.settings import WorkerSettings
+from autotune.messages import Trust
 
 
 def test_cores_as_the_kernel_writes_them() -> None:
@@ -32,6 +34,21 @@ def test_worker_without_a_broker_is_refused(
     done = autotune("worker")
     assert done.returncode == 2
     assert "no broker: give --broker redis://host" in done.stderr
+
+
+def test_settings_travel_through_the_environment() -> None:
+    given = WorkerSettings(
+        broker="redis://host",
+        database="sqlite://",
+        name="one",
+        device="cpu",
+        directory=Path("studies"),
+        allows=Trust(allow_pickle=True),
+    )
+    found = given.to_environment()
+    assert WorkerSettings.from_environment(found) == given
+    with pytest.raises(InputError, match="AUTOTUNE_WORKER_ALLOWS is 'all'"):
+        WorkerSettings.from_environment({**found, "AUTOTUNE_WORKER_ALLOWS": "all"})
 
 
 def test_settings_name_what_is_missing() -> None:

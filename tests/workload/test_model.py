@@ -12,8 +12,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from autotune.errors import InputError
+from autotune.messages import Trust
 from autotune.workload import model
-from autotune.workload.model import fingerprint, read_config, resolve
+from autotune.workload.model import fingerprint, read_config, resolve, weights_file_bytes
 
 SMALL_FILES = (
     "merges.txt",
@@ -51,7 +52,7 @@ def refusal(model: Path | str) -> str:
 def test_resolve_finds_a_directory(checkpoint: Path) -> None:
     found = resolve(str(checkpoint))
     assert (found.path, found.name) == (str(checkpoint.resolve()), str(checkpoint))
-    assert (found.task, found.trust_remote_code) == ("causal-lm", False)
+    assert (found.task, found.trust) == ("causal-lm", Trust())
     assert len(found.fingerprint) == 64
 
 
@@ -186,6 +187,27 @@ def test_pickles_only(checkpoint: Path) -> None:
     words = refusal(checkpoint)
     assert "only pickled weights, which can run code when loaded" in words
     assert "save_pretrained" in words
+    assert "--allow-pickle" in words
+
+
+def test_pickles_are_taken_where_they_are_allowed_and_there_is_nothing_else(
+    checkpoint: Path,
+) -> None:
+    allowed, pickled = Trust(allow_pickle=True), checkpoint / "pytorch_model.bin"
+    pickled.write_bytes(b"not looked at")
+    beside = fingerprint(checkpoint)
+    pickled.write_bytes(b"never loaded")
+    assert fingerprint(checkpoint) == beside
+    (checkpoint / "model.safetensors").unlink()
+    found = resolve(str(checkpoint), trust=allowed)
+    assert found.trust == allowed
+    assert weights_file_bytes(checkpoint) == len(b"never loaded")
+    pickled.write_bytes(b"of another kind")
+    assert fingerprint(checkpoint) != found.fingerprint
+    index = {"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}
+    (checkpoint / "pytorch_model.bin.index.json").write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(InputError, match=r"lacks the weight files pytorch_model-00001-of"):
+        resolve(str(checkpoint), trust=allowed)
 
 
 def shard(checkpoint: Path, *present: str) -> None:

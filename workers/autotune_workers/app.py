@@ -49,6 +49,7 @@ def make_card(settings: WorkerSettings) -> WorkerCard:
         why_no_energy=energy_source(device)[1],
         database=database,
         queue=queue_name(database, environment[ENV_ID]),
+        allows=settings.allows,
     )
 
 

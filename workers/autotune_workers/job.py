@@ -140,6 +140,7 @@ class JobRunner:
     def _carry_out(self, message: RunJob, spec: TrialSpec) -> str:
         self._job, self._study = message.job, spec.study
         try:
+            self._require_trust(spec)
             self._require_gpus(spec)
             self._require_files(spec)
             words = self._measure(message, spec)
@@ -185,6 +186,15 @@ class JobRunner:
             "cache_directory": str(cache_directory().absolute()),
         }
         return spec.model_copy(update=own)
+
+    def _require_trust(self, spec: TrialSpec) -> None:
+        """
+        Raises:
+            InputError: The model may do more than is allowed here.
+        """
+        lacking = spec.model.trust.beyond(self._settings.allows)
+        if lacking:
+            raise InputError(f"does not allow {', '.join(lacking)}; start it with the same")
 
     def _require_gpus(self, spec: TrialSpec) -> None:
         """

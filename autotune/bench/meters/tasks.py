@@ -103,7 +103,7 @@ def _run(prepared: Prepared, spec: TrialSpec, task: TaskFile) -> Items:
 
     model = spec.model
     tokenizer = AutoTokenizer.from_pretrained(
-        model.path, trust_remote_code=model.trust_remote_code
+        model.path, trust_remote_code=model.trust.trust_remote_code
     )
     run_args = prepared.run_args(spec.recipe)
     if task.kind == "labelled":

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from autotune.device import Device
-from autotune.messages import Message, Progress
+from autotune.messages import DATA_ONLY, Message, Progress, Trust
 
-PROTOCOL: Literal[2] = 2
+PROTOCOL: Literal[3] = 3
 """Raised when these messages change: workers of another protocol listen on other queues."""
 
 RUN_JOB = "autotune.run_job"
@@ -19,7 +19,7 @@ RUN_JOB = "autotune.run_job"
 class RunJob(Message):
     """A bell: there is a job. All else is in the database."""
 
-    protocol: Literal[2] = PROTOCOL
+    protocol: Literal[3] = PROTOCOL
     job: int = Field(gt=0)
     attempt: int = Field(gt=0)
     """The lease that may be taken; an older one is nobody's any more."""
@@ -47,6 +47,8 @@ class WorkerCard(Message):
     database: str
     """Where it looks for jobs; see ``Store.identity``."""
     queue: str
+    allows: Trust = DATA_ONLY
+    """What models may do there besides being read as data."""
     job: int | None = None
     """What it works on; null while it waits."""
 

@@ -9,15 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from autotune.errors import InputError
+from autotune.messages import DATA_ONLY, Trust
 
 BROKER = "AUTOTUNE_BROKER_URL"
 DATABASE = "AUTOTUNE_DATABASE_URL"
 NAME = "AUTOTUNE_WORKER_NAME"
 DEVICE = "AUTOTUNE_WORKER_DEVICE"
 FOLDER = "AUTOTUNE_WORKER_DIRECTORY"
+ALLOWS = "AUTOTUNE_WORKER_ALLOWS"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _allowed(text: str) -> Trust:
+    try:
+        return Trust.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(
+            f"{ALLOWS} is {text!r}; 'autotune worker' sets it from --trust-remote-code and "
+            "--allow-pickle"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class WorkerSettings:
     """``auto``, ``cpu`` or ``cuda``."""
     directory: Path
     """Where its bench processes' logs go."""
+    allows: Trust = DATA_ONLY
+    """What models may do here besides being read as data."""
     beat_seconds: float = 2.0
     """Between two signs of life of a job; well under the coordinator's lease."""
 
@@ -42,6 +58,7 @@ class WorkerSettings:
             NAME: self.name,
             DEVICE: self.device,
             FOLDER: str(self.directory),
+            ALLOWS: self.allows.model_dump_json(),
         }
 
     @classmethod
@@ -67,4 +84,5 @@ class WorkerSettings:
             name=environment[NAME],
             device=environment.get(DEVICE, "auto"),
             directory=Path(environment.get(FOLDER, "studies")),
+            allows=_allowed(environment.get(ALLOWS, "{}")),
         )
