@@ -6,6 +6,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -22,7 +23,7 @@ from autotune.outcome import Outcome
 from autotune.params import Params
 from autotune.plugin import Context, Phase, Plugin, Unsupported
 from autotune.space import merge
-from autotune.workload.model import read_config
+from autotune.workload.model import check_weights, read_config
 
 _T = TypeVar("_T")
 
@@ -59,7 +60,10 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     Raises:
         Unsupported: A plugin says no.
         BenchError: A plugin raised; names it.
+        InputError: The weights are of a kind that may not be loaded.
     """
+    # Again: the files may be others since, or elsewhere, than those that the search looked at.
+    check_weights(Path(spec.model.path), spec.model.trust)
     plugins = registry.installed().select(spec.recipe).plugins
     device = torch.device(spec.device.torch_name)
     tokens = load_tokens(spec.model, spec.workload, device)
@@ -89,8 +93,6 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
 
 
 def _context(spec: TrialSpec, tokens: Tokens, kind: Any) -> Context:
-    from pathlib import Path
-
     baseline = spec.model_copy(update={"recipe": {}})
     return Context(
         device=spec.device,

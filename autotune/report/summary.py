@@ -37,12 +37,7 @@ _DISTURBED_BASELINE = (
     "the baseline was too disturbed (grade C): every ratio rests on it; stop what else runs on "
     "the machine and search again under another --name"
 )
-
-
-_CONFIRMING = (
-    "what is on the front is still to be measured again in fresh processes: until that is over, "
-    "picks may change"
-)
+_CONFIRMING = "the result is still being confirmed: until that is over, picks may change"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autotune.config import StudyFile
 from autotune.environment import compare_environments
 from autotune.errors import InputError
 from autotune.search.plan import Plan
@@ -62,6 +63,10 @@ def register(
 
 def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
     """Top-level keys in which two definitions differ; how much is measured, and how often a result
-    is repeated, changes nothing that is measured already."""
+    is repeated, changes nothing that is measured already. A key that was not known yet when a
+    study was begun has its default."""
+    default = StudyFile(model="any").definition()
     keys = (old.keys() | new.keys()) - {"confirm", "budget"}
-    return sorted(key for key in keys if old.get(key) != new.get(key))
+    return sorted(
+        key for key in keys if old.get(key, default.get(key)) != new.get(key, default.get(key))
+    )

@@ -17,10 +17,10 @@ _TASK_OF_SUFFIX = {
     "ForSequenceClassification": "sequence-classification",
     "Model": "feature-extraction",
 }
-_WEIGHTS, _PICKLES = "*.safetensors", "pytorch_model*.bin"
-_INDEXES = {_WEIGHTS: "model.safetensors.index.json", _PICKLES: "pytorch_model.bin.index.json"}
+_WEIGHTS, _PICKLED = "model.safetensors", "pytorch_model.bin"
 _HASHED = (".json", ".txt", ".model", ".jinja", ".py")
 _FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+_FETCHED_PICKLES = "pytorch_model*.bin"
 _PIECES, _PIECE_BYTES = 64, 1 << 20
 
 
@@ -37,7 +37,7 @@ def resolve(model: str, *, task: str = "auto", trust: Trust = DATA_ONLY) -> Mode
     """
     directory = _directory(model, trust)
     config = read_config(directory)
-    _check_weights(directory, trust)
+    check_weights(directory, trust)
     return ModelRef(
         path=str(directory.resolve()),
         name=model,
@@ -59,8 +59,8 @@ def _directory(model: str, trust: Trust) -> Path:
             "such as org/name, or 'demo'"
         )
     found = _download(model, _FETCHED)
-    if trust.allow_pickle and not _weight_files(found):
-        return _download(model, [*_FETCHED, _PICKLES])
+    if trust.allow_pickle and not _holds(found, _WEIGHTS):
+        return _download(model, [*_FETCHED, _FETCHED_PICKLES])
     return found
 
 
@@ -124,27 +124,56 @@ def _task(config: dict[str, Any], directory: Path) -> str:
     )
 
 
-def _weight_files(directory: Path) -> list[Path]:
-    """Those that are loaded: pickled ones only where there are no others."""
-    return sorted(directory.glob(_WEIGHTS)) or sorted(directory.glob(_PICKLES))
+def check_weights(directory: Path, trust: Trust) -> None:
+    """Makes sure that the files which would be loaded are whole, and of a kind that may be.
 
+    Args:
+        directory: A checkpoint.
+        trust: What its files may do.
 
-def _check_weights(directory: Path, trust: Trust) -> None:
+    Raises:
+        InputError: They are not; says which, and what to do.
+    """
+    if "transformers_weights" in read_config(directory):
+        raise InputError(
+            f"{directory / 'config.json'} names a weight file of its own (transformers_weights); "
+            f"take the key out and call the file {_WEIGHTS}"
+        )
     files = _weight_files(directory)
     if not files:
-        raise InputError(f"{directory} holds no {_WEIGHTS} file")
-    if files[0].match(_WEIGHTS):
+        raise InputError(f"{directory} holds no {_WEIGHTS}, and no index of its parts")
+    if _holds(directory, _WEIGHTS):
         for file in files:
             _check_safetensors(file)
-        _check_index(directory / _INDEXES[_WEIGHTS])
-        return
-    if not trust.allow_pickle:
+    elif not trust.allow_pickle:
         raise InputError(
             f"{directory} holds only pickled weights, which can run code when loaded; convert "
             "them with model.save_pretrained(directory), or, if you trust who made them, give "
             "--allow-pickle"
         )
-    _check_index(directory / _INDEXES[_PICKLES])
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """Those that transformers loads: pickled ones only where there are no others."""
+    for name in (_WEIGHTS, _PICKLED):
+        if _is_there(directory / name):
+            return [directory / name]
+        if _holds(directory, name):
+            return _parts(_index(directory, name))
+    return []
+
+
+def _holds(directory: Path, name: str) -> bool:
+    """Whether the weights of that name are there, whole or in parts."""
+    return _is_there(directory / name) or _index(directory, name).is_file()
+
+
+def _index(directory: Path, name: str) -> Path:
+    return directory / f"{name}.index.json"
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()  # one that points at nothing is broken
 
 
 def _check_safetensors(file: Path) -> None:
@@ -161,17 +190,22 @@ def _check_safetensors(file: Path) -> None:
         raise InputError(f"{file} holds no tensors; copy or download it again")
 
 
-def _check_index(index: Path) -> None:
-    if not index.is_file():
-        return
-    directory = index.parent
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names, of its own kind and in its own directory."""
+    kind = Path(index.name.removesuffix(".index.json")).suffix
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        absent = sorted(s for s in shards if not (directory / s).is_file())
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        absent = [name for name in names if not (index.parent / name).is_file()]
+        foreign = [name for name in names if Path(name).name != name or Path(name).suffix != kind]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{index} is broken: {error}") from error
+    if foreign:
+        raise InputError(
+            f"{index} names {', '.join(foreign)}; allowed: names of *{kind} files beside it"
+        )
     if absent:
-        raise InputError(f"{directory} lacks the weight files {', '.join(absent)}")
+        raise InputError(f"{index.parent} lacks the weight files {', '.join(absent)}")
+    return [index.parent / name for name in names]
 
 
 def weights_file_bytes(directory: Path) -> int:

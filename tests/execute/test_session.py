@@ -119,7 +119,7 @@ def test_pickled_weights_are_read_where_allowed_and_never_run(
     opened = tmp_path / "opened"
     with BenchSession(tmp_path / "log", {}, start=spawn) as session:
         strict = model.model_copy(update={"trust": DATA_ONLY})
-        with pytest.raises(BenchError, match="safetensors"):
+        with pytest.raises(BenchError, match="only pickled weights"):
             session.ask(Operation.PREPARE, 120, spec.model_copy(update={"model": strict}))
     with BenchSession(tmp_path / "log", {}, start=spawn) as session:
         session.ask(Operation.PREPARE, 120, spec.model_copy(update={"model": model}))

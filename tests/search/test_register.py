@@ -148,6 +148,8 @@ def test_notes_of_earlier_runs_stay(lab: Any) -> None:
 
 def test_changed_keys() -> None:
     assert changed_keys({"a": 1, "b": 2}, {"b": 3, "c": 4}) == ["a", "b", "c"]
+    later = {"allow_pickle": False, "seed": 1}
+    assert changed_keys({}, later) == ["seed"], "a key of later versions has its default"
     assert changed_keys({"a": [1]}, {"a": [1]}) == []
 
 

@@ -13,34 +13,13 @@ from safetensors.numpy import save_file
 
 from autotune.errors import InputError
 from autotune.messages import Trust
-from autotune.workload import model
 from autotune.workload.model import fingerprint, read_config, resolve, weights_file_bytes
 
-SMALL_FILES = (
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "modeling_own.py",
-    "special_tokens_map.json",
-    "generation_config.json",
-)
-"""What the outputs depend on besides configuration and weights."""
 CONFIG = {"architectures": ["LlamaForCausalLM"], "hidden_size": 8}
 
 
-def weights(fill: float = 0.0, rows: int = 8) -> dict[str, Any]:
-    return {"model.weight": np.full((rows, 8), fill, dtype=np.float32)}
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """The least that is a checkpoint."""
-    directory = tmp_path / "model"
-    directory.mkdir()
-    (directory / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
-    save_file(weights(), directory / "model.safetensors")
-    return directory
+def weights() -> dict[str, Any]:
+    return {"model.weight": np.zeros((8, 8), np.float32)}
 
 
 def refusal(model: Path | str) -> str:
@@ -179,7 +158,10 @@ def test_safetensors_that_is_a_directory(checkpoint: Path) -> None:
 
 def test_no_weights(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
-    assert refusal(checkpoint).endswith("holds no *.safetensors file")
+    words = "holds no model.safetensors, and no index of its parts"
+    assert refusal(checkpoint).endswith(words)
+    save_file(weights(), checkpoint / "adapter_model.safetensors")
+    assert refusal(checkpoint).endswith(words), "it would not be loaded"
 
 
 def test_pickles_only(checkpoint: Path) -> None:
@@ -204,6 +186,7 @@ def test_pickles_are_taken_where_they_are_allowed_and_there_is_nothing_else(
     assert weights_file_bytes(checkpoint) == len(b"never loaded")
     pickled.write_bytes(b"of another kind")
     assert fingerprint(checkpoint) != found.fingerprint
+    pickled.unlink()
     index = {"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}
     (checkpoint / "pytorch_model.bin.index.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(InputError, match=r"lacks the weight files pytorch_model-00001-of"):
@@ -225,6 +208,24 @@ def test_missing_shard(checkpoint: Path) -> None:
     assert "lacks the weight files model-00002-of-00002.safetensors" in refusal(checkpoint)
 
 
+@pytest.mark.parametrize("part", ["evil.bin", "../evil.safetensors", "/evil.safetensors"])
+def test_index_cannot_name_files_of_another_kind_or_place(checkpoint: Path, part: str) -> None:
+    """transformers would load them, pickled ones too."""
+    (checkpoint / "model.safetensors").rename(checkpoint / "other.safetensors")
+    (checkpoint / "evil.bin").write_bytes(b"")
+    index = {"weight_map": {"a": "other.safetensors", "b": part}}
+    text = json.dumps(index)
+    (checkpoint / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    assert f"names {part}; allowed: names of *.safetensors files beside it" in refusal(checkpoint)
+
+
+def test_config_cannot_name_the_weights(checkpoint: Path) -> None:
+    """transformers would take them before all others, pickled ones too."""
+    config = CONFIG | {"transformers_weights": "adapter_model.bin"}
+    (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert "names a weight file of its own (transformers_weights)" in refusal(checkpoint)
+
+
 def test_all_shards(checkpoint: Path) -> None:
     shard(checkpoint, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     assert resolve(str(checkpoint)).task == "causal-lm"
@@ -243,6 +244,7 @@ def test_all_shards(checkpoint: Path) -> None:
     ],
 )
 def test_broken_index(checkpoint: Path, content: str) -> None:
+    (checkpoint / "model.safetensors").unlink()
     (checkpoint / "model.safetensors.index.json").write_text(content, encoding="utf-8")
     assert "model.safetensors.index.json is broken" in refusal(checkpoint)
 
@@ -291,100 +293,6 @@ def test_hub_id_offline() -> None:
 @pytest.mark.usefixtures("offline")
 def test_hub_id_that_is_none() -> None:
     assert "is neither a directory nor a hub id" in refusal("some model/with spaces")
-
-
-def test_fingerprint_stays_when_nothing_changes(checkpoint: Path, tmp_path: Path) -> None:
-    first = fingerprint(checkpoint)
-    (checkpoint / "README.md").write_text("words", encoding="utf-8")
-    assert fingerprint(checkpoint) == first
-    assert fingerprint(checkpoint.rename(tmp_path / "elsewhere")) == first
-
-
-def change_weights(directory: Path) -> None:
-    save_file(weights(1.0), directory / "model.safetensors")
-
-
-def change_size(directory: Path) -> None:
-    save_file(weights(rows=9), directory / "model.safetensors")
-
-
-def add_shard(directory: Path) -> None:
-    save_file(weights(), directory / "more.safetensors")
-
-
-def change_config(directory: Path) -> None:
-    (directory / "config.json").write_text(json.dumps({**CONFIG, "x": 1}), encoding="utf-8")
-
-
-def add_tokenizer(directory: Path) -> None:
-    (directory / "tokenizer.json").write_text("{}", encoding="utf-8")
-
-
-def writes(name: str) -> Callable[[Path], None]:
-    def change(directory: Path) -> None:
-        (directory / name).write_text("changed", encoding="utf-8")
-
-    change.__name__ = name
-    return change
-
-
-def rename_weights(directory: Path) -> None:
-    (directory / "model.safetensors").rename(directory / "other.safetensors")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        change_weights,
-        change_size,
-        add_shard,
-        change_config,
-        add_tokenizer,
-        rename_weights,
-        *map(writes, SMALL_FILES),
-    ],
-)
-def test_fingerprint_changes_with(checkpoint: Path, change: Callable[[Path], None]) -> None:
-    for name in SMALL_FILES:
-        (checkpoint / name).write_text("unchanged", encoding="utf-8")
-    first = fingerprint(checkpoint)
-    change(checkpoint)
-    assert fingerprint(checkpoint) != first
-
-
-def differs_at(checkpoint: Path, position: int) -> bool:
-    """Whether another byte there, in weights of 3.2 MB, is another fingerprint."""
-    file = checkpoint / "model.safetensors"
-    save_file(weights(rows=100_000), file)
-    first = fingerprint(checkpoint)
-    content = bytearray(file.read_bytes())
-    content[position] ^= 1
-    file.write_bytes(content)
-    return fingerprint(checkpoint) != first
-
-
-@pytest.mark.parametrize("position", [100, 1_000_001, 1_600_000, -100])
-def test_fingerprint_reads_all_of_small_weights(checkpoint: Path, position: int) -> None:
-    assert differs_at(checkpoint, position)
-
-
-def test_fingerprint_reads_pieces_of_large_weights(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model, "_PIECE_BYTES", 40_000)  # 64 of 40 kB: four fifths of the file
-    found = [differs_at(checkpoint, p) for p in (100, *range(50_000, 3_200_000, 130_001), -100)]
-    assert found[0]
-    assert found[-1]
-    assert len(found) / 2 < sum(found) < len(found)
-
-
-@pytest.mark.parametrize("name", ["tokenizer", "tokenizer.json", "onnx", "parts.txt"])
-def test_fingerprint_leaves_directories_out(checkpoint: Path, name: str) -> None:
-    first = fingerprint(checkpoint)
-    (checkpoint / name).mkdir()
-    (checkpoint / name / "vocab.txt").write_text("a", encoding="utf-8")
-    assert fingerprint(checkpoint) == first
-    assert resolve(str(checkpoint)).fingerprint == first
 
 
 def test_read_config(checkpoint: Path) -> None:
