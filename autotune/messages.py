@@ -131,14 +131,15 @@ class Trust(Message):
     allow_pickle: bool = False
     """Weights may be pickled: torch's restricted reader loads them."""
 
-    def beyond(self, other: Trust) -> tuple[str, ...]:
-        """The options that are given here and not in the other.
+    def why_not(self, allowed: Trust) -> str:
+        """Why a worker does not load such a model; empty if it does.
 
         Args:
-            other: What somebody else allows.
+            allowed: What the worker was started with.
         """
-        mine, theirs = self.model_dump(), other.model_dump()
-        return tuple(f"--{k.replace('_', '-')}" for k in mine if mine[k] and not theirs[k])
+        mine, theirs = self.model_dump(), allowed.model_dump()
+        lacking = [f"--{k.replace('_', '-')}" for k in mine if mine[k] and not theirs[k]]
+        return f"does not allow {', '.join(lacking)}; start it with the same" if lacking else ""
 
 
 DATA_ONLY = Trust()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autotune.metrics.elsewhere import VLLM
-from autotune.metrics.kinds import GENERATES, Direction, Family, Metric
+from autotune.metrics.kinds import DOWN, GENERATES, Family, Metric
 from autotune.statistics import fewest_for_quantile
 
 PERCENTILES = (50, 90, 95, 99)
@@ -23,7 +23,7 @@ def _percentiles(latency: str, formula: str, label: str, **more: Any) -> tuple[M
         Metric(
             percentile_name(latency, percent),
             "s",
-            Direction.MINIMIZE,
+            DOWN,
             Family.TAIL,
             f"{percent}th percentile of {formula}; null with fewer than "
             f"{fewest_for_quantile(percent / 100)} of them",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.metrics.kinds import GENERATES, Direction, Family, Metric
+from autotune.metrics.kinds import DOWN, GENERATES, Family, Metric
 
 PHASES = {
     "load": "while the weights are loaded",
@@ -27,7 +27,7 @@ def _metric(name: str, phase: str, what: str, label: str) -> Metric:
     return Metric(
         name,
         "B",
-        Direction.MINIMIZE,
+        DOWN,
         Family.MEMORY,
         f"{what}, reset before, {PHASES[phase]}",
         f"{label} ({phase})",

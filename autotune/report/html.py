@@ -114,7 +114,6 @@ def sentences(summary: StudySummary) -> list[str]:
         told.append(f"{fresh} of these are shown as measured again in fresh processes.")
     elif summary.front:
         told.append("None was measured again: the best of many noisy trials looks too good.")
-    told += [f"{warning[0].upper()}{warning[1:]}." for warning in summary.warnings]
     if summary.study.convergence_reason:
         told.append(f"The search stopped: {summary.study.convergence_reason}.")
     return told

@@ -114,8 +114,8 @@ class StudySummary:
     @property
     def is_confirming(self) -> bool:
         """Whether trials are being confirmed, or were when the study was stopped."""
-        over = self.study.state is StudyState.FINISHED
-        return not over and any(map(is_confirmed, self.points))
+        begun = any(map(is_confirmed, self.points))
+        return begun and _among(self.study) is Candidates.MEASURED
 
     @property
     def model(self) -> str:

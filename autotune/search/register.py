@@ -66,7 +66,6 @@ def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
     is repeated, changes nothing that is measured already. A key that was not known yet when a
     study was begun has its default."""
     default = StudyFile(model="any").definition()
+    old, new = default | old, default | new
     keys = (old.keys() | new.keys()) - {"confirm", "budget"}
-    return sorted(
-        key for key in keys if old.get(key, default.get(key)) != new.get(key, default.get(key))
-    )
+    return sorted(key for key in keys if old.get(key) != new.get(key))

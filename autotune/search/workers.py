@@ -86,10 +86,7 @@ def _why_not(
     kind = device.partition(":")[0]
     if kind != "auto" and card.device.kind != kind:
         return f"has the device {card.device.name} ({card.device.kind}), the study wants {device}"
-    lacking = trust.beyond(card.allows)
-    if lacking:
-        return f"does not allow {', '.join(lacking)}; start it with the same"
-    return ""
+    return trust.why_not(card.allows)
 
 
 def _by_queue(cards: Sequence[WorkerCard]) -> dict[str, list[WorkerCard]]:

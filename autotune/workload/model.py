@@ -158,7 +158,7 @@ def _weight_files(directory: Path) -> list[Path]:
     for name in (_WEIGHTS, _PICKLED):
         if _is_there(directory / name):
             return [directory / name]
-        if _holds(directory, name):
+        if _index(directory, name).is_file():
             return _parts(_index(directory, name))
     return []
 

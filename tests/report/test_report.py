@@ -218,7 +218,7 @@ def test_reports_say_what_is_confirmed(summary: StudySummary) -> None:
     stopped = confirmed.study.model_copy(update={"state": StudyState.INTERRUPTED})
     halfway = StudySummary.of(stopped, [*again[:2], *summary.trials[2:]])
     assert "picks may change" in printed(console.front_table(halfway))
-    assert "until that is over, picks may change." in render_html(halfway)
+    assert "until that is over, picks may change</strong>" in render_html(halfway)
     assert "among the confirmed" not in halfway.ties_in_words("fastest")
 
 

@@ -192,9 +192,9 @@ class JobRunner:
         Raises:
             InputError: The model may do more than is allowed here.
         """
-        lacking = spec.model.trust.beyond(self._settings.allows)
-        if lacking:
-            raise InputError(f"does not allow {', '.join(lacking)}; start it with the same")
+        why_not = spec.model.trust.why_not(self._settings.allows)
+        if why_not:
+            raise InputError(why_not)
 
     def _require_gpus(self, spec: TrialSpec) -> None:
         """
