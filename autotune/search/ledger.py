@@ -1,4 +1,4 @@
-"""The study in Optuna's tables: what was asked, what it was told."""
+"""A study's trials in both records: Optuna's, which sampler and dashboard read, and our own."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import optuna
 import sqlalchemy.exc
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.orm import Session
 
 from autotune.constraints import Constraint
+from autotune.environment import accuracy_key
 from autotune.errors import StoreError, StoreUnreachable
-from autotune.messages import TrialResult
+from autotune.messages import Metrics, TrialResult
 from autotune.metrics import METRICS, Direction
 from autotune.outcome import Lesson, lesson
 from autotune.recipe import Recipe, describe
@@ -22,36 +25,57 @@ from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler
 from autotune.search.storage import open_storage, unwrapped, usable
+from autotune.search.trial_tables import close_trial, next_number, open_trial
+from autotune.store.accuracy import AccuracyKey
 from autotune.store.database import parse_url, words
 from autotune.store.patience import transaction
+from autotune.store.records import TrialRecord
+from autotune.store.store import Store
 
 _MEASURED = "measured"
 """The constraint that a trial without measurements violates."""
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What Optuna learns of a finished trial."""
+
+    number: int
+    values: list[float]
+    words: dict[str, str]
+    notes: FrozenTrial
+    """A trial that holds the constraints."""
+
+
 class Ledger:
-    """Asks Optuna for trials and tells it results. Only the coordinator has one."""
+    """The trials of a study in both records, Optuna's and our own: each trial is written to them
+    in one transaction. Only the coordinator has one."""
 
     def __init__(
-        self,
-        plan: Plan,
-        url: str,
-        code: PoolCode,
-        sampler: PoolSampler,
-        patience_seconds: float = 0.0,
+        self, plan: Plan, store: Store, url: str, code: PoolCode, sampler: PoolSampler
     ) -> None:
+        """
+        Args:
+            plan: Of the study.
+            store: Our own record.
+            url: Of the same database, for Optuna.
+            code: The plan's pool.
+            sampler: What chooses.
+        """
         self._plan = plan
+        self._store = store
         self._code = code
         self._sampler = sampler
         self._url = parse_url(url)
-        self.patience_seconds = patience_seconds
+        self.patience_seconds = store.patience_seconds
+        self._accuracy_key = accuracy_key(plan.device, plan.model.task, plan.environment)
         self._open: dict[int, int] = {}
-        """Number → id in Optuna's tables, of trials that somebody has and that were not told."""
-        self._broke_off = False
+        """Number → id in Optuna's tables, of trials that run."""
         self._worst: list[float] | None = None
-        self._tables = open_storage(self._url, patience_seconds)
+        self._tables = open_storage(self._url, store.patience_seconds)
         self._study = self._open_study()
         self._id = self._tables.get_study_id_from_name(plan.name)
+        self._next = store.write(partial(next_number, study=self._id))
 
     @transaction
     def _open_study(self) -> optuna.Study:
@@ -71,35 +95,71 @@ class Ledger:
 
     @transaction
     def ask(self) -> tuple[int, Recipe]:
-        """Opens a trial and returns its number and recipe."""
-        with self._reached(), self._sampler.undone_on_error():
-            if self._broke_off:
-                self._close_strays()
-            self._broke_off = True
-            params = self._choose()
-            recipe = self._code.recipe(params)
-            trial, number = self._tables.open_trial(
-                self._id,
-                params,
-                self._code.distributions,
-                {"recipe": describe(recipe.to_dict())},
+        """Chooses the next recipe and its number; nothing is written yet."""
+        with self._reached():
+            # As Study.ask does: what the sampler reads of the study is as old as its latest
+            # question.
+            self._study._thread_local.cached_all_trials = None
+            asking = create_trial(state=TrialState.RUNNING)
+            return self._next, self._sampler.next_recipe(self._study, asking)
+
+    def start(self, number: int, recipe: Recipe) -> tuple[TrialRecord, Metrics | None]:
+        """Begins a trial, or one that was begun before once more.
+
+        Returns:
+            The trial, and its accuracy where that is known.
+
+        Raises:
+            StoreError: Another program has added trials to the study in Optuna's tables.
+        """
+        keys = self._plan.keys(recipe)
+        accuracy = self._accuracy_of(keys.output_key)
+        open_ = partial(self._open_trial, number=number, recipe=recipe)
+        begun = self._store.start_trial(
+            self._plan.name, number, recipe.to_dict(), keys, accuracy, open_
+        )
+        self._next = max(self._next, number + 1)
+        return begun
+
+    def _open_trial(self, session: Session, number: int, recipe: Recipe) -> None:
+        words = {"recipe": describe(recipe.to_dict())}
+        params, distributions = self._code.flat(recipe), self._code.distributions
+        trial, theirs = open_trial(session, self._id, params, distributions, words)
+        if theirs != number:
+            raise StoreError(
+                f"another program has added trials to the study {self._plan.name!r} in Optuna's "
+                f"tables: the next one there is {theirs}, not {number}; go on with --resume"
             )
-            self._broke_off = False
         self._open[number] = trial
-        return number, recipe
 
-    def _choose(self) -> dict[str, Any]:
-        """The sampler is asked before there is a trial: one that nobody got is never seen."""
-        # As Study.ask does: what the sampler reads of the study is as old as its latest question.
-        self._study._thread_local.cached_all_trials = None
-        asking = create_trial(state=TrialState.RUNNING)
-        return self._sampler.sample_relative(self._study, asking, self._code.distributions)
+    def finish(self, trial: TrialRecord, result: TrialResult) -> None:
+        """Stores a trial's result; again for the same trial changes nothing.
 
-    def _close_strays(self) -> None:
-        """Trials that were opened just when the database went away: nobody got them."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number not in self._open:
-                self._study.tell(trial.number, state=TrialState.FAIL)
+        A failed trial is told to Optuna as complete with the worst values seen and a violated
+        constraint.
+        """
+        told = self._lesson(result)
+        self._store.finish_trial(
+            self._plan.name,
+            result,
+            self._accuracy_of(trial.output_key),
+            partial(self._close_trial, told=told),
+        )
+        self._note(told)
+
+    def tell(self, result: TrialResult) -> None:
+        """Tells Optuna a result that is in our own record already."""
+        told = self._lesson(result)
+        self._store.write(partial(self._close_trial, told=told))
+        self._note(told)
+
+    def _accuracy_of(self, output_key: str) -> AccuracyKey:
+        return AccuracyKey(
+            self._plan.model.fingerprint,
+            output_key,
+            self._plan.workload.evaluation_key,
+            self._accuracy_key,
+        )
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -116,20 +176,16 @@ class Ledger:
             raise StoreUnreachable(f"database {words(self._url)} broke off: {error}") from error
 
     @transaction
-    def open_trials(self) -> list[tuple[int, Recipe]]:
-        """Trials that were asked for and never told: those of a coordinator that died."""
+    def open_trials(self) -> list[int]:
+        """Numbers of the trials that run according to Optuna: those of a coordinator that died."""
         with self._reached():
-            waiting = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            complete = [t for t in waiting if set(t.params) == set(self._code.names)]
-            for trial in waiting:
-                if trial not in complete:  # an older version died inside ask: nothing was started
-                    self._study.tell(trial.number, state=TrialState.FAIL)
-        self._open |= {t.number: t._trial_id for t in complete}
-        return [(t.number, self._code.recipe(t.params)) for t in complete]
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._open |= {t.number: t._trial_id for t in running}
+        return [t.number for t in running]
 
     @transaction
     def give_up(self, number: int) -> None:
-        """Closes a trial that nothing was started for.
+        """Closes a trial that nothing was started for: one that another program has added.
 
         Args:
             number: Of a trial from ``open_trials``.
@@ -138,17 +194,7 @@ class Ledger:
             self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
         self._open.pop(number, None)
 
-    @transaction
-    def tell(self, result: TrialResult) -> None:
-        """Tells a result; again for the same trial changes nothing.
-
-        A failed trial is told as complete with the worst values seen and a violated constraint.
-        """
-        with self._reached():
-            self._tell(result)
-        self._open.pop(result.number, None)
-
-    def _tell(self, result: TrialResult) -> None:
+    def _lesson(self, result: TrialResult) -> _Told:
         measured = lesson(result.outcome) is Lesson.VALUES
         values = [self._value(name, result) for name in self._plan.objectives]
         whole = measured and all(value is not None for value in values)
@@ -158,20 +204,17 @@ class Ledger:
             notes.set_constraint(str(constraint), _finite(constraint, result))
         words = {"outcome": result.outcome.value, "explanation": result.explanation}
         given = {name: text for name, text in words.items() if text}
-        told = self._completed(values)
-        try:
-            self._tables.close_trial(self._trial_id(result.number), told, given, notes)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            self._worst = None  # it may have been told just when the database went away
-        else:
-            self._sampler.after_trial(self._study, notes, TrialState.COMPLETE, told)
-            self._note_worst(told)
+        return _Told(result.number, self._completed(values), given, notes)
 
-    def _trial_id(self, number: int) -> int:
-        found = self._open.get(number)
-        if found is None:
-            found = self._tables.get_trial_id_from_study_id_trial_number(self._id, number)
-        return found
+    def _close_trial(self, session: Session, told: _Told) -> None:
+        trial = self._open[told.number]
+        if not close_trial(session, trial, told.values, told.words, told.notes):
+            self._worst = None  # somebody else has told it: what is known is not all
+
+    def _note(self, told: _Told) -> None:
+        self._open.pop(told.number, None)
+        self._sampler.after_trial(self._study, told.notes, TrialState.COMPLETE, told.values)
+        self._note_worst(told.values)
 
     @staticmethod
     def _value(objective: str, result: TrialResult) -> float | None:
@@ -183,10 +226,16 @@ class Ledger:
         """Missing values become the worst ones seen so far."""
         if None in values and self._worst is None:
             self._worst = []
-            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                self._note_worst(trial.values)
+            for values_told in self._all_told():
+                self._note_worst(values_told)
         worst = self._worst or [0.0] * len(values)
         return [worst[i] if value is None else value for i, value in enumerate(values)]
+
+    @transaction
+    def _all_told(self) -> list[Sequence[float]]:
+        with self._reached():
+            told = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [trial.values for trial in told]
 
     def _note_worst(self, told: Sequence[float]) -> None:
         """Only kept once it was asked for: most studies have no failure."""

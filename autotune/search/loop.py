@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from autotune.environment import accuracy_key
 from autotune.errors import AutotuneError, Interrupted
 from autotune.execute.base import Executor, OnProgress
 from autotune.messages import TASK_RUN, Metrics, TrialResult
@@ -21,7 +20,6 @@ from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
-from autotune.store.accuracy import AccuracyKey
 from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.rows import finished_record
@@ -66,17 +64,17 @@ class Search:
         self._observer = observer
         self._make_executor = make_executor
         self._max_attempts = math.inf if max_attempts is None else max_attempts
-        self._accuracy_key = accuracy_key(plan.device, plan.model.task, plan.environment)
         self._clock = Clock(plan.study.budget)
         plan.directory.mkdir(parents=True, exist_ok=True)
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         # After a resume the draws must not repeat those of the first run.
         seed = (plan.study.seed + 1000 * store.trial_count(plan.name)) % 2**32
         self._sampler = PoolSampler(code, make_inner(plan.study.sampler, seed), seed)
-        self._ledger = Ledger(plan, url, code, self._sampler, store.patience_seconds)
+        self._ledger = Ledger(plan, store, url, code, self._sampler)
         self._begun = 0
         self._running: dict[int, TrialRecord] = {}
-        self._prepared: Recipe | None = None
+        self._prepared: TrialRecord | None = None
+        """The latest trial, if it had to prepare a process."""
         self._baseline: Metrics | None = None
 
     def run(self) -> StudyRecord:
@@ -135,12 +133,10 @@ class Search:
         """
         trials = self._store.trials(self._plan.name)
         self._observer.on_started(self._plan, trials, self._clock.describe())
-        waiting = self._reconcile(trials)
-        numbers = {t.number for t in trials} | {number for number, _ in waiting}
-        return len(numbers), waiting
+        return len(trials), self._reconcile(trials)
 
     def _reconcile(self, trials: Sequence[TrialRecord]) -> list[tuple[int, Recipe]]:
-        """Brings Optuna's record and ours to the same state after a death at any moment.
+        """Takes up the trials that ran when the coordinator died.
 
         Returns:
             Trials that were begun and have no result: they are run again under their number.
@@ -150,20 +146,16 @@ class Search:
         baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
         self._baseline = baseline.result.metrics if baseline and baseline.result else None
         again = []
-        begun = {t.recipe_key for t in stored.values()}
-        for number, recipe in self._ledger.open_trials():
+        for number in self._ledger.open_trials():
             trial = stored.get(number)
-            if trial is None and recipe.key in begun:  # asked again when the database was away
+            if trial is None:
                 self._ledger.give_up(number)
-                continue
-            self._sampler.take([recipe])
-            begun.add(recipe.key)
-            if trial is not None and trial.result is not None:
+            elif trial.result is not None:  # an older version told it afterwards
                 self._ledger.tell(trial.result)
-            elif trial is not None and trial.recipe and trial.attempts >= self._max_attempts:
+            elif trial.recipe and trial.attempts >= self._max_attempts:
                 self._finish(trial, _lost(trial))
             else:
-                again.append((number, recipe))
+                again.append((number, Recipe.from_dict(trial.recipe)))
         return again
 
     def _loop(self, executor: Executor, begun: int, waiting: list[tuple[int, Recipe]]) -> str:
@@ -240,39 +232,27 @@ class Search:
 
     def _ask(self, executor: Executor) -> tuple[int, Recipe]:
         """After a trial that had to prepare, one sibling is measured in its warm session."""
-        recipe = self._prepared
-        warm = recipe is not None and executor.warm_setup() == self._plan.keys(recipe).setup_key
-        self._sampler.warm = recipe if warm else None
+        latest = self._prepared
+        warm = latest is not None and executor.warm_setup() == latest.setup_key
+        self._sampler.warm = Recipe.from_dict(latest.recipe) if latest and warm else None
         return self._ledger.ask()
 
     def _start(self, executor: Executor, number: int, recipe: Recipe) -> None:
-        keys = self._plan.keys(recipe)
-        trial, known = self._store.start_trial(
-            self._plan.name, number, recipe.to_dict(), keys, self._accuracy_of(keys.output_key)
-        )
+        trial, known = self._ledger.start(number, recipe)
         self._running[number] = trial
         spec = make_spec(self._plan, number, recipe, baseline=self._baseline, known_accuracy=known)
         self._begun += 1
         self._observer.on_trial_started(spec)
         executor.submit(spec)
 
-    def _accuracy_of(self, output_key: str) -> AccuracyKey:
-        return AccuracyKey(
-            self._plan.model.fingerprint,
-            output_key,
-            self._plan.workload.evaluation_key,
-            self._accuracy_key,
-        )
-
     def _finish(self, trial: TrialRecord, result: TrialResult) -> None:
-        """Stores a result, then tells it; a death in between is mended by ``_reconcile``."""
+        """Keeps a result, and says so."""
         self._lock.keep()
         if not trial.recipe:
             self._accept_baseline(result)
-        self._store.finish_trial(self._plan.name, result, self._accuracy_of(trial.output_key))
-        self._ledger.tell(result)
+        self._ledger.finish(trial, result)
         cold = result.outcome is Outcome.OK and not result.warm
-        self._prepared = Recipe.from_dict(trial.recipe) if cold else None
+        self._prepared = trial if cold else None
         self._observer.on_trial_finished(self._study, finished_record(trial, result))
 
     def _accept_baseline(self, result: TrialResult) -> None:

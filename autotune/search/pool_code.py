@@ -60,9 +60,9 @@ class PoolCode:
                 on[name] = values
         return Recipe.from_dict(on)
 
-    def flat_at(self, index: int) -> dict[str, Scalar]:
-        """The varying params of the recipe at an index of the pool."""
-        flat = self._flat(self.recipes[index])
+    def flat(self, recipe: Recipe) -> dict[str, Scalar]:
+        """The varying params of a recipe of the pool."""
+        flat = self._flat(recipe)
         return {name: flat[name] for name in self.names}
 
     def index(self, recipe: Recipe) -> int | None:

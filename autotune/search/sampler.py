@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,16 +45,6 @@ class PoolSampler(BaseSampler):
             if index is not None:
                 self._free[index] = False
 
-    @contextmanager
-    def undone_on_error(self) -> Iterator[None]:
-        """A choice that could not be recorded was not made."""
-        before = self._free.copy()
-        try:
-            yield
-        except BaseException:
-            self._free = before
-            raise
-
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
@@ -69,9 +58,18 @@ class PoolSampler(BaseSampler):
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
         """The params of the chosen recipe."""
-        index = self._choose(study, trial, search_space)
+        return self._code.flat(self.next_recipe(study, trial))
+
+    def next_recipe(self, study: optuna.Study, trial: FrozenTrial) -> Recipe:
+        """Chooses a recipe that was not chosen before.
+
+        Args:
+            study: What is known.
+            trial: What is asked for; Optuna's samplers want to see it.
+        """
+        index = self._choose(study, trial)
         self._free[index] = False
-        return self._code.flat_at(index)
+        return self._code.recipes[index]
 
     def sample_independent(
         self,
@@ -83,9 +81,7 @@ class PoolSampler(BaseSampler):
         """Never called for the pool's dimensions."""
         raise KeyError(f"{param_name} is not a dimension of this study")
 
-    def _choose(
-        self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
-    ) -> int:
+    def _choose(self, study: optuna.Study, trial: FrozenTrial) -> int:
         if self._free[0]:
             return 0
         allowed = self._allowed()
@@ -95,7 +91,7 @@ class PoolSampler(BaseSampler):
             return alone
         if finished < _RANDOM_TRIALS:
             return self._any(allowed)
-        wish = self._inner.sample_relative(study, trial, space)
+        wish = self._inner.sample_relative(study, trial, self._code.distributions)
         if not wish:
             return self._any(allowed)
         return self._nearest(wish, allowed)

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 import optuna
 import sqlalchemy.exc
+from optuna.storages import RDBStorage
 from sqlalchemy import URL
 
 from autotune.errors import StoreError
-from autotune.search.trial_tables import TrialTables
 from autotune.store.database import explained, parse_url, ping_when_idle, sqlite_file, words
 from autotune.store.patience import patiently
 from autotune.store.store import Store
 
 
-def open_storage(url: URL, patience_seconds: float = 0.0) -> TrialTables:
+def open_storage(url: URL, patience_seconds: float = 0.0) -> RDBStorage:
     """Optuna's storage; its tables are made where there are none.
 
     Args:
@@ -28,9 +28,9 @@ def open_storage(url: URL, patience_seconds: float = 0.0) -> TrialTables:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-    def make() -> TrialTables:
+    def make() -> RDBStorage:
         with usable(url):
-            return TrialTables(url.render_as_string(hide_password=False))
+            return RDBStorage(url.render_as_string(hide_password=False))
 
     tables = patiently(make, patience_seconds)
     if not sqlite_file(url):

@@ -1,4 +1,4 @@
-"""Optuna's tables, with a whole trial in one transaction."""
+"""A trial in Optuna's tables, written within a transaction that also writes our own."""
 
 from __future__ import annotations
 
@@ -8,82 +8,124 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Table, bindparam, func, literal, select
+from sqlalchemy.orm import Session
 
-from autotune.store.database import insert_into
+from autotune.store.database import add_rows
 
 Attributes = Mapping[str, Any]
 
 
-class TrialTables(RDBStorage):
-    """Optuna's storage, and two ways of writing a trial that its own interface does not have.
+def _table(kind: Any) -> Table:
+    found: Table = kind.__table__
+    return found
 
-    ``Study.ask`` and ``Study.tell`` write each param and each attribute by itself: thirty
-    transactions for one trial, and a process may die between any two of them. What is written here
-    is what they would have written; Optuna and its dashboard read it as their own.
+
+_TRIALS = _table(models.TrialModel)
+_PARAMS, _VALUES = _table(models.TrialParamModel), _table(models.TrialValueModel)
+_USER_ATTRIBUTES = _table(models.TrialUserAttributeModel)
+_SYSTEM_ATTRIBUTES = _table(models.TrialSystemAttributeModel)
+
+# Built once: to put a statement together takes longer than to carry it out.
+_LATEST = (  # numbers follow the ids; counting all trials would take longer with each of them
+    select(_TRIALS.c.number)
+    .where(_TRIALS.c.study_id == bindparam("study"))
+    .order_by(_TRIALS.c.trial_id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_NEXT = func.coalesce(_LATEST + 1, 0)
+_OPEN = (
+    _TRIALS.insert()
+    .from_select(
+        ["study_id", "number", "state", "datetime_start"],
+        select(
+            bindparam("study", type_=_TRIALS.c.study_id.type),
+            _NEXT,
+            literal(TrialState.RUNNING, _TRIALS.c.state.type),
+            bindparam("now", type_=_TRIALS.c.datetime_start.type),
+        ),
+    )
+    .returning(_TRIALS.c.trial_id, _TRIALS.c.number)
+)
+_COMPLETE = (  # the update itself decides between two processes: only one finds it running
+    _TRIALS.update()
+    .where(
+        _TRIALS.c.trial_id == bindparam("trial"),
+        _TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING)),
+    )
+    .values(state=TrialState.COMPLETE, datetime_complete=bindparam("now"))
+)
+
+# ``Study.ask`` and ``Study.tell`` write each param and each attribute by itself: thirty
+# transactions for one trial, and a process may die between any two of them. What is written here
+# is what they would have written; Optuna and its dashboard read it as their own.
+
+
+def next_number(session: Session, study: int) -> int:
+    """The number that the study's next trial gets.
+
+    Args:
+        session: An open session.
+        study: Its id in Optuna's tables.
     """
-
-    def open_trial(
-        self,
-        study: int,
-        params: Mapping[str, Any],
-        distributions: Mapping[str, BaseDistribution],
-        user_attributes: Attributes,
-    ) -> tuple[int, int]:
-        """Adds a running trial, complete with its params.
-
-        Returns:
-            Its id in the tables and its number in the study.
-        """
-        with _create_scoped_session(self.scoped_session) as session:
-            # Held until the end: two processes would count the same number.
-            models.StudyModel.find_or_raise_by_id(study, session, for_update=True)
-            number = _next_number(session, study)
-            identity = _open(session, study, number)
-            _add(session, models.TrialParamModel, _param_rows(identity, params, distributions))
-            _add_attributes(session, models.TrialUserAttributeModel, identity, user_attributes)
-        return identity, number
-
-    def close_trial(
-        self, trial: int, values: Sequence[float], user_attributes: Attributes, notes: FrozenTrial
-    ) -> None:
-        """Makes a running trial a complete one.
-
-        Args:
-            trial: Its id in the tables.
-            values: Of the objectives.
-            user_attributes: To be added; one that is there already stays.
-            notes: A trial whose constraints it gets; one that is there already stays.
-
-        Raises:
-            UpdateFinishedTrialError: It is finished; nothing changes then.
-        """
-        with _create_scoped_session(self.scoped_session) as session:
-            self._complete(session, trial)
-            _add_attributes(session, models.TrialUserAttributeModel, trial, user_attributes)
-            _add_attributes(session, models.TrialSystemAttributeModel, trial, notes.system_attrs)
-            rows = [_value_row(trial, i, value) for i, value in enumerate(values)]
-            _add(session, models.TrialValueModel, rows)
-
-    def _complete(self, session: Any, trial: int) -> None:
-        """The update itself decides between two processes: only one finds the trial running."""
-        table: Any = models.TrialModel.__table__
-        open_states = (TrialState.RUNNING, TrialState.WAITING)
-        still_open = (table.c.trial_id == trial, table.c.state.in_(open_states))
-        ended = {"state": TrialState.COMPLETE, "datetime_complete": _utc()}
-        if session.execute(table.update().where(*still_open).values(ended)).rowcount == 0:
-            row: Any = models.TrialModel.find_or_raise_by_id(trial, session)
-            self.check_trial_is_updatable(trial, row.state)
+    return int(session.scalar(select(_NEXT), {"study": study}) or 0)
 
 
-def _open(session: Any, study: int, number: int) -> int:
-    table: Any = models.TrialModel.__table__
-    columns = {"study_id": study, "number": number, "state": TrialState.RUNNING}
-    new = table.insert().values(**columns, datetime_start=_utc()).returning(table.c.trial_id)
-    return int(session.scalar(new))
+def open_trial(
+    session: Session,
+    study: int,
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    user_attributes: Attributes,
+) -> tuple[int, int]:
+    """Adds a running trial, complete with its params. Only one process at a time may.
+
+    Args:
+        session: An open session.
+        study: Its id in Optuna's tables.
+        params: Name → value.
+        distributions: Of each param.
+        user_attributes: Of the trial.
+
+    Returns:
+        Its id in the tables and its number in the study.
+    """
+    trial, number = session.execute(_OPEN, {"study": study, "now": _utc()}).one()
+    add_rows(session, _PARAMS, _param_rows(trial, params, distributions))
+    _add_attributes(session, _USER_ATTRIBUTES, trial, user_attributes)
+    return trial, number
+
+
+def close_trial(
+    session: Session,
+    trial: int,
+    values: Sequence[float],
+    user_attributes: Attributes,
+    notes: FrozenTrial,
+) -> bool:
+    """Makes a running trial a complete one.
+
+    Args:
+        session: An open session.
+        trial: Its id in the tables.
+        values: Of the objectives.
+        user_attributes: To be added; one that is there already stays.
+        notes: A trial whose constraints it gets; one that is there already stays.
+
+    Returns:
+        False if it is finished; nothing changes then.
+    """
+    closed: Any = session.execute(_COMPLETE, {"trial": trial, "now": _utc()})
+    if closed.rowcount == 0:
+        return False
+    _add_attributes(session, _USER_ATTRIBUTES, trial, user_attributes)
+    _add_attributes(session, _SYSTEM_ATTRIBUTES, trial, notes.system_attrs)
+    rows = [_value_row(trial, i, value) for i, value in enumerate(values)]
+    add_rows(session, _VALUES, rows, keep=True)
+    return True
 
 
 def _param_rows(
@@ -100,24 +142,12 @@ def _param_rows(
     ]
 
 
-def _next_number(session: Any, study: int) -> int:
-    """Numbers follow the ids; counting all trials would take longer with each of them."""
-    latest = (
-        session.query(models.TrialModel.number)
-        .filter_by(study_id=study)
-        .order_by(models.TrialModel.trial_id.desc())
-        .limit(1)
-        .scalar()
-    )
-    return 0 if latest is None else int(latest) + 1
-
-
-def _add_attributes(session: Any, kind: Any, trial: int, attributes: Attributes) -> None:
+def _add_attributes(session: Session, table: Table, trial: int, attributes: Attributes) -> None:
     rows = [
         {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
         for key, value in attributes.items()
     ]
-    _add(session, kind, rows)
+    add_rows(session, table, rows, keep=True)
 
 
 def _value_row(trial: int, objective: int, value: float) -> dict[str, Any]:
@@ -128,10 +158,3 @@ def _value_row(trial: int, objective: int, value: float) -> dict[str, Any]:
 def _utc() -> datetime:
     """This moment, as Optuna keeps times."""
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _add(session: Any, kind: Any, rows: list[dict[str, Any]]) -> None:
-    """One statement, however many rows, and no object for each of them; what is there stays."""
-    if rows:
-        insert = insert_into(session.get_bind().dialect.name, kind.__table__)
-        session.execute(insert.on_conflict_do_nothing(), rows)

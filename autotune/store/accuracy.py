@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from autotune.messages import Metrics
@@ -23,14 +23,20 @@ class AccuracyKey:
     environment_key: str
 
 
+_ACCURACY = plain(AccuracyRow)
+_FIND = select(_ACCURACY.c.metrics).where(
+    *(_ACCURACY.c[field.name] == bindparam(field.name) for field in fields(AccuracyKey))
+)
+
+
 def find(session: Session, key: AccuracyKey) -> Metrics | None:
     """What was measured for this key."""
-    data = session.scalar(select(AccuracyRow.metrics).filter_by(**asdict(key)))
+    data = session.scalar(_FIND, asdict(key))
     return None if data is None else rows.accuracy_metrics(data)
 
 
 def add(session: Session, key: AccuracyKey, metrics: Metrics) -> None:
     """Keeps metrics; the first to come stays."""
     columns = {**asdict(key), "metrics": rows.accuracy_json(metrics), "created_at": now()}
-    insert = insert_into(session.get_bind().dialect.name, plain(AccuracyRow))
+    insert = insert_into(session.get_bind().dialect.name, _ACCURACY)
     session.execute(insert.values(**columns).on_conflict_do_nothing())

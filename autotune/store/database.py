@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Insert,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     ArgumentError,
@@ -19,6 +37,7 @@ from sqlalchemy.exc import (
     IntegrityError,
     OperationalError,
 )
+from sqlalchemy.orm import Session
 
 from autotune.errors import StoreError, StoreUnreachable
 
@@ -124,6 +143,44 @@ def for_writing(engine: Engine) -> Engine:
 def insert_into(dialect: str, table: Any) -> sqlite.Insert | postgresql.Insert:
     """An insert that knows ``on_conflict_do_nothing``: both databases have it, each its own."""
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def add_rows(
+    session: Session, table: Table, rows: Sequence[Mapping[str, Any]], *, keep: bool = False
+) -> None:
+    """Adds rows in one statement, and makes no object for each of them.
+
+    Args:
+        session: An open session.
+        table: Where they go.
+        rows: All with the same columns; none are fine.
+        keep: Whether a row that is there already stays; else it is an error.
+    """
+    if not rows:
+        return
+    dialect = session.get_bind().dialect.name
+    insert = _new_rows(dialect, table, tuple(rows[0]), keep)
+    if dialect == "postgresql":
+        session.execute(insert, {"rows": json.dumps(rows, default=_enum_name, allow_nan=False)})
+    else:
+        session.execute(insert, rows)
+
+
+@cache
+def _new_rows(dialect: str, table: Table, names: tuple[str, ...], keep: bool) -> Insert:
+    insert = insert_into(dialect, table)
+    if dialect == "postgresql":
+        # As one value: the driver would send each row by itself, and every value is a param.
+        columns = [column(name, table.c[name].type) for name in names]
+        given = func.json_to_recordset(cast(bindparam("rows", type_=Text), postgresql.JSON))
+        source = given.table_valued(*columns).render_derived(with_types=True)
+        insert = insert.from_select(names, select(*source.c))
+    return insert.on_conflict_do_nothing() if keep else insert
+
+
+def _enum_name(value: Enum) -> str:
+    """As SQLAlchemy keeps them."""
+    return value.name
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from autotune.messages import TASK_RUN, TrialResult, TrialSpec
@@ -58,7 +58,12 @@ class Job(BaseModel):
     """Null until it is done."""
 
 
-_JOB = [getattr(JobRow, name) for name in Job.model_fields]
+_JOBS = plain(JobRow)
+_LOOK = (  # specs are long: a look at many jobs leaves them where they are
+    select(*(_JOBS.c[name] for name in Job.model_fields))
+    .where(_JOBS.c.id.in_(bindparam("jobs", expanding=True)))
+    .order_by(_JOBS.c.id)
+)
 _ONE_JOB = ("number", "run")
 """What tells the jobs of one study apart."""
 
@@ -81,7 +86,7 @@ class Jobs:
         """
         with self._store._write() as session:
             new = _new_job(spec, queue)
-            row = add_new(session, spec.study, plain(JobRow), new, _ONE_JOB)
+            row = add_new(session, spec.study, _JOBS, new, _ONE_JOB)
             return Job.model_validate(row or _adopted(session, spec.study, new))
 
     @transaction
@@ -188,9 +193,7 @@ class Jobs:
     def look(self, jobs: Sequence[int]) -> list[Job]:
         """Those of the given jobs that exist, in the order in which they were queued."""
         with self._store._read() as session:
-            # Specs are long: a look at many jobs leaves them where they are.
-            found = session.execute(select(*_JOB).where(JobRow.id.in_(jobs)).order_by(JobRow.id))
-            return [Job.model_validate(row) for row in found]
+            return [Job.model_validate(row) for row in session.execute(_LOOK, {"jobs": jobs})]
 
     @transaction
     def remove(self, jobs: Sequence[int]) -> None:

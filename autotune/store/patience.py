@@ -35,6 +35,11 @@ def patiently(call: Callable[[], _R], patience_seconds: float) -> _R:
     Raises:
         StoreUnreachable: It never did.
     """
+    try:
+        return call()  # nearly always it answers, and to prepare for more takes a moment
+    except StoreUnreachable:
+        if not patience_seconds:
+            raise
     attempts = Retrying(
         retry=retry_if_exception_type(StoreUnreachable),
         stop=stop_after_delay(patience_seconds),

@@ -14,6 +14,9 @@ from autotune.store.tables import MeasurementRow, StudyRow, TrialRow
 
 Columns = dict[str, Any]
 
+TRIAL_COLUMNS = TrialResult.model_fields.keys() - {"number", "metrics", "blocks", "tasks"}
+"""What of a result is in its trial's row."""
+
 
 def study_record(row: StudyRow) -> StudyRecord:
     """A study as its readers see it."""
@@ -67,7 +70,7 @@ def measurement(row: MeasurementRow) -> Measurement:
 
 def trial_columns(result: TrialResult) -> Columns:
     """The columns of a result's trial; a run of the tasks is a confirmation, never a trial."""
-    columns = result.model_dump(mode="json", exclude={"number", "metrics", "blocks", "tasks"})
+    columns = result.model_dump(mode="json", include=TRIAL_COLUMNS)
     return {**_clean(columns), "phase_seconds": _finite(result.phase_seconds)}
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import IntegrityError
@@ -21,6 +21,14 @@ from autotune.store.patience import transaction
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.studies import new_study, outcome_counts, study_id, study_row
 from autotune.store.tables import DatabaseRow, StudyRow, TrialRow, now
+
+_T = TypeVar("_T")
+Also = Callable[[Session], object]
+"""What another part writes in the same transaction."""
+
+
+def _nothing(_session: Session) -> None:
+    pass
 
 
 class Store:
@@ -103,6 +111,12 @@ class Store:
     def _write(self) -> Iterator[Session]:
         with explained(self._engine.url), Session(self._writing) as session, session.begin():
             yield session
+
+    @transaction
+    def write(self, work: Callable[[Session], _T]) -> _T:
+        """Carries out another part's work as one transaction."""
+        with self._write() as session:
+            return work(session)
 
     @transaction
     def identity(self) -> str:
@@ -208,10 +222,19 @@ class Store:
         recipe: RecipeDict,
         keys: RecipeKeys,
         accuracy_key: AccuracyKey | None = None,
+        also: Also = _nothing,
     ) -> tuple[TrialRecord, Metrics | None]:
         """Records that a trial runs; the same number again is one more attempt.
 
         A finished trial stays as it is.
+
+        Args:
+            study: Name of the study.
+            number: Of the trial.
+            recipe: Its recipe.
+            keys: The recipe's identities.
+            accuracy_key: Under which its accuracy may be known.
+            also: Adds to the transaction, if the trial is new.
 
         Returns:
             The trial as it is now, in any case without a result; and the accuracy that is known
@@ -222,7 +245,9 @@ class Store:
         """
         try:
             with self._write() as session:
-                trial = trials.start(session, study, number, recipe, keys)
+                trial, is_new = trials.start(session, study, number, recipe, keys)
+                if is_new:
+                    also(session)
                 known = accuracy.find(session, accuracy_key) if accuracy_key else None
                 return trial, known
         except IntegrityError as error:
@@ -238,7 +263,11 @@ class Store:
 
     @transaction
     def finish_trial(
-        self, study: str, result: TrialResult, accuracy_key: AccuracyKey | None = None
+        self,
+        study: str,
+        result: TrialResult,
+        accuracy_key: AccuracyKey | None = None,
+        also: Also = _nothing,
     ) -> bool:
         """Stores a result, all of it or nothing.
 
@@ -246,6 +275,7 @@ class Store:
             study: Name of the study.
             result: What came of the trial.
             accuracy_key: Under which its accuracy is kept for every study, if it was scored.
+            also: Adds to the transaction, if the trial was not finished before.
 
         Returns:
             False if the trial was finished before; nothing changes then.
@@ -255,6 +285,8 @@ class Store:
         """
         with self._write() as session:
             finished = trials.finish(session, study, result)
+            if finished:
+                also(session)
             if finished and accuracy_key and result.accuracy and not result.accuracy_reused:
                 accuracy.add(session, accuracy_key, result.accuracy)
             return finished

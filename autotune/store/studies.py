@@ -16,6 +16,8 @@ from autotune.store.database import insert_into
 from autotune.store.records import StudyState, TrialState
 from autotune.store.tables import StudyRow, TrialRow, now, plain
 
+_STUDIES = plain(StudyRow)
+
 
 def study_row(session: Session, name: str) -> StudyRow:
     """The study of that name.
@@ -63,18 +65,23 @@ def add_new(
 def _new_row(
     dialect: str, table: Table, columns: tuple[str, ...], only: tuple[str, ...]
 ) -> ReturningInsert[Any]:
-    studies = plain(StudyRow)
     values = [bindparam(f"new_{name}", type_=table.c[name].type) for name in columns]
-    source = select(studies.c.id, *values).where(studies.c.name == bindparam("study"))
+    source = select(_STUDIES.c.id, *values).where(_STUDIES.c.name == bindparam("study"))
     insert = insert_into(dialect, table).from_select(["study_id", *columns], source)
     once = insert.on_conflict_do_nothing(index_elements=["study_id", *only])
     return once.returning(*table.c)
 
 
+_TOUCH = (
+    _STUDIES.update()
+    .where(_STUDIES.c.id == bindparam("study"))
+    .values(updated_at=bindparam("now", type_=_STUDIES.c.updated_at.type))
+)
+
+
 def touch(session: Session, study: int) -> None:
     """Notes that something of a study has changed."""
-    studies = plain(StudyRow)
-    session.execute(studies.update().where(studies.c.id == study).values(updated_at=now()))
+    session.execute(_TOUCH, {"study": study, "now": now()})
 
 
 def outcome_counts(session: Session) -> dict[str, dict[str, int]]:

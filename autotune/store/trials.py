@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from autotune.errors import StoreError
 from autotune.messages import Metrics, RecipeDict, TrialResult
 from autotune.recipe import RecipeKeys
 from autotune.store import rows
+from autotune.store.database import add_rows
 from autotune.store.records import TrialRecord, TrialState
 from autotune.store.studies import add_new, study_id, touch
 from autotune.store.tables import (
@@ -26,6 +27,21 @@ from autotune.store.tables import (
 
 _STUDIES, _TRIALS = plain(StudyRow), plain(TrialRow)
 _MEASUREMENTS, _BLOCKS = plain(MeasurementRow), plain(BlocksRow)
+_RESULT = ("finished_at", *rows.TRIAL_COLUMNS)
+_FINISH = (  # the update itself decides between two processes: only one finds the trial running
+    _TRIALS.update()
+    .where(
+        _TRIALS.c.study_id
+        == select(_STUDIES.c.id).where(_STUDIES.c.name == bindparam("study")).scalar_subquery(),
+        _TRIALS.c.number == bindparam("of"),
+        _TRIALS.c.state == TrialState.RUNNING.value,
+    )
+    .values(
+        state=TrialState.FINISHED.value,
+        **{name: bindparam(f"new_{name}", type_=_TRIALS.c[name].type) for name in _RESULT},
+    )
+    .returning(_TRIALS.c.id, _TRIALS.c.study_id)
+)
 
 
 def trial_row(session: Session, study: int, number: int) -> TrialRow | None:
@@ -108,18 +124,19 @@ def confirm(session: Session, study: StudyRow, confirmation: int, result: TrialR
 
 def start(
     session: Session, study: str, number: int, recipe: RecipeDict, keys: RecipeKeys
-) -> TrialRecord:
+) -> tuple[TrialRecord, bool]:
     """Adds a trial, or one more attempt to a running one.
 
     Returns:
-        The trial, without the result that a finished one has.
+        The trial, without the result that a finished one has; and whether it is new.
 
     Raises:
         StoreError: The number is another recipe's.
     """
     new = _new_trial(number, recipe, keys)
-    row = add_new(session, study, _TRIALS, new, ("number",))
-    return rows.begun_record(study, row or _once_more(session, study, number, keys.recipe_key))
+    added = add_new(session, study, _TRIALS, new, ("number",))
+    row = added or _once_more(session, study, number, keys.recipe_key)
+    return rows.begun_record(study, row), added is not None
 
 
 def _new_trial(number: int, recipe: RecipeDict, keys: RecipeKeys) -> dict[str, Any]:
@@ -162,18 +179,9 @@ def finish(session: Session, study: str, result: TrialResult) -> bool:
     Raises:
         StoreError: The trial was never started.
     """
-    owner = select(_STUDIES.c.id).where(_STUDIES.c.name == study).scalar_subquery()
-    # The update itself decides between two processes: only one finds the trial running.
-    changed = session.execute(
-        _TRIALS.update()
-        .where(
-            _TRIALS.c.study_id == owner,
-            _TRIALS.c.number == result.number,
-            _TRIALS.c.state == TrialState.RUNNING.value,
-        )
-        .values(state=TrialState.FINISHED.value, finished_at=now(), **rows.trial_columns(result))
-        .returning(_TRIALS.c.id, _TRIALS.c.study_id)
-    ).one_or_none()
+    new = {"finished_at": now(), **rows.trial_columns(result)}
+    asked = {"study": study, "of": result.number, **{f"new_{n}": v for n, v in new.items()}}
+    changed = session.execute(_FINISH, asked).one_or_none()
     if changed is None:
         if trial_row(session, study_id(session, study), result.number) is None:
             raise StoreError(f"study {study!r} never started trial {result.number}")
@@ -184,9 +192,7 @@ def finish(session: Session, study: str, result: TrialResult) -> bool:
 
 
 def _add_numbers(session: Session, trial_id: int, result: TrialResult) -> None:
-    measurements = rows.measurement_columns(trial_id, result.metrics)
-    if measurements:
-        session.execute(_MEASUREMENTS.insert(), measurements)
+    add_rows(session, _MEASUREMENTS, rows.measurement_columns(trial_id, result.metrics))
     if result.blocks:
         pairs = rows.block_columns(result.blocks)
         session.execute(_BLOCKS.insert(), {"trial_id": trial_id, "pairs": pairs})

@@ -14,9 +14,10 @@ from autotune.outcome import Outcome
 from autotune.search import trial_tables
 from autotune.search.ledger import Ledger
 from autotune.search.loop import MAX_ATTEMPTS
-from autotune.search.sampler import PoolSampler
+from autotune.store import trials
 from autotune.store.records import StudyState
 from autotune.store.store import Store
+from autotune.testing import fake_result, fake_spec
 
 TRIALS = 3
 PLUGINS = ("compile", "batch")
@@ -48,19 +49,17 @@ def die_at(owner: Any, name: str, call: int, *, before: bool = False) -> Callabl
 
 
 POINTS: dict[str, tuple[Callable[[], None], int]] = {
-    "in ask, before the params are stored": (
-        die_at(PoolSampler, "sample_relative", 2, before=True),
-        0,
-    ),
     "after ask": (die_at(Ledger, "ask", 2), 0),
     "after ask of the baseline": (die_at(Ledger, "ask", 1), 0),
-    "after start_trial": (die_at(Store, "start_trial", 2), 0),
-    "before finish_trial": (die_at(Store, "finish_trial", 2, before=True), 1),
-    "after finish_trial": (die_at(Store, "finish_trial", 2), 0),
-    "after finish_trial of the baseline": (die_at(Store, "finish_trial", 1), 0),
-    "in ask, after the params": (die_at(trial_tables, "_add_attributes", 4), 0),
-    "in tell, before the values": (die_at(trial_tables, "_add_attributes", 3), 0),
-    "at the end": (die_at(Store, "finish_trial", TRIALS), 0),
+    "while a trial is begun, in Optuna's tables": (die_at(trial_tables, "_add_attributes", 4), 0),
+    "while a trial is begun, in ours": (die_at(trials, "start", 2), 0),
+    "after the beginning": (die_at(Ledger, "start", 2), 0),
+    "before the end": (die_at(Ledger, "finish", 2, before=True), 1),
+    "while a trial is ended, in ours": (die_at(trials, "finish", 2), 1),
+    "while a trial is ended, in Optuna's tables": (die_at(trial_tables, "_add_attributes", 3), 1),
+    "after the end": (die_at(Ledger, "finish", 2), 0),
+    "after the end of the baseline": (die_at(Ledger, "finish", 1), 0),
+    "at the end": (die_at(Ledger, "finish", TRIALS), 0),
 }
 """Point → how to die there, and how many measurements are lost."""
 
@@ -87,13 +86,24 @@ def test_resume_after_a_death_loses_and_repeats_nothing(lab: Any, point: str) ->
 
 def test_deaths_in_a_row(lab: Any) -> None:
     plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
-    lab.die(plan, die_at(Store, "start_trial", 2))
-    lab.die(plan, die_at(Ledger, "tell", 1, before=True), resume=True)
+    lab.die(plan, die_at(Ledger, "start", 2))
+    lab.die(plan, die_at(Ledger, "finish", 1), resume=True)
     lab.die(plan, die_at(Ledger, "ask", 1), resume=True)
     lab.search(plan, resume=True)
     assert [t.number for t in lab.trials()] == list(range(TRIALS))
     assert len(lab.calls()) == len(set(lab.calls())) == TRIALS
     assert lab.agreed()
+
+
+def test_result_that_an_older_version_did_not_tell_optuna_is_told(lab: Any) -> None:
+    plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
+    lab.die(plan, die_at(Ledger, "start", 2))
+    with Store.open(lab.url) as store:
+        store.finish_trial(plan.name, fake_result(fake_spec(1), output_tokens_per_second=7.0))
+    assert not lab.agreed()
+    lab.search(plan, resume=True)
+    assert lab.agreed()
+    assert lab.told()[1].values[0] == 7.0
 
 
 def kill_at_trial(lab: Any, number: int) -> Callable[[], Callable[[TrialSpec], TrialResult]]:

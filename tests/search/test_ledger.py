@@ -1,4 +1,4 @@
-"""Optuna's side of a study."""
+"""A study's trials in Optuna's tables, written together with our own."""
 
 from __future__ import annotations
 
@@ -16,21 +16,45 @@ from autotune.messages import TrialResult
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import Recipe
 from autotune.search.ledger import Ledger
+from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
+from autotune.search.register import register
 from autotune.search.sampler import PoolSampler, make_inner
+from autotune.store import Store
+from autotune.store.records import TrialRecord
 from autotune.testing import fake_result, fake_spec
 
 CONSTRAINTS = ("kld_mean_nats<=0.1", "weights_bytes<=1e9")
 
 
-def open_ledger(lab: Any, **study: Any) -> Ledger:
-    plan = lab.plan(**study)
-    code = PoolCode(plan.pool.recipes, plan.registry.plugins)
-    return Ledger(plan, lab.url, code, PoolSampler(code, make_inner("random", 0), 0))
+class OpenLedger(Ledger):
+    """With the store that it writes to, and a trial's life in two calls."""
+
+    def __init__(self, plan: Plan, url: str, sampler: PoolSampler | None = None) -> None:
+        code = PoolCode(plan.pool.recipes, plan.registry.plugins)
+        store = Store.open(url)
+        register(plan, store, resume=store.find_study(plan.name) is not None)
+        own = sampler or PoolSampler(code, make_inner("random", 0), 0)
+        super().__init__(plan, store, url, code, own)
+        self.store = store
+
+    def begin(self) -> TrialRecord:
+        return self.start(*self.ask())[0]
+
+    def end(self, result: TrialResult) -> None:
+        self.finish(self.store.trial(self._plan.name, result.number), result)
+
+    def close(self) -> None:
+        super().close()
+        self.store.close()
+
+
+def open_ledger(lab: Any, **study: Any) -> OpenLedger:
+    return OpenLedger(lab.plan(**study), lab.url)
 
 
 @pytest.fixture
-def ledger(lab: Any) -> Iterator[Ledger]:
+def ledger(lab: Any) -> Iterator[OpenLedger]:
     opened = open_ledger(lab, constraints=CONSTRAINTS)
     yield opened
     opened.close()
@@ -49,16 +73,20 @@ def violations(trial: optuna.trial.FrozenTrial) -> dict[str, float]:
     return dict(trial.constraints)
 
 
-def test_ask_gives_number_and_recipe(ledger: Ledger, lab: Any) -> None:
+def test_ask_gives_number_and_recipe(ledger: OpenLedger, lab: Any) -> None:
     assert ledger.ask() == (0, Recipe())
+    assert lab.told() == []
+    ledger.start(0, Recipe())
     number, recipe = ledger.ask()
     assert number == 1
+    trial, known = ledger.start(number, recipe)
+    assert (trial.number, trial.recipe, known) == (1, recipe.to_dict(), None)
     assert lab.told()[1].user_attrs["recipe"] == str(recipe)
 
 
-def test_tell_keeps_values_and_constraints(ledger: Ledger, lab: Any) -> None:
-    ledger.ask()
-    ledger.tell(measured(0))
+def test_tell_keeps_values_and_constraints(ledger: OpenLedger, lab: Any) -> None:
+    ledger.begin()
+    ledger.end(measured(0))
     told = lab.told()[0]
     assert told.state is TrialState.COMPLETE
     assert told.values == [100.0, 1e6, 0.05]
@@ -68,23 +96,23 @@ def test_tell_keeps_values_and_constraints(ledger: Ledger, lab: Any) -> None:
     )
 
 
-def test_tell_again_changes_nothing(ledger: Ledger, lab: Any) -> None:
-    ledger.ask()
-    ledger.tell(measured(0))
+def test_tell_again_changes_nothing(ledger: OpenLedger, lab: Any) -> None:
+    ledger.begin()
+    ledger.end(measured(0))
     first = lab.told()
-    ledger.tell(measured(0, speed=5.0))
-    ledger.tell(fake_result(fake_spec(0), Outcome.CRASHED))
+    ledger.end(measured(0, speed=5.0))
+    ledger.end(fake_result(fake_spec(0), Outcome.CRASHED))
     assert lab.told() == first
 
 
-def test_failure_is_told_as_complete_with_the_worst_values(ledger: Ledger, lab: Any) -> None:
+def test_failure_is_told_as_complete_with_the_worst_values(ledger: OpenLedger, lab: Any) -> None:
     for number, (speed, kld) in enumerate([(100.0, 0.0), (50.0, 0.3), (200.0, 0.1)]):
-        ledger.ask()
-        ledger.tell(measured(number, speed, kld))
+        ledger.begin()
+        ledger.end(measured(number, speed, kld))
     failures = [o for o in Outcome if lesson(o) is Lesson.REJECT]
     for outcome in failures:
-        number, _ = ledger.ask()
-        ledger.tell(fake_result(fake_spec(number), outcome))
+        number = ledger.begin().number
+        ledger.end(fake_result(fake_spec(number), outcome))
     told = lab.told()[3:]
     assert [t.state for t in told] == [TrialState.COMPLETE] * len(failures)
     assert all(t.values == [50.0, 1e6, 0.3] for t in told)
@@ -92,18 +120,18 @@ def test_failure_is_told_as_complete_with_the_worst_values(ledger: Ledger, lab: 
     assert [t.user_attrs["outcome"] for t in told] == failures
 
 
-def test_failure_before_any_success_is_told_too(ledger: Ledger, lab: Any) -> None:
-    ledger.ask()
-    ledger.tell(fake_result(fake_spec(0), Outcome.TIMEOUT))
+def test_failure_before_any_success_is_told_too(ledger: OpenLedger, lab: Any) -> None:
+    ledger.begin()
+    ledger.end(fake_result(fake_spec(0), Outcome.TIMEOUT))
     assert lab.told()[0].state is TrialState.COMPLETE
     assert violations(lab.told()[0])["measured"] > 0
 
 
-def test_infeasible_stopped_early_keeps_what_it_measured(ledger: Ledger, lab: Any) -> None:
-    ledger.ask()
-    ledger.tell(measured(0, speed=70.0))
-    ledger.ask()
-    ledger.tell(fake_result(fake_spec(1), Outcome.INFEASIBLE, kld_mean_nats=0.4))
+def test_infeasible_stopped_early_keeps_what_it_measured(ledger: OpenLedger, lab: Any) -> None:
+    ledger.begin()
+    ledger.end(measured(0, speed=70.0))
+    ledger.begin()
+    ledger.end(fake_result(fake_spec(1), Outcome.INFEASIBLE, kld_mean_nats=0.4))
     told = lab.told()[1]
     assert told.values == [70.0, 1e6, 0.4]
     assert violations(told)["measured"] > 0
@@ -112,25 +140,25 @@ def test_infeasible_stopped_early_keeps_what_it_measured(ledger: Ledger, lab: An
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_value_that_is_no_number_is_told_as_the_worst(
-    ledger: Ledger, lab: Any, value: float
+    ledger: OpenLedger, lab: Any, value: float
 ) -> None:
     for number, (speed, kld) in enumerate([(100.0, 0.3), (50.0, 0.1)]):
-        ledger.ask()
-        ledger.tell(measured(number, speed, kld))
+        ledger.begin()
+        ledger.end(measured(number, speed, kld))
     for number, (speed, kld) in enumerate([(value, 0.05), (80.0, value)], 2):
-        ledger.ask()
-        ledger.tell(measured(number, speed, kld))
+        ledger.begin()
+        ledger.end(measured(number, speed, kld))
     told = lab.told()
     assert [t.state for t in told] == [TrialState.COMPLETE] * 4
     assert [t.values for t in told[2:]] == [[50.0, 1e6, 0.05], [80.0, 1e6, 0.3]]
     assert [violations(t)["measured"] > 0 for t in told] == [False, False, True, True]
 
 
-def test_tell_after_a_death_between_two_constraints(ledger: Ledger, lab: Any) -> None:
-    ledger.ask()
+def test_tell_after_a_death_between_two_constraints(ledger: OpenLedger, lab: Any) -> None:
+    ledger.begin()
     frozen = ledger._study.get_trials(deepcopy=False)[0]
     optuna.trial.Trial(ledger._study, frozen._trial_id).set_constraint("measured", -1.0)
-    ledger.tell(measured(0))
+    ledger.end(measured(0))
     assert len(violations(lab.told()[0])) == 3
 
 
@@ -140,18 +168,19 @@ def test_recipes_are_those_of_optunas_own_ask(lab: Any, slots: int) -> None:
     plan = lab.plan()
     code = PoolCode(plan.pool.recipes, plan.registry.plugins)
     mine, other = (PoolSampler(code, make_inner("tpe", 3), 3) for _ in range(2))
-    ledger = Ledger(plan, lab.url, code, mine)
+    ledger = OpenLedger(plan, lab.url, mine)
     plain = optuna.create_study(sampler=other, directions=[d.value for d in plan.directions])
     running: list[tuple[TrialResult, optuna.Trial]] = []
     for number in range(40):
         trial = plain.ask(code.distributions)
-        assert ledger.ask() == (number, code.recipe(trial.params))
+        begun = ledger.begin()
+        assert (begun.number, begun.recipe) == (number, code.recipe(trial.params).to_dict())
         # Numbers that follow from the recipe: TPE has something to learn.
         draw = int(sha256_json(trial.params)[:4], 16) % 97
         running.append((measured(number, 100.0 + draw, draw / 100), trial))
         while len(running) >= slots:
             result, own = running.pop(0)
-            ledger.tell(result)
+            ledger.end(result)
             own.set_constraint("measured", -1.0)
             plain.tell(own, [result.metrics[name].value for name in plan.objectives])
     ledger.close()
@@ -169,41 +198,61 @@ def test_recipes_are_those_of_optunas_own_ask(lab: Any, slots: int) -> None:
         assert told.datetime_start is not None
 
 
-def test_trial_told_by_somebody_else_counts_for_the_worst(ledger: Ledger, lab: Any) -> None:
+def test_trial_told_by_somebody_else_counts_for_the_worst(ledger: OpenLedger, lab: Any) -> None:
     for number, speed in enumerate((100.0, 20.0)):
-        ledger.ask()
-        ledger.tell(measured(number, speed))
-    ledger.ask()
-    ledger.tell(fake_result(fake_spec(2), Outcome.CRASHED))
-    other = open_ledger(lab, constraints=CONSTRAINTS)
-    number, _ = other.ask()
-    other.tell(measured(number, 5.0))
-    other.close()
-    ledger.tell(measured(number, 5.0))  # again, as after a broken connection
-    ledger.ask()
-    ledger.tell(fake_result(fake_spec(4), Outcome.CRASHED))
+        ledger.begin()
+        ledger.end(measured(number, speed))
+    ledger.begin()
+    ledger.end(fake_result(fake_spec(2), Outcome.CRASHED))
+    ledger.begin()
+    ledger._study.tell(3, [5.0, 1e6, 0.05])  # as Optuna's own commands could
+    ledger.end(measured(3, 7.0))
+    ledger.begin()
+    ledger.end(fake_result(fake_spec(4), Outcome.CRASHED))
     assert [t.values[0] for t in lab.told()] == [100.0, 20.0, 20.0, 5.0, 5.0]
 
 
-def test_open_trials_are_those_asked_for_and_not_told(ledger: Ledger, lab: Any) -> None:
-    asked = [ledger.ask() for _ in range(3)]
-    ledger.tell(measured(1))
-    ledger.close()
+def test_open_trials_are_those_asked_for_and_not_told(ledger: OpenLedger, lab: Any) -> None:
+    for _ in range(3):
+        ledger.begin()
+    ledger.end(measured(1))
     again = open_ledger(lab, constraints=CONSTRAINTS)
-    assert again.open_trials() == [asked[0], asked[2]]
+    assert again.open_trials() == [0, 2]
     again.close()
 
 
-def test_trial_that_died_inside_ask_is_closed(ledger: Ledger, lab: Any) -> None:
-    ledger.ask()
-    ledger._study.ask()  # as if killed before its params were stored, which was possible once
-    assert [number for number, _ in ledger.open_trials()] == [0]
+def test_trial_that_another_program_added_can_be_given_up(ledger: OpenLedger, lab: Any) -> None:
+    ledger.begin()
+    ledger._study.ask()
+    assert ledger.open_trials() == [0, 1]
+    ledger.give_up(1)
     assert [t.state for t in lab.told()] == [TrialState.RUNNING, TrialState.FAIL]
-    assert [number for number, _ in ledger.open_trials()] == [0]
+    assert ledger.open_trials() == [0]
 
 
-def test_studies_of_one_database_do_not_mix(ledger: Ledger, lab: Any) -> None:
-    ledger.ask()
+def test_trial_that_another_program_added_meanwhile_is_never_mixed_up(
+    ledger: OpenLedger, lab: Any
+) -> None:
+    ledger.begin()
+    ledger._study.ask()
+    with pytest.raises(StoreError, match=r"another program has added trials .* is 2, not 1; go"):
+        ledger.begin()
+    assert [t.number for t in lab.trials()] == [0]
+    assert [t.number for t in lab.told()] == [0, 1]
+    again = open_ledger(lab, constraints=CONSTRAINTS)
+    assert again.ask()[0] == 2
+    again.close()
+
+
+def test_start_again_adds_nothing(ledger: OpenLedger, lab: Any) -> None:
+    number, recipe = ledger.ask()
+    attempts = [ledger.start(number, recipe)[0].attempts for _ in range(2)]
+    assert attempts == [1, 2]
+    assert len(lab.told()) == len(lab.trials()) == 1
+
+
+def test_studies_of_one_database_do_not_mix(ledger: OpenLedger, lab: Any) -> None:
+    ledger.begin()
     other = open_ledger(lab, name="second")
     assert other.open_trials() == []
     assert other.ask() == (0, Recipe())

@@ -23,14 +23,14 @@ def test_every_recipe_survives_flat_params(code_of: CodeOf) -> None:
     code = code_of()
     assert len(code.recipes) == 4 * 3 * 2 * 4
     for i, found in enumerate(code.recipes):
-        assert code.recipe(code.flat_at(i)) == found
+        assert code.recipe(code.flat(found)) == found
         assert code.index(found) == i
 
 
 def test_flat_params_are_accepted_by_their_distributions(code_of: CodeOf) -> None:
     code = code_of()
-    for i in range(len(code.recipes)):
-        for name, value in code.flat_at(i).items():
+    for each in code.recipes:
+        for name, value in code.flat(each).items():
             distribution = code.distributions[name]
             internal = distribution.to_internal_repr(value)
             assert distribution._contains(internal)
@@ -52,17 +52,18 @@ def test_param_that_does_not_vary_is_no_dimension(code_of: CodeOf) -> None:
     without_int4 = [r for r in whole.recipes if "int4" not in str(r)]
     code = PoolCode(without_int4, whole._plugins)
     assert set(code.names) == {"quantize.scheme", "batch.size"}
-    assert [code.recipe(code.flat_at(i)) for i in range(len(without_int4))] == without_int4
+    assert [code.recipe(code.flat(each)) for each in without_int4] == without_int4
 
 
 def test_recipe_of_inactive_params_ignores_them(code_of: CodeOf) -> None:
-    flat = code_of().flat_at(0) | {"quantize.scheme": "int8", "quantize.group": 64}
-    assert code_of().recipe(flat) == recipe(quantize={"scheme": "int8"})
+    code = code_of()
+    flat = code.flat(Recipe()) | {"quantize.scheme": "int8", "quantize.group": 64}
+    assert code.recipe(flat) == recipe(quantize={"scheme": "int8"})
 
 
 def test_recipe_off_the_grid_is_no_recipe_of_the_pool(code_of: CodeOf) -> None:
     code = code_of()
-    found = code.recipe(code.flat_at(0) | {"batch.size": 3})
+    found = code.recipe(code.flat(code.recipes[0]) | {"batch.size": 3})
     assert found == recipe(batch={"size": 3})
     assert code.index(found) is None
     assert not code.siblings(found).any()
@@ -89,14 +90,14 @@ def test_siblings_share_all_but_the_run(code_of: CodeOf, prepared: dict[str, Par
 def test_distance_is_zero_only_to_itself(code_of: CodeOf) -> None:
     code = code_of("quantize", "batch")
     for i in range(len(code.recipes)):
-        distances = code.distances(code.flat_at(i))
+        distances = code.distances(code.flat(code.recipes[i]))
         assert distances[i] == 0
         assert (np.delete(distances, i) > 0).all()
 
 
 def test_near_numbers_are_near_and_categories_are_all_one_apart(code_of: CodeOf) -> None:
     code = code_of()
-    flat = code.flat_at(0)
+    flat = code.flat(code.recipes[0])
 
     def distance(**on: Params) -> float:
         index = code.index(recipe(**on))
@@ -120,4 +121,4 @@ def test_distances_of_a_wish_between_the_grid_points(code_of: CodeOf) -> None:
 def test_hundred_thousand_recipes_are_coded_in_moments(code_of: CodeOf) -> None:
     whole = code_of()
     many = list(whole.recipes) * 100
-    assert len(PoolCode(many, whole._plugins).distances(whole.flat_at(3))) == len(many)
+    assert len(PoolCode(many, whole._plugins).distances(whole.flat(whole.recipes[3]))) == len(many)

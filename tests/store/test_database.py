@@ -8,20 +8,23 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
+from sqlalchemy.exc import IntegrityError
 
 from autotune.errors import InputError, StoreError
 from autotune.messages import Measurement, TrialResult
 from autotune.outcome import Outcome
 from autotune.recipe import RecipeKeys
 from autotune.store import Store, TrialState
+from autotune.store.database import add_rows
 from autotune.store.migrate import VERSION_TABLE
-from autotune.store.tables import TABLE_PREFIX, Base, MeasurementRow
+from autotune.store.tables import TABLE_PREFIX, Base, MeasurementRow, plain
 
 CHILD = """
 import os, sys
@@ -236,3 +239,33 @@ def test_optuna_shares_the_database(url: str) -> None:
 def test_measurement_table_has_every_field_of_the_message() -> None:
     columns = {column.name for column in MeasurementRow.__table__.columns}
     assert columns - {"id", "trial_id", "metric"} == set(Measurement.model_fields)
+
+
+def test_rows_are_added_all_at_once_or_not_at_all(database: str) -> None:
+    table = plain(MeasurementRow)
+
+    def row(trial: int, metric: str, value: float | None) -> dict[str, Any]:
+        texts = {"unit": "s", "stat": "mean", "source": 'it\'s \\ a "clock"', "reason": ""}
+        numbers = {"value": value, "n": 3, "converged": True}
+        return {"trial_id": trial, "metric": metric, **texts, **numbers}
+
+    with Store.open(database) as store:
+        store.create_study("first", {}, ["ttft_seconds"], [], {})
+        store.start_trial("first", 0, {}, RecipeKeys("o", "s", "r"))
+
+        def add(*rows: dict[str, Any], keep: bool = False) -> None:
+            store.write(lambda session: add_rows(session, table, rows, keep=keep))
+
+        def kept() -> dict[str, float | None]:
+            names = table.c.metric, table.c.value
+            found = store.write(lambda session: session.execute(select(*names)).all())
+            return {metric: value for metric, value in found}
+
+        add()
+        add(row(1, "a", 0.1 + 0.2), row(1, "b", None))
+        assert kept() == {"a": 0.1 + 0.2, "b": None}
+        with pytest.raises(IntegrityError):
+            add(row(1, "c", 1.0), row(1, "a", 1.0))
+        assert kept().keys() == {"a", "b"}
+        add(row(1, "c", 1.0), row(1, "a", 1.0), keep=True)
+        assert kept() == {"a": 0.1 + 0.2, "b": None, "c": 1.0}
