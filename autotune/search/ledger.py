@@ -25,7 +25,7 @@ from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler
 from autotune.search.storage import open_storage, unwrapped, usable
-from autotune.search.trial_tables import close_trial, next_number, open_trial
+from autotune.search.trial_tables import close_trial, find_trial, next_number, open_trial
 from autotune.store.accuracy import AccuracyKey
 from autotune.store.database import parse_url, words
 from autotune.store.patience import transaction
@@ -36,7 +36,7 @@ _MEASURED = "measured"
 """The constraint that a trial without measurements violates."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Told:
     """What Optuna learns of a finished trial."""
 
@@ -45,6 +45,17 @@ class _Told:
     words: dict[str, str]
     notes: FrozenTrial
     """A trial that holds the constraints."""
+    is_news: bool = False
+    """Whether Optuna did not have a result of it."""
+
+
+class _OtherNumber(Exception):
+    """Another program has added trials to the study."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        """Of Optuna's next trial."""
 
 
 class Ledger:
@@ -75,7 +86,7 @@ class Ledger:
         self._tables = open_storage(self._url, store.patience_seconds)
         self._study = self._open_study()
         self._id = self._tables.get_study_id_from_name(plan.name)
-        self._next = store.write(partial(next_number, study=self._id))
+        self._next = 0
 
     @transaction
     def _open_study(self) -> optuna.Study:
@@ -94,42 +105,60 @@ class Ledger:
             return study
 
     @transaction
-    def ask(self) -> tuple[int, Recipe]:
-        """Chooses the next recipe and its number; nothing is written yet."""
+    def ask(self) -> Recipe:
+        """Chooses the next recipe; nothing is written yet."""
         with self._reached():
             # As Study.ask does: what the sampler reads of the study is as old as its latest
             # question.
             self._study._thread_local.cached_all_trials = None
             asking = create_trial(state=TrialState.RUNNING)
-            return self._next, self._sampler.next_recipe(self._study, asking)
+            return self._sampler.next_recipe(self._study, asking)
 
-    def start(self, number: int, recipe: Recipe) -> tuple[TrialRecord, Metrics | None]:
-        """Begins a trial, or one that was begun before once more.
+    def begin(self, recipe: Recipe) -> tuple[TrialRecord, Metrics | None]:
+        """Begins a trial.
 
         Returns:
             The trial, and its accuracy where that is known.
 
         Raises:
-            StoreError: Another program has added trials to the study in Optuna's tables.
+            StoreError: Another coordinator has gone on with the study meanwhile.
         """
+        while True:
+            try:
+                begun = self._begin(self._next, recipe)
+                break
+            except _OtherNumber as other:
+                self._next = other.number
+        if self._next not in self._open:
+            raise StoreError(
+                f"another process has begun trial {self._next} of the study "
+                f"{self._plan.name!r} meanwhile; go on with --resume"
+            )
+        self._next += 1
+        return begun
+
+    def begin_again(self, trial: TrialRecord) -> tuple[TrialRecord, Metrics | None]:
+        """Begins a trial once more whose coordinator died.
+
+        Returns:
+            As ``begin``.
+        """
+        return self._begin(trial.number, Recipe.from_dict(trial.recipe))
+
+    def _begin(self, number: int, recipe: Recipe) -> tuple[TrialRecord, Metrics | None]:
         keys = self._plan.keys(recipe)
         accuracy = self._accuracy_of(keys.output_key)
-        open_ = partial(self._open_trial, number=number, recipe=recipe)
-        begun = self._store.start_trial(
-            self._plan.name, number, recipe.to_dict(), keys, accuracy, open_
+        also = partial(self._open_trial, number=number, recipe=recipe)
+        return self._store.start_trial(
+            self._plan.name, number, recipe.to_dict(), keys, accuracy, also
         )
-        self._next = max(self._next, number + 1)
-        return begun
 
     def _open_trial(self, session: Session, number: int, recipe: Recipe) -> None:
         words = {"recipe": describe(recipe.to_dict())}
         params, distributions = self._code.flat(recipe), self._code.distributions
         trial, theirs = open_trial(session, self._id, params, distributions, words)
         if theirs != number:
-            raise StoreError(
-                f"another program has added trials to the study {self._plan.name!r} in Optuna's "
-                f"tables: the next one there is {theirs}, not {number}; go on with --resume"
-            )
+            raise _OtherNumber(theirs)
         self._open[number] = trial
 
     def finish(self, trial: TrialRecord, result: TrialResult) -> None:
@@ -177,15 +206,18 @@ class Ledger:
 
     @transaction
     def open_trials(self) -> list[int]:
-        """Numbers of the trials that run according to Optuna: those of a coordinator that died."""
+        """Numbers of the trials that run according to Optuna: those of a coordinator that died.
+        To be asked first, once no other coordinator can begin any."""
         with self._reached():
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._open |= {t.number: t._trial_id for t in running}
+        self._next = self._store.write(partial(next_number, study=self._id))
         return [t.number for t in running]
 
     @transaction
     def give_up(self, number: int) -> None:
-        """Closes a trial that nothing was started for: one that another program has added.
+        """Closes a trial that nothing was measured for: another program has added it, or an older
+        version died before it was in our own record.
 
         Args:
             number: Of a trial from ``open_trials``.
@@ -207,14 +239,18 @@ class Ledger:
         return _Told(result.number, self._completed(values), given, notes)
 
     def _close_trial(self, session: Session, told: _Told) -> None:
-        trial = self._open[told.number]
-        if not close_trial(session, trial, told.values, told.words, told.notes):
-            self._worst = None  # somebody else has told it: what is known is not all
+        trial = self._open.get(told.number)
+        if trial is None:  # somebody else has told it while no coordinator was there
+            trial = find_trial(session, self._id, told.number)
+        told.is_news = close_trial(session, trial, told.values, told.words, told.notes)
 
     def _note(self, told: _Told) -> None:
         self._open.pop(told.number, None)
-        self._sampler.after_trial(self._study, told.notes, TrialState.COMPLETE, told.values)
-        self._note_worst(told.values)
+        if told.is_news:
+            self._sampler.after_trial(self._study, told.notes, TrialState.COMPLETE, told.values)
+            self._note_worst(told.values)
+        else:
+            self._worst = None  # what is known is not all
 
     @staticmethod
     def _value(objective: str, result: TrialResult) -> float | None:

@@ -125,7 +125,7 @@ class Search:
             self._judge(executor)
         return reason
 
-    def _take_up(self) -> tuple[int, list[tuple[int, Recipe]]]:
+    def _take_up(self) -> tuple[int, deque[TrialRecord]]:
         """Goes on where the latest run ended. What it reads is not kept: blocks are long.
 
         Returns:
@@ -135,7 +135,7 @@ class Search:
         self._observer.on_started(self._plan, trials, self._clock.describe())
         return len(trials), self._reconcile(trials)
 
-    def _reconcile(self, trials: Sequence[TrialRecord]) -> list[tuple[int, Recipe]]:
+    def _reconcile(self, trials: Sequence[TrialRecord]) -> deque[TrialRecord]:
         """Takes up the trials that ran when the coordinator died.
 
         Returns:
@@ -145,30 +145,30 @@ class Search:
         self._sampler.take(Recipe.from_dict(t.recipe) for t in stored.values())
         baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
         self._baseline = baseline.result.metrics if baseline and baseline.result else None
-        again = []
-        for number in self._ledger.open_trials():
-            trial = stored.get(number)
-            if trial is None:
-                self._ledger.give_up(number)
-            elif trial.result is not None:  # an older version told it afterwards
-                self._ledger.tell(trial.result)
+        open_ = set(self._ledger.open_trials())
+        for number in open_ - stored.keys():
+            self._ledger.give_up(number)
+        again: deque[TrialRecord] = deque()
+        for trial in trials:
+            if trial.result is not None:
+                if trial.number in open_:  # an older version told it afterwards
+                    self._ledger.tell(trial.result)
             elif trial.recipe and trial.attempts >= self._max_attempts:
                 self._finish(trial, _lost(trial))
             else:
-                again.append((number, Recipe.from_dict(trial.recipe)))
+                again.append(trial)
         return again
 
-    def _loop(self, executor: Executor, begun: int, waiting: list[tuple[int, Recipe]]) -> str:
+    def _loop(self, executor: Executor, begun: int, waiting: deque[TrialRecord]) -> str:
         running = 0
         while True:
             reason = self._clock.stop_reason(begun, self._sampler.left)
             while running < self._slots(executor) and (waiting or not reason):
                 if waiting:
-                    number, recipe = waiting.pop(0)
+                    self._start(executor, *self._ledger.begin_again(waiting.popleft()))
                 else:
-                    number, recipe = self._ask(executor)
+                    self._start(executor, *self._ledger.begin(self._ask(executor)))
                     begun += 1
-                self._start(executor, number, recipe)
                 running += 1
                 reason = self._clock.stop_reason(begun, self._sampler.left)
             if running == 0:
@@ -230,17 +230,22 @@ class Search:
         """The baseline is measured before anything runs beside it."""
         return executor.slots if self._baseline is not None else 1
 
-    def _ask(self, executor: Executor) -> tuple[int, Recipe]:
+    def _ask(self, executor: Executor) -> Recipe:
         """After a trial that had to prepare, one sibling is measured in its warm session."""
         latest = self._prepared
         warm = latest is not None and executor.warm_setup() == latest.setup_key
         self._sampler.warm = Recipe.from_dict(latest.recipe) if latest and warm else None
         return self._ledger.ask()
 
-    def _start(self, executor: Executor, number: int, recipe: Recipe) -> None:
-        trial, known = self._ledger.start(number, recipe)
-        self._running[number] = trial
-        spec = make_spec(self._plan, number, recipe, baseline=self._baseline, known_accuracy=known)
+    def _start(self, executor: Executor, trial: TrialRecord, known: Metrics | None) -> None:
+        self._running[trial.number] = trial
+        spec = make_spec(
+            self._plan,
+            trial.number,
+            Recipe.from_dict(trial.recipe),
+            baseline=self._baseline,
+            known_accuracy=known,
+        )
         self._begun += 1
         self._observer.on_trial_started(spec)
         executor.submit(spec)

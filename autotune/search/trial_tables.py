@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Table, bindparam, func, literal, select
 from sqlalchemy.orm import Session
 
+from autotune.errors import StoreError
 from autotune.store.database import add_rows
 
 Attributes = Mapping[str, Any]
@@ -23,12 +24,15 @@ def _table(kind: Any) -> Table:
     return found
 
 
-_TRIALS = _table(models.TrialModel)
+_STUDIES, _TRIALS = _table(models.StudyModel), _table(models.TrialModel)
 _PARAMS, _VALUES = _table(models.TrialParamModel), _table(models.TrialValueModel)
 _USER_ATTRIBUTES = _table(models.TrialUserAttributeModel)
 _SYSTEM_ATTRIBUTES = _table(models.TrialSystemAttributeModel)
 
 # Built once: to put a statement together takes longer than to carry it out.
+_HOLD = (
+    select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == bindparam("study")).with_for_update()
+)
 _LATEST = (  # numbers follow the ids; counting all trials would take longer with each of them
     select(_TRIALS.c.number)
     .where(_TRIALS.c.study_id == bindparam("study"))
@@ -49,6 +53,10 @@ _OPEN = (
         ),
     )
     .returning(_TRIALS.c.trial_id, _TRIALS.c.number)
+)
+_STATE = select(_TRIALS.c.state).where(_TRIALS.c.trial_id == bindparam("trial"))
+_NUMBERED = select(_TRIALS.c.trial_id).where(
+    _TRIALS.c.study_id == bindparam("study"), _TRIALS.c.number == bindparam("number")
 )
 _COMPLETE = (  # the update itself decides between two processes: only one finds it running
     _TRIALS.update()
@@ -71,7 +79,22 @@ def next_number(session: Session, study: int) -> int:
         session: An open session.
         study: Its id in Optuna's tables.
     """
-    return int(session.scalar(select(_NEXT), {"study": study}) or 0)
+    return int(session.scalars(select(_NEXT), {"study": study}).one())
+
+
+def find_trial(session: Session, study: int, number: int) -> int:
+    """A trial's id in Optuna's tables; looks through all of the study.
+
+    Args:
+        session: An open session.
+        study: Its id in Optuna's tables.
+        number: Of the trial.
+
+    Raises:
+        StoreError: There is none of that number.
+    """
+    found = session.scalar(_NUMBERED, {"study": study, "number": number})
+    return int(_there(found, f"trial {number}"))
 
 
 def open_trial(
@@ -81,7 +104,7 @@ def open_trial(
     distributions: Mapping[str, BaseDistribution],
     user_attributes: Attributes,
 ) -> tuple[int, int]:
-    """Adds a running trial, complete with its params. Only one process at a time may.
+    """Adds a running trial, complete with its params.
 
     Args:
         session: An open session.
@@ -92,7 +115,12 @@ def open_trial(
 
     Returns:
         Its id in the tables and its number in the study.
+
+    Raises:
+        StoreError: The study is not there any more.
     """
+    # Held until the end, as Optuna does: two processes would count the same number.
+    _there(session.scalar(_HOLD, {"study": study}), "the study")
     trial, number = session.execute(_OPEN, {"study": study, "now": _utc()}).one()
     add_rows(session, _PARAMS, _param_rows(trial, params, distributions))
     _add_attributes(session, _USER_ATTRIBUTES, trial, user_attributes)
@@ -117,15 +145,28 @@ def close_trial(
 
     Returns:
         False if it is finished; nothing changes then.
+
+    Raises:
+        StoreError: The trial is not there any more.
     """
     closed: Any = session.execute(_COMPLETE, {"trial": trial, "now": _utc()})
     if closed.rowcount == 0:
+        _there(session.scalar(_STATE, {"trial": trial}), "a running trial")
         return False
     _add_attributes(session, _USER_ATTRIBUTES, trial, user_attributes)
     _add_attributes(session, _SYSTEM_ATTRIBUTES, trial, notes.system_attrs)
     rows = [_value_row(trial, i, value) for i, value in enumerate(values)]
     add_rows(session, _VALUES, rows, keep=True)
     return True
+
+
+def _there(found: Any, what: str) -> Any:
+    if found is None:
+        raise StoreError(
+            f"{what} is missing in Optuna's tables: another program has deleted it; search again "
+            "under another --name"
+        )
+    return found
 
 
 def _param_rows(

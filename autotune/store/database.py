@@ -74,13 +74,14 @@ def parse_url(text: str) -> URL:
         return url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise StoreError(f"no database driver named {url.drivername!r}; allowed: {ALLOWED}")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise StoreError(f"{text!r} names no file, and nothing would be kept; allowed: {ALLOWED}")
     return url
 
 
 def sqlite_file(url: URL) -> Path | None:
-    """The file of an SQLite URL; None for a server or a database in memory."""
-    in_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-    return Path(str(url.database)) if in_file else None
+    """The file of an SQLite URL; None for a server."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def words(url: URL) -> str:
@@ -153,7 +154,7 @@ def add_rows(
     Args:
         session: An open session.
         table: Where they go.
-        rows: All with the same columns; none are fine.
+        rows: All with the same columns, of plain values and enums; none are fine.
         keep: Whether a row that is there already stays; else it is an error.
     """
     if not rows:
@@ -178,9 +179,11 @@ def _new_rows(dialect: str, table: Table, names: tuple[str, ...], keep: bool) ->
     return insert.on_conflict_do_nothing() if keep else insert
 
 
-def _enum_name(value: Enum) -> str:
+def _enum_name(value: object) -> str:
     """As SQLAlchemy keeps them."""
-    return value.name
+    if isinstance(value, Enum):
+        return value.name
+    raise TypeError(f"no plain value: {value!r}")
 
 
 @contextmanager

@@ -68,8 +68,8 @@ def study_lock(url: str, name: str, patience_seconds: float = 0.0) -> StudyLock:
     """
     parsed = parse_url(url)
     file = sqlite_file(parsed)
-    if file is not None or parsed.get_backend_name() == "sqlite":
-        return _FileStudyLock(os.path.realpath(file) if file else str(parsed), name)
+    if file is not None:
+        return _FileStudyLock(os.path.realpath(file), name)
     return _ServerStudyLock(parsed, name, patience_seconds)
 
 

@@ -27,10 +27,6 @@ Also = Callable[[Session], object]
 """What another part writes in the same transaction."""
 
 
-def _nothing(_session: Session) -> None:
-    pass
-
-
 class Store:
     """One database. Open it with ``Store.open``; use it in any thread, never across a fork.
 
@@ -114,7 +110,7 @@ class Store:
 
     @transaction
     def write(self, work: Callable[[Session], _T]) -> _T:
-        """Carries out another part's work as one transaction."""
+        """Carries out another part's work on its own tables as one transaction."""
         with self._write() as session:
             return work(session)
 
@@ -222,7 +218,7 @@ class Store:
         recipe: RecipeDict,
         keys: RecipeKeys,
         accuracy_key: AccuracyKey | None = None,
-        also: Also = _nothing,
+        also: Also | None = None,
     ) -> tuple[TrialRecord, Metrics | None]:
         """Records that a trial runs; the same number again is one more attempt.
 
@@ -243,17 +239,17 @@ class Store:
         Raises:
             StoreError: The recipe is another trial's, or the number is another recipe's.
         """
-        try:
-            with self._write() as session:
+        with self._write() as session:
+            try:
                 trial, is_new = trials.start(session, study, number, recipe, keys)
-                if is_new:
-                    also(session)
-                known = accuracy.find(session, accuracy_key) if accuracy_key else None
-                return trial, known
-        except IntegrityError as error:
-            raise StoreError(
-                f"trial {number} of study {study!r} has the recipe of an earlier trial"
-            ) from error
+            except IntegrityError as error:
+                raise StoreError(
+                    f"trial {number} of study {study!r} has the recipe of an earlier trial"
+                ) from error
+            if is_new and also:
+                also(session)
+            known = accuracy.find(session, accuracy_key) if accuracy_key else None
+            return trial, known
 
     @transaction
     def give_back_attempts(self, study: str) -> None:
@@ -267,7 +263,7 @@ class Store:
         study: str,
         result: TrialResult,
         accuracy_key: AccuracyKey | None = None,
-        also: Also = _nothing,
+        also: Also | None = None,
     ) -> bool:
         """Stores a result, all of it or nothing.
 
@@ -285,7 +281,7 @@ class Store:
         """
         with self._write() as session:
             finished = trials.finish(session, study, result)
-            if finished:
+            if finished and also:
                 also(session)
             if finished and accuracy_key and result.accuracy and not result.accuracy_reused:
                 accuracy.add(session, accuracy_key, result.accuracy)

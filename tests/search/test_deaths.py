@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import optuna
 import pytest
 
 from autotune.messages import TrialResult, TrialSpec
@@ -53,7 +54,7 @@ POINTS: dict[str, tuple[Callable[[], None], int]] = {
     "after ask of the baseline": (die_at(Ledger, "ask", 1), 0),
     "while a trial is begun, in Optuna's tables": (die_at(trial_tables, "_add_attributes", 4), 0),
     "while a trial is begun, in ours": (die_at(trials, "start", 2), 0),
-    "after the beginning": (die_at(Ledger, "start", 2), 0),
+    "after the beginning": (die_at(Ledger, "begin", 2), 0),
     "before the end": (die_at(Ledger, "finish", 2, before=True), 1),
     "while a trial is ended, in ours": (die_at(trials, "finish", 2), 1),
     "while a trial is ended, in Optuna's tables": (die_at(trial_tables, "_add_attributes", 3), 1),
@@ -86,7 +87,7 @@ def test_resume_after_a_death_loses_and_repeats_nothing(lab: Any, point: str) ->
 
 def test_deaths_in_a_row(lab: Any) -> None:
     plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
-    lab.die(plan, die_at(Ledger, "start", 2))
+    lab.die(plan, die_at(Ledger, "begin", 2))
     lab.die(plan, die_at(Ledger, "finish", 1), resume=True)
     lab.die(plan, die_at(Ledger, "ask", 1), resume=True)
     lab.search(plan, resume=True)
@@ -97,13 +98,39 @@ def test_deaths_in_a_row(lab: Any) -> None:
 
 def test_result_that_an_older_version_did_not_tell_optuna_is_told(lab: Any) -> None:
     plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
-    lab.die(plan, die_at(Ledger, "start", 2))
+    lab.die(plan, die_at(Ledger, "begin", 2))
     with Store.open(lab.url) as store:
         store.finish_trial(plan.name, fake_result(fake_spec(1), output_tokens_per_second=7.0))
     assert not lab.agreed()
     lab.search(plan, resume=True)
     assert lab.agreed()
     assert lab.told()[1].values[0] == 7.0
+
+
+@pytest.mark.parametrize("measured", [0, TRIALS - 1])
+def test_trial_of_optunas_that_was_never_begun_is_given_up(lab: Any, measured: int) -> None:
+    """An older version could die just there; another program can add one at any time."""
+    plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
+    point = (Ledger, "ask", measured + 1)
+    lab.die(plan, die_at(*point))
+    study = optuna.load_study(study_name=plan.name, storage=lab.url)
+    study.ask()
+    study._storage.remove_session()
+    lab.search(plan, resume=True)
+    failed = optuna.trial.TrialState.FAIL
+    assert [t.number for t in lab.told() if t.state is failed] == [measured]
+    assert len([t for t in lab.trials() if t.result]) == TRIALS
+    assert lab.agreed()
+
+
+def test_trial_that_was_told_while_no_coordinator_was_there_is_measured(lab: Any) -> None:
+    plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
+    lab.die(plan, die_at(Ledger, "begin", 2))
+    study = optuna.load_study(study_name=plan.name, storage=lab.url)
+    study.tell(1, [1.0] * len(study.directions))
+    study._storage.remove_session()
+    lab.search(plan, resume=True)
+    assert [t.result.outcome for t in lab.trials()] == [Outcome.OK] * TRIALS
 
 
 def kill_at_trial(lab: Any, number: int) -> Callable[[], Callable[[TrialSpec], TrialResult]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.orm import Session
 
-from autotune.errors import StoreError
+from autotune.errors import StoreError, StoreUnreachable
 from autotune.hashing import sha256_json
 from autotune.messages import TrialResult
 from autotune.outcome import Lesson, Outcome, lesson
@@ -30,16 +32,28 @@ CONSTRAINTS = ("kld_mean_nats<=0.1", "weights_bytes<=1e9")
 class OpenLedger(Ledger):
     """With the store that it writes to, and a trial's life in two calls."""
 
-    def __init__(self, plan: Plan, url: str, sampler: PoolSampler | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        url: str,
+        sampler: PoolSampler | None = None,
+        store: Store | None = None,
+    ) -> None:
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
-        store = Store.open(url)
-        register(plan, store, resume=store.find_study(plan.name) is not None)
+        self.store = store or Store.open(url)
+        register(plan, self.store, resume=self.store.find_study(plan.name) is not None)
+        self.told: list[Sequence[float]] = []
         own = sampler or PoolSampler(code, make_inner("random", 0), 0)
-        super().__init__(plan, store, url, code, own)
-        self.store = store
+        self._count, own.after_trial = own.after_trial, self._after_trial  # type: ignore
+        super().__init__(plan, self.store, url, code, own)
+        self.open_trials()
 
-    def begin(self) -> TrialRecord:
-        return self.start(*self.ask())[0]
+    def _after_trial(self, *given: Any) -> None:
+        self._count(*given)
+        self.told.append(given[-1])
+
+    def next(self) -> TrialRecord:
+        return self.begin(self.ask())[0]
 
     def end(self, result: TrialResult) -> None:
         self.finish(self.store.trial(self._plan.name, result.number), result)
@@ -73,19 +87,19 @@ def violations(trial: optuna.trial.FrozenTrial) -> dict[str, float]:
     return dict(trial.constraints)
 
 
-def test_ask_gives_number_and_recipe(ledger: OpenLedger, lab: Any) -> None:
-    assert ledger.ask() == (0, Recipe())
+def test_ask_writes_nothing_and_begin_writes_both(ledger: OpenLedger, lab: Any) -> None:
+    assert ledger.ask() == Recipe()
     assert lab.told() == []
-    ledger.start(0, Recipe())
-    number, recipe = ledger.ask()
-    assert number == 1
-    trial, known = ledger.start(number, recipe)
+    ledger.begin(Recipe())
+    recipe = ledger.ask()
+    trial, known = ledger.begin(recipe)
     assert (trial.number, trial.recipe, known) == (1, recipe.to_dict(), None)
     assert lab.told()[1].user_attrs["recipe"] == str(recipe)
+    assert lab.trials()[1] == trial
 
 
 def test_tell_keeps_values_and_constraints(ledger: OpenLedger, lab: Any) -> None:
-    ledger.begin()
+    ledger.next()
     ledger.end(measured(0))
     told = lab.told()[0]
     assert told.state is TrialState.COMPLETE
@@ -97,21 +111,22 @@ def test_tell_keeps_values_and_constraints(ledger: OpenLedger, lab: Any) -> None
 
 
 def test_tell_again_changes_nothing(ledger: OpenLedger, lab: Any) -> None:
-    ledger.begin()
+    ledger.next()
     ledger.end(measured(0))
     first = lab.told()
     ledger.end(measured(0, speed=5.0))
     ledger.end(fake_result(fake_spec(0), Outcome.CRASHED))
     assert lab.told() == first
+    assert ledger.told == [[100.0, 1e6, 0.05]]
 
 
 def test_failure_is_told_as_complete_with_the_worst_values(ledger: OpenLedger, lab: Any) -> None:
     for number, (speed, kld) in enumerate([(100.0, 0.0), (50.0, 0.3), (200.0, 0.1)]):
-        ledger.begin()
+        ledger.next()
         ledger.end(measured(number, speed, kld))
     failures = [o for o in Outcome if lesson(o) is Lesson.REJECT]
     for outcome in failures:
-        number = ledger.begin().number
+        number = ledger.next().number
         ledger.end(fake_result(fake_spec(number), outcome))
     told = lab.told()[3:]
     assert [t.state for t in told] == [TrialState.COMPLETE] * len(failures)
@@ -121,16 +136,16 @@ def test_failure_is_told_as_complete_with_the_worst_values(ledger: OpenLedger, l
 
 
 def test_failure_before_any_success_is_told_too(ledger: OpenLedger, lab: Any) -> None:
-    ledger.begin()
+    ledger.next()
     ledger.end(fake_result(fake_spec(0), Outcome.TIMEOUT))
     assert lab.told()[0].state is TrialState.COMPLETE
     assert violations(lab.told()[0])["measured"] > 0
 
 
 def test_infeasible_stopped_early_keeps_what_it_measured(ledger: OpenLedger, lab: Any) -> None:
-    ledger.begin()
+    ledger.next()
     ledger.end(measured(0, speed=70.0))
-    ledger.begin()
+    ledger.next()
     ledger.end(fake_result(fake_spec(1), Outcome.INFEASIBLE, kld_mean_nats=0.4))
     told = lab.told()[1]
     assert told.values == [70.0, 1e6, 0.4]
@@ -143,10 +158,10 @@ def test_value_that_is_no_number_is_told_as_the_worst(
     ledger: OpenLedger, lab: Any, value: float
 ) -> None:
     for number, (speed, kld) in enumerate([(100.0, 0.3), (50.0, 0.1)]):
-        ledger.begin()
+        ledger.next()
         ledger.end(measured(number, speed, kld))
     for number, (speed, kld) in enumerate([(value, 0.05), (80.0, value)], 2):
-        ledger.begin()
+        ledger.next()
         ledger.end(measured(number, speed, kld))
     told = lab.told()
     assert [t.state for t in told] == [TrialState.COMPLETE] * 4
@@ -155,7 +170,7 @@ def test_value_that_is_no_number_is_told_as_the_worst(
 
 
 def test_tell_after_a_death_between_two_constraints(ledger: OpenLedger, lab: Any) -> None:
-    ledger.begin()
+    ledger.next()
     frozen = ledger._study.get_trials(deepcopy=False)[0]
     optuna.trial.Trial(ledger._study, frozen._trial_id).set_constraint("measured", -1.0)
     ledger.end(measured(0))
@@ -164,7 +179,7 @@ def test_tell_after_a_death_between_two_constraints(ledger: OpenLedger, lab: Any
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_recipes_are_those_of_optunas_own_ask(lab: Any, slots: int) -> None:
-    """One transaction for a trial changes neither what is chosen nor what is read back."""
+    """Another way to write a trial changes neither what is chosen nor what is read back."""
     plan = lab.plan()
     code = PoolCode(plan.pool.recipes, plan.registry.plugins)
     mine, other = (PoolSampler(code, make_inner("tpe", 3), 3) for _ in range(2))
@@ -173,7 +188,7 @@ def test_recipes_are_those_of_optunas_own_ask(lab: Any, slots: int) -> None:
     running: list[tuple[TrialResult, optuna.Trial]] = []
     for number in range(40):
         trial = plain.ask(code.distributions)
-        begun = ledger.begin()
+        begun = ledger.next()
         assert (begun.number, begun.recipe) == (number, code.recipe(trial.params).to_dict())
         # Numbers that follow from the recipe: TPE has something to learn.
         draw = int(sha256_json(trial.params)[:4], 16) % 97
@@ -200,21 +215,21 @@ def test_recipes_are_those_of_optunas_own_ask(lab: Any, slots: int) -> None:
 
 def test_trial_told_by_somebody_else_counts_for_the_worst(ledger: OpenLedger, lab: Any) -> None:
     for number, speed in enumerate((100.0, 20.0)):
-        ledger.begin()
+        ledger.next()
         ledger.end(measured(number, speed))
-    ledger.begin()
+    ledger.next()
     ledger.end(fake_result(fake_spec(2), Outcome.CRASHED))
-    ledger.begin()
+    ledger.next()
     ledger._study.tell(3, [5.0, 1e6, 0.05])  # as Optuna's own commands could
     ledger.end(measured(3, 7.0))
-    ledger.begin()
+    ledger.next()
     ledger.end(fake_result(fake_spec(4), Outcome.CRASHED))
     assert [t.values[0] for t in lab.told()] == [100.0, 20.0, 20.0, 5.0, 5.0]
 
 
 def test_open_trials_are_those_asked_for_and_not_told(ledger: OpenLedger, lab: Any) -> None:
     for _ in range(3):
-        ledger.begin()
+        ledger.next()
     ledger.end(measured(1))
     again = open_ledger(lab, constraints=CONSTRAINTS)
     assert again.open_trials() == [0, 2]
@@ -222,7 +237,7 @@ def test_open_trials_are_those_asked_for_and_not_told(ledger: OpenLedger, lab: A
 
 
 def test_trial_that_another_program_added_can_be_given_up(ledger: OpenLedger, lab: Any) -> None:
-    ledger.begin()
+    ledger.next()
     ledger._study.ask()
     assert ledger.open_trials() == [0, 1]
     ledger.give_up(1)
@@ -230,32 +245,82 @@ def test_trial_that_another_program_added_can_be_given_up(ledger: OpenLedger, la
     assert ledger.open_trials() == [0]
 
 
-def test_trial_that_another_program_added_meanwhile_is_never_mixed_up(
+def test_trials_that_another_program_adds_meanwhile_keep_their_numbers(
     ledger: OpenLedger, lab: Any
 ) -> None:
-    ledger.begin()
-    ledger._study.ask()
-    with pytest.raises(StoreError, match=r"another program has added trials .* is 2, not 1; go"):
-        ledger.begin()
-    assert [t.number for t in lab.trials()] == [0]
-    assert [t.number for t in lab.told()] == [0, 1]
-    again = open_ledger(lab, constraints=CONSTRAINTS)
-    assert again.ask()[0] == 2
-    again.close()
+    ledger.next()
+    for _ in range(2):
+        ledger._study.ask()
+    assert [ledger.next().number for _ in range(2)] == [3, 4]
+    assert [t.number for t in lab.trials()] == [0, 3, 4]
+    assert [t.number for t in lab.told()] == [0, 1, 2, 3, 4]
+    ledger.end(measured(3))
+    assert lab.told()[3].state is TrialState.COMPLETE
 
 
-def test_start_again_adds_nothing(ledger: OpenLedger, lab: Any) -> None:
-    number, recipe = ledger.ask()
-    attempts = [ledger.start(number, recipe)[0].attempts for _ in range(2)]
-    assert attempts == [1, 2]
+def test_trial_that_another_coordinator_has_begun_is_left_to_it(
+    ledger: OpenLedger, lab: Any
+) -> None:
+    other = open_ledger(lab, constraints=CONSTRAINTS)
+    other.next()
+    with pytest.raises(StoreError, match=r"another process has begun trial 0 .* with --resume"):
+        ledger.next()
+    other.next()
+    assert len(lab.told()) == len(lab.trials()) == 2
+    other.close()
+
+
+def test_begun_again_it_is_one_more_attempt(ledger: OpenLedger, lab: Any) -> None:
+    trial = ledger.next()
+    assert ledger.begin_again(trial)[0].attempts == 2
     assert len(lab.told()) == len(lab.trials()) == 1
 
 
+class Forgetful(Store):
+    """Its server carries out what it is asked, and breaks off before it can say so."""
+
+    breaks = 0
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with super()._write() as session:
+            yield session
+        if self.breaks:
+            self.breaks -= 1
+            raise StoreUnreachable("the server broke off")
+
+
+def test_answers_that_are_lost_do_no_harm(lab: Any) -> None:
+    store = Forgetful.open(lab.url, patience_seconds=60)
+    ledger = OpenLedger(lab.plan(constraints=CONSTRAINTS), lab.url, store=store)
+    store.breaks = 2
+    trial = ledger.next()
+    store.breaks = 2
+    ledger.end(measured(0, speed=70.0))
+    assert store.breaks == 0
+    assert (trial.number, ledger.told) == (0, [[70.0, 1e6, 0.05]])
+    assert [(t.number, t.values) for t in lab.told()] == [(0, [70.0, 1e6, 0.05])]
+    assert [(t.number, t.result.outcome) for t in lab.trials()] == [(0, Outcome.OK)]
+    assert ledger.next().number == 1
+    ledger.close()
+
+
+def test_study_that_another_program_deleted(ledger: OpenLedger, lab: Any) -> None:
+    ledger.next()
+    recipe = ledger.ask()
+    ledger._tables.delete_study(ledger._id)
+    with pytest.raises(StoreError, match="a running trial is missing in Optuna's tables: another"):
+        ledger.end(measured(0))
+    with pytest.raises(StoreError, match="the study is missing in Optuna's tables: another"):
+        ledger.begin(recipe)
+    assert [(t.number, t.result) for t in lab.trials()] == [(0, None)]
+
+
 def test_studies_of_one_database_do_not_mix(ledger: OpenLedger, lab: Any) -> None:
-    ledger.begin()
+    ledger.next()
     other = open_ledger(lab, name="second")
     assert other.open_trials() == []
-    assert other.ask() == (0, Recipe())
+    assert (other.ask(), other.begin(Recipe())[0].number) == (Recipe(), 0)
     other.close()
 
 

@@ -175,6 +175,8 @@ def test_open_existing_refuses_a_database_of_others(tmp_path: Path) -> None:
     ("url", "words"),
     [
         ("mysql://host/db", "no database driver named 'mysql'; allowed: sqlite"),
+        ("sqlite://", "'sqlite://' names no file, and nothing would be kept; allowed: sqlite"),
+        ("sqlite:///:memory:", ":memory:' names no file, and nothing would be kept"),
         ("results.db", "not a database URL"),
     ],
 )
