@@ -20,6 +20,7 @@ from autotune import constraints, metrics
 from autotune.errors import InputError, unknown_name
 from autotune.messages import MeasureSettings, Trust
 from autotune.params import Scalar
+from autotune.presets import with_preset
 
 TASKS = ("causal-lm", "sequence-classification", "feature-extraction")
 """What a model can be asked to do."""
@@ -78,10 +79,12 @@ class StudyFile(_Section):
     device: str = "auto"
     worker: str = Field(default="", max_length=200)
     """Name of a worker: where several kinds are up, it and those like it measure."""
+    preset: str = ""
+    """What is taken where this study says nothing else; see ``autotune presets``."""
     plugins: dict[str, dict[str, tuple[Scalar, ...]]] | None = None
     """Plugin → param → values to try; ``{}`` takes all values, none takes all plugins."""
     objectives: tuple[str, ...] | None = None
-    """Metric names; none takes speed, memory, energy and accuracy."""
+    """Metrics, or aims such as ``latency``; none takes throughput, memory, energy, accuracy."""
     constraints: tuple[str, ...] = ()
     """E.g. ``kld_mean_nats<=0.05``."""
     workload: WorkloadFile = WorkloadFile()
@@ -114,7 +117,8 @@ class StudyFile(_Section):
         constraints.parse_all(self.constraints)
         if self.objectives is not None:
             for name in self.objectives:
-                metrics.metric(name)
+                if name not in metrics.AIMS:
+                    metrics.metric(name)
             if not self.objectives or len(set(self.objectives)) < len(self.objectives):
                 raise InputError("objectives must name at least one metric, each once")
         return self
@@ -180,7 +184,7 @@ def build_study(
         InputError: An unknown key (with a suggestion), or a value that is not allowed.
     """
     try:
-        return StudyFile.model_validate(data)
+        return StudyFile.model_validate(with_preset(data))
     except ValidationError as error:
         raise InputError(in_words(error.errors(), source, options)) from error
 

@@ -158,8 +158,9 @@ class Plugin:
         """What must be found to run, or the trial is marked as one that fell back.
 
         Keys: ``dtype`` of the weights (``bfloat16``), ``attention`` (transformers' name of the
-        implementation), ``quantized`` (the scheme; every linear but the head), ``matmul`` (the
-        format in which quantized linears multiply: ``int8``, ``float8``), ``compiled``
+        implementation), ``sdpa`` (its backend, as torch.backends.cuda names it: ``math``),
+        ``quantized`` (the scheme; every linear but the head), ``matmul`` (the format in which
+        quantized linears multiply: ``int8``, ``float8``), ``compiled``
         (``fullgraph``), ``cuda_graphs`` (``on``), ``cpu_capability`` (torch's: ``AVX2``),
         ``allocator`` (the library that is malloc: ``jemalloc``), ``huge_pages``
         (``transparent``).

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors hashing urls processes logs params metrics outcome device statistics pairing",
+        "errors hashing urls processes logs params metrics outcome device statistics pairing "
+        "presets",
         "plugin messages",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
@@ -32,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 SIDEWAYS: dict[str, str] = {
     "device": "errors",
     "metrics": "errors statistics",
+    "presets": "errors",
     "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door

@@ -8,7 +8,7 @@ import pytest
 
 from autotune.config import TASKS
 from autotune.errors import InputError
-from autotune.metrics import METRICS, Family, Metric, default_objectives, metric
+from autotune.metrics import AIMS, METRICS, Family, Metric, metric, objective
 from autotune.metrics.document import page, resolution
 from autotune.metrics.elsewhere import FALSE_FRIENDS, TOOLS
 
@@ -55,15 +55,16 @@ def test_every_family_has_a_metric() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_default_objectives_exist_for_the_task(task: str, kind: str) -> None:
-    found = [metric(name) for name in default_objectives(task, kind)]
-    assert all(not m.tasks or task in m.tasks for m in found)
-    assert [m.family for m in found] == [
-        Family.SPEED,
-        Family.MEMORY,
-        Family.ENERGY,
-        Family.ACCURACY,
-    ]
+@pytest.mark.parametrize("aim", AIMS)
+def test_aims_stand_for_an_objective_of_the_task(task: str, kind: str, aim: str) -> None:
+    found = metric(objective(aim, task, kind))
+    assert found.is_goal
+    assert not found.tasks or task in found.tasks
+    assert not (kind == "cpu" and found.name.startswith("device_"))
+
+
+def test_a_metric_stands_for_itself() -> None:
+    assert {objective(name, "causal-lm", "cpu") for name in METRICS} == set(METRICS)
 
 
 def test_metric_unknown_suggests_the_nearest() -> None:

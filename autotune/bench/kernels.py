@@ -32,6 +32,20 @@ def is_product(operator: str) -> bool:
     return space not in _OWN or any(word in name for word in _PRODUCTS)
 
 
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operator that runs under it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.seen.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every matrix product that runs under it."""
 
@@ -109,28 +123,62 @@ def _words(kernel: Kernel, device: Device) -> str:
     return told
 
 
-def sdpa_note(model: Any, asked: Asked, device: Device, tokens: int) -> list[str]:
-    """What scaled_dot_product_attention may choose from on a GPU; nothing on a CPU.
+def look_at_attention(
+    model: Any, asked: Asked, device: Device, tokens: int
+) -> tuple[list[str], list[Fallback]]:
+    """Which of its kernels scaled_dot_product_attention has, where attention goes through it.
 
     Args:
         model: A transformers model.
-        asked: What the plugins expect; another attention than sdpa has no choice.
+        asked: What the plugins expect; ``sdpa`` is the backend that should compute.
         device: Where it runs.
         tokens: Tokens of a prompt.
+
+    Returns:
+        On a GPU a note of what may be used; and a fallback where another one computes than asked.
     """
-    if device.kind != "cuda" or asked.get("attention", "sdpa") != "sdpa":
-        return []
+    query = _query_of(model, tokens) if asked.get("attention", "sdpa") == "sdpa" else None
+    if query is None:
+        return [], []
+    notes: list[str] = []
+    if device.kind == "cuda":
+        found = ", ".join(sdpa_backends(query)) or "math only"
+        notes.append(f"scaled_dot_product_attention on a prompt may use: {found}")
+    wanted = asked.get("sdpa")
+    ran = sdpa_backend(query) if wanted else wanted
+    if wanted is None or ran == wanted:
+        return notes, []
+    reason = "it is what torch takes for a prompt"
+    return notes, [Fallback(what="sdpa", asked=wanted, ran=str(ran), reason=reason)]
+
+
+def _query_of(model: Any, tokens: int) -> torch.Tensor | None:
+    """Zeros in the shape of a prompt's queries; None where the model does not use sdpa."""
     config: Any = getattr(model, "config", None)
     if getattr(config, "_attn_implementation", None) != "sdpa":
-        return []
+        return None
     text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None)
     size = getattr(text, "head_dim", None) or (heads and text.hidden_size // heads)
     if not isinstance(heads, int) or not isinstance(size, int):
-        return []
-    query = torch.zeros(1, heads, tokens, size, dtype=model.dtype, device=model.device)
-    found = ", ".join(sdpa_backends(query)) or "math only"
-    return [f"scaled_dot_product_attention on a prompt may use: {found}"]
+        return None
+    return torch.zeros(1, heads, tokens, size, dtype=model.dtype, device=model.device)
+
+
+def sdpa_backend(query: torch.Tensor) -> str:
+    """The kernel that computes causal attention of this shape, as torch.backends.cuda names it.
+
+    Args:
+        query: ``[batch, heads, tokens, head_dim]``; keys and values of the same shape.
+    """
+    from torch.nn.functional import scaled_dot_product_attention
+
+    # Under inference mode the operator would be seen as a whole.
+    with torch.no_grad(), _Operators() as operators:
+        scaled_dot_product_attention(query, query, query, is_causal=True)
+    fused = [name for name in operators.seen if "scaled_dot_product" in name]
+    kinds = (kind for kind in ("flash", "efficient", "cudnn") for name in fused if kind in name)
+    return next(kinds, "math")
 
 
 def sdpa_backends(query: torch.Tensor) -> tuple[str, ...]:

@@ -56,11 +56,11 @@ class Session:
         model, asked, device = self._prepared.model, self._asked, self._spec.device
         tokens = self._spec.workload.prompt_tokens
         notes, other = kernels.look_at_linears(model, asked, device, tokens)
-        notes += kernels.sdpa_note(model, asked, device, tokens)
+        more_notes, more = kernels.look_at_attention(model, asked, device, tokens)
         return Reply(
             metrics=self._prepared.metrics,
-            notes=(*self._prepared.context.notes, *notes),
-            fallbacks=(*fallbacks.find_in_model(model, asked, device), *other),
+            notes=(*self._prepared.context.notes, *notes, *more_notes),
+            fallbacks=(*fallbacks.find_in_model(model, asked, device), *other, *more),
             environment=_environment(),
         )
 

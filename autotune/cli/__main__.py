@@ -17,6 +17,7 @@ from autotune.cli import (
     migrate,
     pareto,
     plugins,
+    presets,
     report,
     reproduce,
     search,
@@ -47,6 +48,7 @@ app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)
 app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")
+app.command("presets")(presets.presets)
 app.command("metrics")(metrics.metrics)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)

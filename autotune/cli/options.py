@@ -103,8 +103,10 @@ def study_of(
         InputError: The file or an option is wrong, or no model is named.
     """
     from autotune.config import build_study, read_keys
+    from autotune.presets import with_preset
 
     data = read_keys(file) if file else dict(stored or {})
+    data = with_preset({**data, **({"preset": given["preset"]} if given.get("preset") else {})})
     for key, value in given.items():
         if value is None or value == () or value is False:
             continue

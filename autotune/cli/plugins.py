@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotune.cli import options
+from autotune.cli import options, plugins_check, plugins_page
 
 if TYPE_CHECKING:
     from autotune.plugin import Plugin
     from autotune.registry import Registry
 
 app = typer.Typer(help="The optimizations that are installed.", no_args_is_help=True)
+app.command("check")(plugins_check.check)
 
 
 @app.command("list")
-def list_plugins(json: options.AsJson = False) -> None:
+def list_plugins(
+    json: options.AsJson = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a page in Markdown, with all params.")
+    ] = False,
+) -> None:
     """List the installed plugins and whether they apply on this machine.
 
     Example: autotune plugins list
@@ -26,16 +32,19 @@ def list_plugins(json: options.AsJson = False) -> None:
     from autotune.report.console import plain_table
 
     installed = registry.installed()
+    every = [_facts(plugin, installed) for plugin in installed.plugins.values()]
     if json:
-        _print_json([_facts(plugin, installed) for plugin in installed.plugins.values()])
+        _print_json(every)
+        return
+    if markdown:
+        typer.echo(plugins_page.page(every), nl=False)
         return
     table = plain_table("", "plugin", "what it does", "params", "from", "here")
-    for plugin in installed.plugins.values():
-        facts = _facts(plugin, installed)
+    for facts in every:
         table.add_row(
-            plugin.name,
+            facts["name"],
             facts["summary"],
-            ", ".join(plugin.params),
+            ", ".join(param["name"] for param in facts["params"]),
             facts["distribution"],
             facts["missing"] or "yes",
         )
@@ -93,7 +102,11 @@ def _facts(plugin: Plugin, installed: Registry) -> dict[str, Any]:
     return {
         "name": plugin.name,
         "summary": _docstring(plugin).splitlines()[0],
+        "description": _docstring(plugin),
         "distribution": installed.distributions[plugin.name],
+        "tasks": list(tasks),
+        "device": plugin.requires.device,
+        "packages": list(plugin.requires.packages),
         "missing": missing(plugin, tasks[0] if tasks else "causal-lm", detect()),
         "params": [
             {

@@ -52,9 +52,19 @@ def search(
         int | None,
         typer.Option(help="Fresh processes that repeat the front at the end; 0: none."),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="latency, throughput, memory, energy, edge, quick or thorough: plugins, "
+            "objectives and workload where nothing else is said (autotune presets)."
+        ),
+    ] = None,
     plugins: options.Plugins = None,
     objective: Annotated[
-        list[str] | None, typer.Option(help="A metric to optimize; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="A metric to optimize, or an aim such as latency or memory; may be repeated."
+        ),
     ] = None,
     constraint: Annotated[
         list[str] | None, typer.Option(help='E.g. "kld_mean_nats<=0.05"; may be repeated.')
@@ -101,6 +111,7 @@ def search(
     given = {
         "model": model,
         "name": name,
+        "preset": preset,
         "budget.trials": trials,
         "budget.minutes": minutes,
         "confirm.processes": confirm,
@@ -200,6 +211,7 @@ def _doubled(study: StudyFile, trials: int) -> StudyFile:
 def _refuse_existing(name: str, url: str, again: str) -> None:
     """Before a demo model is trained for minutes, or a model is fetched."""
     from autotune.store.database import parse_url, sqlite_file
+    from autotune.store.lock import is_run
     from autotune.store.store import Store
 
     file = sqlite_file(parse_url(url))
@@ -207,12 +219,17 @@ def _refuse_existing(name: str, url: str, again: str) -> None:
         return
     with Store.open(url) as store:
         existing = store.find_study(name)
+    if existing is not None and is_run(url, name):
+        raise InputError(
+            f"study {name!r} exists already, and another process is running it; see it with: "
+            f"autotune studies {shlex.quote(name)} --watch; or choose another --name"
+        )
     if existing is not None:
         ended = f": {existing.convergence_reason}" if existing.convergence_reason else ""
         raise InputError(
             f"study {name!r} exists already ({existing.state}{ended}); go on with it by: {again}; "
-            "more than its budget of before needs larger --trials or --minutes; or choose another "
-            "--name"
+            "to go beyond the budget that it had, with larger --trials or --minutes; or choose "
+            "another --name"
         )
 
 

@@ -289,19 +289,3 @@ def metric(name: str) -> Metric:
     if name not in METRICS:
         raise InputError(unknown_name("metric", name, METRICS, "autotune metrics"))
     return METRICS[name]
-
-
-def default_objectives(task: str, device_kind: str) -> tuple[str, ...]:
-    """The objectives of a study that names none.
-
-    Args:
-        task: ``causal-lm``, ``sequence-classification`` or ``feature-extraction``.
-        device_kind: ``cpu`` or ``cuda``.
-    """
-    generates = task == "causal-lm"
-    return (
-        "output_tokens_per_second" if generates else "samples_per_second",
-        "host_model_peak_bytes" if device_kind == "cpu" else "device_peak_process_bytes",
-        "energy_per_output_token_joules" if generates else "energy_per_sample_joules",
-        "embedding_cosine_distance" if task == "feature-extraction" else "kld_mean_nats",
-    )

@@ -15,7 +15,7 @@ from autotune.report.front_file import autotune_version, write_atomically
 from autotune.report.memory import peak_phase
 from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import HEADINGS, task_rows
-from autotune.store import StudyRecord, TrialRecord
+from autotune.store import StudyRecord, StudyState, TrialRecord
 
 
 def default_commands(study: StudyRecord) -> tuple[str, ...]:
@@ -143,13 +143,17 @@ def _pick(summary: StudySummary, name: str) -> dict[str, Any]:
     }
 
 
+def _unfinished(summary: StudySummary) -> str:
+    return "running" if summary.study.state is StudyState.RUNNING else "not finished"
+
+
 def _row(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
     point = summary.by_number.get(trial.number)
     result = trial.result
     return {
         "number": trial.number,
         "recipe": words(trial),
-        "outcome": result.outcome.value.replace("_", " ") if result else "running",
+        "outcome": result.outcome.value.replace("_", " ") if result else _unfinished(summary),
         "remarks": [*_remarks(trial), *_found_later(summary, point)],
         "tags": _tags(summary, trial.number),
         "cells": [_cell(summary, point, kind.name) for kind in summary.columns],

@@ -38,6 +38,10 @@ _DISTURBED_BASELINE = (
     "the machine and search again under another --name"
 )
 _CONFIRMING = "the result is still being confirmed: until that is over, picks may change"
+_STOPPED_CONFIRMING = (
+    "the search was stopped before the whole result was confirmed: picks may change when it goes "
+    "on with --resume"
+)
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,12 @@ class StudySummary:
         disturbed = any(one is not None and one.grade is Grade.C for one in found)
         return (
             *((_DISTURBED_BASELINE,) if disturbed else ()),
-            *((_CONFIRMING,) if self.is_confirming else ()),
+            *((self._unconfirmed,) if self.is_confirming else ()),
         )
+
+    @property
+    def _unconfirmed(self) -> str:
+        return _CONFIRMING if self.study.state is StudyState.RUNNING else _STOPPED_CONFIRMING
 
     @property
     def is_confirming(self) -> bool:

@@ -12,10 +12,11 @@ from autotune.device import Device
 from autotune.energy import sensor_caveat
 from autotune.errors import InputError
 from autotune.metrics import (
+    DEFAULT_AIMS,
     METRICS,
     PERCENTILES,
     Family,
-    default_objectives,
+    objective,
     percentile_name,
 )
 from autotune.search.target import Target
@@ -54,7 +55,9 @@ def find_goals(study: StudyFile, task: str, target: Target) -> Goals:
     if watts is not None and device.kind != "cpu":
         raise InputError("cpu_watts_per_core is for CPUs: it leaves out what the GPU takes")
     source, why_no_energy = target.energy(watts)
-    wanted = study.objectives or default_objectives(task, device.kind)
+    aims = study.objectives or DEFAULT_AIMS
+    # Two aims may come to the same: a model that does not generate has no first token.
+    wanted = tuple(dict.fromkeys(objective(name, task, device.kind) for name in aims))
     limits = constraints.parse_all(study.constraints)
     for name in wanted:
         _check(name, "objective", study, task, device)
@@ -101,7 +104,7 @@ def _check(name: str, what: str, study: StudyFile, task: str, device: Device) ->
     if METRICS[name].family is Family.ROOF:
         raise InputError(
             f"the {what} {name} says how the device is used, which is no aim; use a speed such as "
-            f"{default_objectives(task, device.kind)[0]}"
+            f"{objective('throughput', task, device.kind)}"
         )
     if name in _NEED_TWO_TOKENS and study.workload.new_tokens < 2:
         raise InputError(f"the {what} {name} needs workload.new_tokens of 2 or more")

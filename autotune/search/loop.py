@@ -97,7 +97,10 @@ class Search:
         # Those of earlier runs stay: what was measured elsewhere is still there.
         study = self._study = self._store.study(name)
         notes = tuple(dict.fromkeys((*study.notes, *self._plan.notes)))
-        self._store.update_study(name, state=StudyState.RUNNING, notes=notes)
+        # Why the latest run ended says nothing of this one.
+        self._store.update_study(
+            name, state=StudyState.RUNNING, notes=notes, convergence_reason=""
+        )
         try:
             reason = self._run_trials()
         except KeyboardInterrupt as interrupt:
@@ -109,9 +112,8 @@ class Search:
         except BaseException:
             self._store.update_study(name, state=StudyState.INTERRUPTED)
             raise
-        known = self._store.study(name).convergence_reason
         # A run that had nothing to do does not change why the search ended.
-        ended = reason if self._begun or not known else known
+        ended = reason if self._begun else study.convergence_reason or reason
         self._store.update_study(name, state=StudyState.FINISHED, convergence_reason=ended)
         self._observer.on_stopped(reason, self._begun)
         return self._store.study(name)

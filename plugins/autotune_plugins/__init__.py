@@ -7,6 +7,7 @@ from autotune_plugins.batch import Batch
 from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
 from autotune_plugins.distill import Distill
+from autotune_plugins.embedding import Embedding
 from autotune_plugins.precision import Precision
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
@@ -18,6 +19,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Quantize,
     Prune,
     Distill,
+    Embedding,
     Attention,
     Compile,
     Threads,

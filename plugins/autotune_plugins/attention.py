@@ -7,9 +7,13 @@ from typing import Any
 
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import ModelConfig, Plugin, Unsupported
+from autotune.plugin import Context, ModelConfig, Plugin, Unsupported
 from autotune_plugins._capability import require_capability
 from autotune_plugins._compiler import require_compiler
+
+_ON_CPU = ("math", "flash")
+_BACKENDS = (*_ON_CPU, "efficient", "cudnn")
+"""As torch.backends.cuda names them."""
 
 
 class Attention(Plugin):
@@ -18,7 +22,8 @@ class Attention(Plugin):
     flash_attention_2 pays on GPUs with long prompts and large batches. flex_attention is
     compiled on its first calls, tens of seconds each, and on a CPU slower than the default.
     eager writes the whole score matrix to memory: it wins only for short inputs, if ever, and
-    shows what the fused kernels are worth.
+    shows what the fused kernels are worth. sdpa itself chooses among torch's kernels; backend
+    leaves it one of them.
     """
 
     name = "attention"
@@ -28,7 +33,14 @@ class Attention(Plugin):
             default="sdpa",
             stage=Stage.SETUP,
             help="The attention implementation of transformers.",
-        )
+        ),
+        "backend": Choice(
+            *("auto", *_BACKENDS),
+            default="auto",
+            stage=Stage.SETUP,
+            when={"kernel": "sdpa"},
+            help="The kernel that scaled_dot_product_attention is left with.",
+        ),
     }
 
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
@@ -37,11 +49,63 @@ class Attention(Plugin):
         if params["kernel"] == "flex_attention":
             _check_flex(device)
 
+        backend = params.get("backend", "auto")
+        if backend not in ("auto", *_ON_CPU) and device.kind == "cpu":
+            raise Unsupported(
+                f"the {backend} backend of scaled_dot_product_attention is for GPUs; a CPU has "
+                f"{' and '.join(_ON_CPU)}"
+            )
+
     def load_args(self, params: Params) -> dict[str, Any]:
         return {"attn_implementation": params["kernel"]}
 
+    def transform(self, model: Any, params: Params, context: Context) -> Any:
+        backend = params.get("backend", "auto")
+        if backend != "auto":
+            _leave_only(str(backend))
+            _try(str(backend), model)
+        return model
+
     def expects(self, params: Params) -> dict[str, str]:
-        return {"attention": str(params["kernel"])}
+        backend = str(params.get("backend", "auto"))
+        only = {} if backend == "auto" else {"sdpa": backend}
+        return {"attention": str(params["kernel"])} | only
+
+
+def _leave_only(backend: str) -> None:
+    """For the whole process, which measures nothing else; the switches count on a CPU, too."""
+    from torch.backends import cuda
+
+    switches = {
+        "math": cuda.enable_math_sdp,
+        "flash": cuda.enable_flash_sdp,
+        "efficient": cuda.enable_mem_efficient_sdp,
+        "cudnn": cuda.enable_cudnn_sdp,
+    }
+    for name, switch in switches.items():
+        switch(name == backend)
+
+
+def _try(backend: str, model: Any) -> None:
+    """Attention of the model's own heads, on its device.
+
+    Raises:
+        Unsupported: The backend cannot compute it.
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    text = model.config.get_text_config()
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    shape = (1, text.num_attention_heads, 8, size)
+    query = torch.zeros(shape, dtype=model.dtype, device=model.device)
+    try:
+        scaled_dot_product_attention(query, query, query, is_causal=True)
+    except RuntimeError as error:
+        raise Unsupported(
+            f"the {backend} backend of scaled_dot_product_attention cannot compute heads of "
+            f"{size} numbers in {model.dtype} here: {error}"
+        ) from error
 
 
 def _check_flash(device: Device) -> None:

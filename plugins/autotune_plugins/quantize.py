@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from autotune.device import Device
@@ -21,6 +18,7 @@ from autotune.plugin import (
 )
 from autotune_plugins._capability import require_capability
 from autotune_plugins._sizes import BITS, checkpoint_dtype, shares
+from autotune_plugins._torchao import quiet_torchao
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +31,7 @@ class Quantize(Plugin):
     batches. int8_weight_only loses next to nothing and becomes fast together with compile.
     int8_dynamic also computes in int8: for prefill and large batches, with compile. The int4
     kernels want bfloat16 weights; smaller groups lose less and store more. float8 needs a GPU
-    of compute capability 8.9. The output head and embeddings stay as they are.
+    of compute capability 8.9. The output head and embeddings stay as they are: see embedding.
     """
 
     name = "quantize"
@@ -65,7 +63,7 @@ class Quantize(Plugin):
 
     def transform(self, model: Any, params: Params, context: Context) -> Any:
         chosen = _choose(model, params, context)
-        with _quiet_torchao():
+        with quiet_torchao():
             from torchao.quantization import quantize_
 
             quantize_(model, _config(params, context.device), lambda module, _: module in chosen)
@@ -181,18 +179,3 @@ def _bits(params: Params) -> float:
     if params["scheme"] == "int4_weight_only":
         return 4 + 2 * 16 / float(params["group_size"])
     return 8
-
-
-@contextmanager
-def _quiet_torchao() -> Iterator[None]:
-    """Drops one log line: on import torchao says which of its GPU libraries do not load here."""
-    logger = logging.getLogger("torchao")
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Failed to load ")
-
-    logger.addFilter(wanted)
-    try:
-        yield
-    finally:
-        logger.removeFilter(wanted)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.bench.engines.self_draft import part_of
 from autotune.bench.engines.torch_engine import TorchEncoder, TorchGenerator
 from autotune.plugin import Unsupported
 
@@ -56,19 +57,46 @@ class Repeating(TorchGenerator):
         return self.tokens, logits
 
 
+@pytest.mark.parametrize("layers", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("drafts", [1, 2, 8])
-def test_drafts_change_no_token_and_save_steps(llama: Any, windows: Windows, drafts: int) -> None:
+def test_drafts_change_no_token_and_save_steps(
+    llama: Any, windows: Windows, drafts: int, layers: float
+) -> None:
     one = {name: tensor[:1] for name, tensor in windows.items()}
+    args = {"draft_tokens": drafts, "draft_layers": layers}
     for given, batch in ((windows, 6), (one, 1)):
         engine = Repeating(llama, new_tokens=24)
-        timing = engine.request(given, engine.resolve({"draft_tokens": drafts}))
+        timing = engine.request(given, engine.resolve(args))
         expected = llama.generate(
             **given, max_new_tokens=24, min_new_tokens=24, do_sample=False, pad_token_id=0
         )
         assert torch.equal(engine.tokens, expected[:, 17:])
         assert (timing.sequences, timing.output_tokens, len(timing.gaps)) == (batch, 24, 23)
     # A random model soon repeats itself: several tokens of a step come at once.
-    assert 0.0 in timing.gaps
+    assert 0.0 in timing.gaps or layers == 0.5
+
+
+def test_all_layers_guess_all_tokens(llama: Any, windows: Windows) -> None:
+    engine = Recorder(llama, new_tokens=1 + 4 * 3)
+    engine.request(windows, engine.resolve({"draft_tokens": 3, "draft_layers": 1.0}))
+    assert [fed.shape[1] for fed in engine.fed] == [16, 4, 4, 4]
+
+
+def test_part_of_a_model_holds_no_weights_of_its_own(llama: Any, windows: Windows) -> None:
+    before = llama(**windows).logits
+    part = part_of(llama, 0.5)
+    assert len(part.model.layers) == len(llama.model.layers) // 2
+    own = {id(weight) for weight in llama.parameters()}
+    assert {id(weight) for weight in part.parameters()} < own
+    assert not torch.equal(part(**windows).logits, before)
+    assert torch.equal(llama(**windows).logits, before)
+    assert torch.equal(part_of(llama, 1.0)(**windows).logits, before)
+
+
+def test_part_of_a_model_whose_layers_are_elsewhere(llama: Any) -> None:
+    llama.config.num_hidden_layers += 1
+    with pytest.raises(Unsupported, match="the layers of LlamaModel are not found"):
+        part_of(llama, 0.5)
 
 
 def test_drafts_need_a_cache_that_forgets(llama: Any) -> None:

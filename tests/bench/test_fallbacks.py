@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.backends import cuda
 
 from autotune.bench import fallbacks, kernels
 from autotune.bench.protocol import Fallback
@@ -175,7 +177,27 @@ def test_products_in_another_format_than_asked_for(llama: Any) -> None:
 
 def test_a_model_that_is_not_quantized_has_no_kernel_notes(llama: Any) -> None:
     assert kernels.look_at_linears(llama, {}, CPU, rows=16) == ([], [])
-    assert kernels.sdpa_note(llama, {}, CPU, tokens=16) == []
+    assert kernels.look_at_attention(llama, {}, CPU, tokens=16) == ([], [])
+
+
+@pytest.fixture
+def switches() -> Iterator[None]:
+    """Those of torch for the backends of sdpa, put back afterwards."""
+    yield
+    for switch in (cuda.enable_math_sdp, cuda.enable_flash_sdp):
+        switch(True)
+
+
+def test_backend_of_attention_is_seen(llama: Any, switches: None) -> None:
+    cuda.enable_flash_sdp(False)
+    assert kernels.look_at_attention(llama, {"sdpa": "math"}, CPU, tokens=16) == ([], [])
+    _, (found,) = kernels.look_at_attention(llama, {"sdpa": "flash"}, CPU, tokens=16)
+    assert (found.what, found.asked, found.ran) == ("sdpa", "flash", "math")
+    cuda.enable_flash_sdp(True)
+    _, (found,) = kernels.look_at_attention(llama, {"sdpa": "math"}, CPU, tokens=16)
+    assert (found.asked, found.ran) == ("math", "flash")
+    eager = {"attention": "eager", "sdpa": "math"}
+    assert kernels.look_at_attention(llama, eager, CPU, tokens=16) == ([], [])
 
 
 def test_no_fused_cuda_kernel_is_usable_on_a_cpu() -> None:
@@ -186,7 +208,7 @@ def test_no_fused_cuda_kernel_is_usable_on_a_cpu() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_attention_on_a_gpu_has_fused_kernels(llama: Any) -> None:
     model = llama.to("cuda", torch.bfloat16)
-    (note,) = kernels.sdpa_note(model, {}, detect("cuda"), tokens=16)
+    (note,), _ = kernels.look_at_attention(model, {}, detect("cuda"), tokens=16)
     assert "flash" in note
 
 

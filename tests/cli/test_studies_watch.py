@@ -12,6 +12,7 @@ from autotune.messages import Progress
 from autotune.outcome import Outcome
 from autotune.recipe import RecipeKeys
 from autotune.store import Store, StudyState
+from autotune.store.lock import study_lock
 from autotune.store.watch import Watch
 from autotune.testing import fake_result, fake_spec
 
@@ -52,3 +53,16 @@ def test_watch_ends_with_the_study(run_main: RunMain, store: Store) -> None:
     assert kinds == ["state", "trial"]
     assert run_main("studies", "--watch")[0] == 2
     assert "no study named 'other'" in run_main("studies", "other")[2]
+
+
+def test_search_of_a_study_that_runs_is_shown_how_to_watch(
+    run_main: RunMain, store: Store, tiny_model: Path
+) -> None:
+    store.close()
+    lock = study_lock(f"sqlite:///{Path.cwd()}/studies/autotune.db", "s")
+    lock.acquire()
+    code, _, error = run_main("search", "--model", str(tiny_model), "--name", "s")
+    lock.release()
+    assert code == 2
+    assert "another process is running it; see it with: autotune studies s --watch" in error
+    assert "autotune search --resume" in run_main("search", "--model", "demo", "--name", "s")[2]

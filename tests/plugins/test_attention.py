@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.backends import cuda
 
+from autotune.bench.kernels import sdpa_backend
 from autotune.device import Device
-from autotune.plugin import Unsupported
+from autotune.params import Params
+from autotune.plugin import Context, Unsupported
 from autotune_plugins.attention import Attention
 
 
@@ -51,3 +54,49 @@ def test_flex_is_refused_on_a_cpu_without_avx2(cpu: Device) -> None:
     plain = cpu.model_copy(update={"cpu_flags": frozenset()})
     with pytest.raises(Unsupported, match="AVX2"):
         Attention().check({"kernel": "flex_attention"}, {}, plain)
+
+
+@pytest.fixture
+def switches() -> Iterator[None]:
+    """Those of torch for the backends, put back afterwards."""
+    yield
+    for backend in ("math", "flash", "mem_efficient", "cudnn"):
+        getattr(cuda, f"enable_{backend}_sdp")(True)
+
+
+@pytest.mark.parametrize("backend", ["math", "flash"])
+def test_the_backend_computes_and_says_the_same(
+    backend: str,
+    make_llama: Callable[..., Any],
+    tokens: torch.Tensor,
+    output_of: Callable[..., torch.Tensor],
+    context_of: Callable[..., Context],
+    switches: None,
+) -> None:
+    llama = make_llama(attn_implementation="sdpa")
+    expected = output_of(llama, tokens)
+    params: Params = {"kernel": "sdpa", "backend": backend}
+    changed = Attention().transform(llama, params, context_of(llama))
+    assert sdpa_backend(torch.zeros(1, 2, 8, 16)) == backend
+    torch.testing.assert_close(output_of(changed, tokens), expected, atol=1e-5, rtol=1e-4)
+    assert Attention().expects(params) == {"attention": "sdpa", "sdpa": backend}
+
+
+def test_backends_of_gpus_are_refused_on_a_cpu(cpu: Device, new_gpu: Device) -> None:
+    for backend in ("efficient", "cudnn"):
+        params: Params = {"kernel": "sdpa", "backend": backend}
+        Attention().check(params, {}, new_gpu)
+        with pytest.raises(Unsupported, match=f"the {backend} backend .* a CPU has math and fl"):
+            Attention().check(params, {}, cpu)
+
+
+def test_backend_that_cannot_compute_is_refused(
+    make_llama: Callable[..., Any], context_of: Callable[..., Context], switches: None
+) -> None:
+    llama = make_llama(attn_implementation="sdpa")
+    with pytest.raises(Unsupported, match=r"the cudnn backend .* cannot compute heads of"):
+        Attention().transform(llama, {"kernel": "sdpa", "backend": "cudnn"}, context_of(llama))
+
+
+def test_other_kernels_have_no_backend() -> None:
+    assert Attention().expects({"kernel": "eager"}) == {"attention": "eager"}

@@ -9,7 +9,8 @@ import torch
 
 from autotune.device import Device
 from autotune.plugin import Context, Unsupported
-from autotune_plugins.quantize import Quantize, _quiet_torchao
+from autotune_plugins._torchao import quiet_torchao
+from autotune_plugins.quantize import Quantize
 
 ContextOf = Callable[..., Context]
 OutputOf = Callable[..., torch.Tensor]
@@ -120,7 +121,7 @@ def test_int4_is_accepted_on_a_cpu_and_refused_on_an_old_gpu(cpu: Device, old_gp
 
 def test_only_the_one_log_line_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("torchao")
-    with _quiet_torchao():
+    with quiet_torchao():
         logger.warning("Failed to load a library: no such file")
         logger.warning("something else")
     logger.warning("Failed to load later")

@@ -217,8 +217,14 @@ def test_reports_say_what_is_confirmed(summary: StudySummary) -> None:
     assert not confirmed.is_confirming
     stopped = confirmed.study.model_copy(update={"state": StudyState.INTERRUPTED})
     halfway = StudySummary.of(stopped, [*again[:2], *summary.trials[2:]])
-    assert "picks may change" in printed(console.front_table(halfway))
-    assert "until that is over, picks may change</strong>" in render_html(halfway)
+    assert "picks may change when it goes on" in " ".join(
+        printed(console.front_table(halfway)).split()
+    )
+    assert "picks may change when it goes on with --resume</strong>" in render_html(halfway)
+    running = confirmed.study.model_copy(update={"state": StudyState.RUNNING})
+    assert "until that is over, picks may change</strong>" in render_html(
+        StudySummary.of(running, halfway.trials)
+    )
     assert "among the confirmed" not in halfway.ties_in_words("fastest")
 
 

@@ -97,3 +97,19 @@ def test_doctor_holds_busy_against_idle(
 def test_what_no_trial_would_have_is_no_goal(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         find_goals(study(**keys), "causal-lm", target(why="no counter here"))
+
+
+def test_aims_become_the_metrics_of_task_and_device() -> None:
+    wanted = study(objectives=["latency", "memory", "weights_bytes"])
+    found = find_goals(wanted, "causal-lm", target("cpu")).objectives
+    assert found == ("e2e_latency_seconds", "host_model_peak_bytes", "weights_bytes")
+    found = find_goals(wanted, "sequence-classification", target("cuda")).objectives
+    assert found == ("e2e_latency_seconds", "device_peak_process_bytes", "weights_bytes")
+
+
+def test_two_aims_may_come_to_the_same() -> None:
+    twice = study(objectives=["first_token", "latency"])
+    found = find_goals(twice, "causal-lm", target("cpu")).objectives
+    assert found == ("ttft_seconds", "e2e_latency_seconds")
+    found = find_goals(twice, "feature-extraction", target("cpu")).objectives
+    assert found == ("e2e_latency_seconds",)

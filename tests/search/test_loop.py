@@ -272,6 +272,14 @@ def test_resume_of_a_finished_study_without_more_budget_changes_nothing(lab: Any
     assert watcher.seen == ["started 5 3 trials", "stopped after 0: budget: 3 trials"]
 
 
+def test_why_an_earlier_run_ended_is_not_said_of_a_later_one(lab: Any) -> None:
+    lab.search(lab.plan(*SMALL, budget={"trials": 2}))
+    plan = lab.plan(*SMALL, budget={"trials": 6})
+    with pytest.raises(Interrupted):
+        lab.search(plan, interrupt_after(lab, len(lab.specs) + 1), resume=True)
+    assert (lab.study().state, lab.study().convergence_reason) == (StudyState.INTERRUPTED, "")
+
+
 def test_failure_of_the_executor_is_no_result(lab: Any) -> None:
     def run(spec: TrialSpec) -> TrialResult:
         if len(lab.specs) == 2:

@@ -66,7 +66,11 @@ class TestWithoutWorkers:
         )
 
     def test_trial_whose_workers_die_is_lost_in_the_end(
-        self, redis: RedisServer, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+        self,
+        redis: RedisServer,
+        jobs: Jobs,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         executor = self.executor(redis, jobs, [])
         put: list[int] = []
@@ -83,6 +87,8 @@ class TestWithoutWorkers:
         assert put == [1, 2]
         assert (result.number, result.outcome) == (4, Outcome.LOST)
         assert "2 workers died while they ran this recipe, the last mortal-2" in result.explanation
+        said = "worker mortal-1 has given no sign of life for 1 s: trial 4 goes to the next one"
+        assert said in caplog.messages
 
     def test_no_worker_is_told_while_it_waits(self, redis: RedisServer, jobs: Jobs) -> None:
         class Told(Exception):

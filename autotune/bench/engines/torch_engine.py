@@ -13,6 +13,7 @@ import torch
 from autotune.bench.caches import LOSSY, growing_cache
 from autotune.bench.engines.base import Engine, Passes, Timing
 from autotune.bench.engines.lookup import look_up
+from autotune.bench.engines.self_draft import SelfDraft, part_of
 from autotune.bench.tokens import Batch
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
@@ -62,6 +63,8 @@ class _DeviceTicks:
 
 
 _Ticks = _HostTicks | _DeviceTicks
+Guess = Callable[[torch.Tensor, int], torch.Tensor]
+"""Prompts with what was generated, and how many tokens to guess, to at most so many of them."""
 
 
 class TorchGenerator(Engine):
@@ -73,6 +76,7 @@ class TorchGenerator(Engine):
         "cache_bits": 8,
         "cache_window": 256,
         "draft_tokens": 0,
+        "draft_layers": 0.0,
     }
 
     def __init__(self, model: Any, new_tokens: int) -> None:
@@ -81,6 +85,8 @@ class TorchGenerator(Engine):
         self._synchronise = _synchroniser(model.device)
         self._make_ticks = _DeviceTicks if model.device.type == "cuda" else _HostTicks
         self._static_caches: dict[tuple[int, int], Any] = {}
+        self._parts: dict[float, TorchGenerator] = {}
+        """Share of the layers → what drafts with them."""
         self._finite = True
         plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
         accepted = inspect.signature(type(plain).forward).parameters
@@ -118,7 +124,8 @@ class TorchGenerator(Engine):
         if self._new_tokens > 1:
             if drafts := run_args["draft_tokens"]:
                 words = torch.cat([ids, token], dim=1)
-                tokens, logits = self._decode_drafts(words, cache, ticks, drafts)
+                guess = self._drafts_of(run_args)
+                tokens, logits = self._decode_drafts(words, cache, ticks, drafts, guess)
             else:
                 tokens, logits = self._decode(token, cache, ticks)
             tokens.cpu()
@@ -143,8 +150,17 @@ class TorchGenerator(Engine):
             ticks.tick()
         return torch.cat(generated[1:], dim=1), logits
 
+    def _drafts_of(self, run_args: Mapping[str, Any]) -> Guess:
+        share = float(run_args["draft_layers"])
+        if not share:
+            return look_up
+        if share not in self._parts:
+            self._parts[share] = TorchGenerator(part_of(self._model, share), self._new_tokens)
+        cache = growing_cache(self._model.config, self.run_args)
+        return SelfDraft(self._parts[share]._step, cache).guess
+
     def _decode_drafts(
-        self, words: torch.Tensor, cache: Any, ticks: _Ticks, drafts: int
+        self, words: torch.Tensor, cache: Any, ticks: _Ticks, drafts: int, guess: Guess
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Checks guesses: what the model would have said itself is taken, up to the first one in
         any sequence that it would not, and one token more. Arguments and result as of ``_decode``,
@@ -152,7 +168,7 @@ class TorchGenerator(Engine):
         begin = words.shape[1]
         end = begin + self._new_tokens - 1
         while words.shape[1] < end:
-            draft = look_up(words, min(drafts, end - words.shape[1] - 1))
+            draft = guess(words, min(drafts, end - words.shape[1] - 1))
             fed = torch.cat([words[:, -1:], draft], dim=1)
             logits = self._step(fed, cache, keep=fed.shape[1])
             said = logits.argmax(-1)

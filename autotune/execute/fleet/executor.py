@@ -180,9 +180,15 @@ class FleetExecutor:
             watched.seen, watched.changed = (job.attempt, job.beats), now
         if job.state is JobState.QUEUED:
             self._tend_queued(job, watched, now)
-        elif now - watched.changed > self._patience.lease_seconds:
-            # Rung for at the next look, under its next attempt.
-            self._jobs.expire(job.id, job.attempt, job.beats)
+        elif now - watched.changed > self._patience.lease_seconds and self._jobs.expire(
+            job.id, job.attempt, job.beats
+        ):  # rung for at the next look, under its next attempt
+            _log.warning(
+                "worker %s has given no sign of life for %g s: trial %d goes to the next one",
+                job.worker,
+                self._patience.lease_seconds,
+                job.number,
+            )
 
     def _tend_queued(self, job: Job, watched: _Watched, now: float) -> None:
         willing = [card for card in self._workers if card.name not in job.refused]

@@ -1,0 +1,63 @@
+"""What came of trying plugins, as a page and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+from autotune.cli.plugins_page import markdown_table
+from autotune.report.console import plain_table
+from autotune.report.format import digits
+from autotune.search.check import Tried, Verdict
+
+RATIOS = {
+    "weights_bytes": "weights",
+    "host_model_peak_bytes": "model peak",
+    "device_peak_process_bytes": "device peak",
+    "output_tokens_per_second": "output tokens/s",
+    "samples_per_second": "samples/s",
+}
+"""Metric → heading of the column with its ratio to the baseline."""
+
+_STYLES = {
+    Verdict.OK: "green",
+    Verdict.REFUSED: "dim",
+    Verdict.FELL_BACK: "yellow",
+    Verdict.FAILED: "bold red",
+}
+
+
+def columns(tried: Iterable[Tried]) -> list[str]:
+    """The metrics that any of them has, in the order of ``RATIOS``."""
+    found = {name for one in tried for name in one.ratios}
+    return [name for name in RATIOS if name in found]
+
+
+def cells(one: Tried, names: Sequence[str]) -> list[str]:
+    """One row: plugin, values, outcome, ratios, KLD, what is to be said."""
+    ratios = [f"{one.ratios[n]:.2f}" if n in one.ratios else "" for n in names]
+    kld = "" if one.kld_mean_nats is None else digits(one.kld_mean_nats)
+    beside = f"beside {one.beside}" if one.beside else ""
+    words = "; ".join(filter(None, (beside, one.words)))
+    return [one.plugin, one.values, one.verdict.value, *ratios, kld, words]
+
+
+def headings(names: Sequence[str]) -> list[str]:
+    """Those of ``cells``."""
+    return ["plugin", "values", "here", *(RATIOS[name] for name in names), "KLD", ""]
+
+
+def checked_table(tried: Sequence[Tried]) -> Table:
+    """For a terminal."""
+    names = columns(tried)
+    table = plain_table("", *headings(names))
+    for one in tried:
+        table.add_row(*cells(one, names), style=_STYLES[one.verdict])
+    return table
+
+
+def checked_markdown(tried: Sequence[Tried]) -> str:
+    """The same as a table in Markdown."""
+    names = columns(tried)
+    return markdown_table(headings(names), (cells(one, names) for one in tried))

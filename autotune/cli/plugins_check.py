@@ -1,0 +1,154 @@
+"""``autotune plugins check``: try what plugins offer on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotune.cli import options
+from autotune.errors import InputError
+
+if TYPE_CHECKING:
+    from autotune.search.check import Choice, Tried
+    from autotune.search.plan import Plan
+
+_QUICK: dict[str, dict[str, Any]] = {
+    "workload": {
+        "prompt_tokens": 32,
+        "evaluation_positions": 512,
+        "calibration_sequences": 8,
+    },
+    "measure": {"block_seconds": 0.05, "max_pairs": 6, "warmup_blocks": 3, "energy_windows": 1},
+}
+"""Enough to see an effect, not enough to trust a speed."""
+
+
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of plugins.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are installed.")] = False,
+    in_pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="In place of each value: each pair with another plugin."),
+    ] = False,
+    model: options.Model = "demo-tiny",
+    task: options.Task = "auto",
+    device: options.DeviceName = "auto",
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the table to this file.")
+    ] = None,
+    output: options.Output = options.DEFAULT_OUTPUT,
+    json: options.AsJson = False,
+) -> None:
+    """Try every value of plugins on a small model: does it run here, and is its effect seen?
+
+    Speeds are measured for an instant only; measure them with autotune bench. Exits with 1 if any
+    has failed.
+
+    Example: autotune plugins check quantize
+    """
+    from autotune import registry
+    from autotune.cli.checked import checked_table
+    from autotune.cli.demo_progress import training_bar
+    from autotune.cli.show import make_console
+    from autotune.search.check import Verdict
+    from autotune.search.plan import make_plan
+
+    installed = registry.installed()
+    if not names and not every:
+        raise InputError(
+            f"which plugins? Name some of {', '.join(installed.plugins)}, or give --all"
+        )
+    wanted = list(installed.plugins if every else installed.select(names).plugins)
+    given = {
+        "name": "plugins-check",
+        "model": model,
+        "task": None if task == "auto" else task,
+        "device": None if device == "auto" else device,
+        **_quickly(),
+    }
+    study = options.study_of(None, given)
+    with training_bar() as bar:
+        plan = replace(make_plan(study, output, bar, only={}), registry=installed)
+    tried = _try(plan, wanted, *_chosen(plan, wanted, in_pairs))
+    if markdown is not None:
+        _write(markdown, plan, tried)
+    if json:
+        _print_json(tried)
+    else:
+        make_console().print(checked_table(tried))
+        typer.echo(_totals(tried))
+    if any(one.verdict is Verdict.FAILED for one in tried):
+        raise typer.Exit(1)
+
+
+def _quickly() -> dict[str, Any]:
+    return {f"{s}.{key}": value for s, values in _QUICK.items() for key, value in values.items()}
+
+
+def _chosen(plan: Plan, names: list[str], in_pairs: bool) -> tuple[list[Choice], list[Tried]]:
+    from autotune.search.check import choices, pairs
+
+    if in_pairs:
+        return pairs(plan, names)
+    found = [choices(plan, name) for name in names]
+    return [c for todo, _ in found for c in todo], [t for _, refused in found for t in refused]
+
+
+def _try(plan: Plan, names: list[str], todo: list[Choice], refused: list[Tried]) -> list[Tried]:
+    """Shows which is running; what is done so far is printed if it is stopped."""
+    from autotune.cli.checked import checked_table
+    from autotune.cli.show import make_console
+    from autotune.search.check import try_all
+
+    tried = list(refused)
+    console = make_console(stderr=True)
+    results = try_all(plan, todo, lambda _: None)
+    try:
+        with console.status("measuring the baseline") as status:
+            for number, choice in enumerate(todo, start=1):
+                words = f"{number} of {len(todo)}: {choice.recipe}"
+                status.update(words)
+                if not console.is_terminal:
+                    console.print(words, markup=False, highlight=False)
+                tried.append(next(results))
+    except KeyboardInterrupt:
+        console.print(checked_table(_sorted(tried, names)))
+        raise
+    finally:
+        results.close()
+    return _sorted(tried, names)
+
+
+def _sorted(tried: list[Tried], names: list[str]) -> list[Tried]:
+    return sorted(tried, key=lambda one: names.index(one.plugin))
+
+
+def _totals(tried: list[Tried]) -> str:
+    from collections import Counter
+
+    counts = Counter(one.verdict.value for one in tried)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
+def _write(path: Path, plan: Plan, tried: list[Tried]) -> None:
+    from autotune.cli.checked import checked_markdown
+
+    machine = plan.environment
+    versions = ", ".join(f"{k} {machine[k]}" for k in ("torch", "transformers") if k in machine)
+    head = f"{plan.device.name}, {plan.device.cores} cores; {versions}; model {plan.model.name}"
+    try:
+        path.write_text(f"{head}\n\n{checked_markdown(tried)}", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--markdown: {path} cannot be written: {error}") from error
+
+
+def _print_json(tried: list[Tried]) -> None:
+    import dataclasses
+    import json as codec
+
+    typer.echo(codec.dumps([dataclasses.asdict(one) for one in tried], indent=2))

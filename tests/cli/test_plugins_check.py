@@ -1,0 +1,38 @@
+"""``autotune plugins check`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.slow
+def test_values_are_tried_and_the_table_is_written(
+    autotune: Callable[..., Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "plugins.md"
+    arguments = ["precision", "speculative", "--model", tiny_model, "--markdown", page]
+    done = autotune("plugins", "check", *arguments, "--output", tmp_path, "--json")
+    tried = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert {one["plugin"] for one in tried} == {"precision", "speculative"}
+    (narrow,) = [one for one in tried if one["params"] == {"dtype": "bfloat16"}]
+    assert narrow["verdict"] == "ok"
+    assert narrow["ratios"]["weights_bytes"] == pytest.approx(0.5, rel=0.01)
+    assert 0 < narrow["kld_mean_nats"] < 1
+    text = page.read_text(encoding="utf-8")
+    assert "| precision | bfloat16 | ok | 0.50 |" in text
+    assert "2 cores" in text or "cores" in text.partition("\n")[0]
+
+
+def test_which_plugins_must_be_said(autotune: Callable[..., Any]) -> None:
+    done = autotune("plugins", "check")
+    assert done.returncode == 2
+    assert "which plugins? Name some of allocator, attention" in done.stderr
+    done = autotune("plugins", "check", "quantise")
+    assert done.returncode == 2
+    assert "did you mean 'quantize'?" in done.stderr
