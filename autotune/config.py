@@ -98,6 +98,12 @@ class StudyFile(_Section):
     """Takes pickled weights where a model has no others."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        """What the preset says where the study says nothing."""
+        return with_preset(given) if isinstance(given, dict) else given
+
     @field_validator("plugins", mode="before")
     @classmethod
     def _read_plugins(cls, given: Any) -> Any:
@@ -184,7 +190,7 @@ def build_study(
         InputError: An unknown key (with a suggestion), or a value that is not allowed.
     """
     try:
-        return StudyFile.model_validate(with_preset(data))
+        return StudyFile.model_validate(data)
     except ValidationError as error:
         raise InputError(in_words(error.errors(), source, options)) from error
 

@@ -115,10 +115,10 @@ def with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
         InputError: There is no such preset.
     """
     name = data.get("preset")
-    if not name:
+    if not name or not isinstance(name, str):
         return dict(data)
     if name not in PRESETS:
-        raise InputError(unknown_name("preset", str(name), PRESETS))
+        raise InputError(unknown_name("preset", name, PRESETS))
     return _merged(PRESETS[name].keys, data)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from pydantic import ValidationError
 
+from autotune.cli.options import study_of
 from autotune.config import TASKS, StudyFile, build_study
 from autotune.errors import InputError
 from autotune.metrics import AIMS, DEFAULT_AIMS, METRICS
@@ -61,6 +63,26 @@ def test_unknown_preset_names_those_there_are() -> None:
         InputError, match=r"no preset named 'speed'.*energy, latency, memory, quick"
     ):
         with_preset({"model": "demo", "preset": "speed"})
+
+
+def test_preset_counts_wherever_a_study_comes_from() -> None:
+    assert StudyFile(model="demo", preset="quick").budget.trials == 16
+    with pytest.raises(ValidationError, match="no preset named 'speed'"):
+        StudyFile(model="demo", preset="speed")
+    with pytest.raises(InputError, match="preset: Input should be a valid string"):
+        build_study({"model": "demo", "preset": ["quick"]}, "study.yaml")
+
+
+def test_options_come_before_the_file_and_the_file_before_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("model: demo\npreset: quick\nbudget: {minutes: 7}\nseed: 3\n")
+    given = {"budget.trials": 5, "plugins": ["batch"], "preset": None}
+    study = study_of(file, given)
+    assert (study.budget.trials, study.budget.minutes, study.seed) == (5, 7, 3)
+    assert study.plugins == {"batch": {"size": (1, 4, 16)}}
+    assert study_of(file, {"preset": "edge"}).workload.prompt_tokens == 32
+    stored = study.model_dump(mode="json")
+    assert study_of(None, {"budget.trials": 9}, stored).budget.trials == 9
 
 
 def test_presets_are_not_changed_by_their_use() -> None:

@@ -49,6 +49,10 @@ def _let_go(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
+_NO_KERNEL = ("No available kernel", "No viable backend")
+"""What torch says where its kernels of attention are switched off that could."""
+
+
 def _failure(error: BaseException) -> Reply:
     from autotune.bench.prepare import is_out_of_memory
 
@@ -59,6 +63,9 @@ def _failure(error: BaseException) -> Reply:
     if isinstance(error, Unsupported):
         return Reply(outcome=Outcome.UNSUPPORTED, explanation=str(error))
     words = f"{type(error).__name__}: {error}"
+    if any(said in words for said in _NO_KERNEL):
+        reason = "no kernel of scaled_dot_product_attention that is left can compute this"
+        return Reply(outcome=Outcome.UNSUPPORTED, explanation=f"{reason}: {words}")
     if is_out_of_memory(error):
         return Reply(outcome=Outcome.OUT_OF_MEMORY, explanation=words)
     return Reply(outcome=Outcome.CRASHED, explanation=words)

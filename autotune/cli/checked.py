@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from autotune.cli.plugins_page import markdown_table
@@ -53,7 +54,7 @@ def checked_table(tried: Sequence[Tried]) -> Table:
     names = columns(tried)
     table = plain_table("", *headings(names))
     for one in tried:
-        table.add_row(*cells(one, names), style=_STYLES[one.verdict])
+        table.add_row(*map(escape, cells(one, names)), style=_STYLES[one.verdict])
     return table
 
 

@@ -57,12 +57,15 @@ def check(
     from autotune.cli.show import make_console
     from autotune.search.check import Verdict
     from autotune.search.plan import make_plan
+    from autotune.workload.paths import require_writable
 
     installed = registry.installed()
-    if not names and not every:
+    if bool(names) == every:
         raise InputError(
             f"which plugins? Name some of {', '.join(installed.plugins)}, or give --all"
         )
+    if markdown is not None:
+        require_writable(markdown.parent, "the folder of --markdown", "name another file")
     wanted = list(installed.plugins if every else installed.select(names).plugins)
     given = {
         "name": "plugins-check",
@@ -75,13 +78,13 @@ def check(
     with training_bar() as bar:
         plan = replace(make_plan(study, output, bar, only={}), registry=installed)
     tried = _try(plan, wanted, *_chosen(plan, wanted, in_pairs))
-    if markdown is not None:
-        _write(markdown, plan, tried)
     if json:
         _print_json(tried)
     else:
         make_console().print(checked_table(tried))
         typer.echo(_totals(tried))
+    if markdown is not None:
+        _write(markdown, plan, tried)
     if any(one.verdict is Verdict.FAILED for one in tried):
         raise typer.Exit(1)
 
@@ -116,7 +119,7 @@ def _try(plan: Plan, names: list[str], todo: list[Choice], refused: list[Tried])
                 if not console.is_terminal:
                     console.print(words, markup=False, highlight=False)
                 tried.append(next(results))
-    except KeyboardInterrupt:
+    except BaseException:
         console.print(checked_table(_sorted(tried, names)))
         raise
     finally:

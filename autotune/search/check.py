@@ -140,8 +140,9 @@ def pairs(plan: Plan, names: Sequence[str]) -> tuple[list[Choice], list[Tried]]:
             if both:
                 tried.append(Choice(name, random.Random(plan.study.seed).choice(both)))
                 continue
-            words = next((r.reason for r in pool.refusals if r.plugin in (name, other)), "")
-            words = words or "they conflict, or one has nothing to do beside the other"
+            alone = {n for recipe in pool.recipes for n in recipe.to_dict()}
+            whys = (r.reason for r in pool.refusals if r.plugin in {name, other} - alone)
+            words = next(whys, "they conflict, or one has nothing to do beside the other")
             refused.append(Tried(name, {}, Verdict.REFUSED, words, beside=other))
     return tried, refused
 

@@ -1,4 +1,4 @@
-"""Where the architectures that can be pruned keep their layers; no plugin."""
+"""Where architectures keep their layers; no plugin."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def find_layout(config: Mapping[str, Any]) -> Layout:
     kind = config.get("model_type")
     if kind not in _LAYOUTS:
         raise Unsupported(
-            f"the layers of a {kind!r} model are not known to prune; "
+            f"the layers of a {kind!r} model are not known here; "
             f"known: {', '.join(sorted(_LAYOUTS))}"
         )
     return _LAYOUTS[kind]

@@ -96,11 +96,14 @@ def _try(backend: str, model: Any) -> None:
     from torch.nn.functional import scaled_dot_product_attention
 
     text = model.config.get_text_config()
-    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    shape = (1, text.num_attention_heads, 8, size)
-    query = torch.zeros(shape, dtype=model.dtype, device=model.device)
-    try:
-        scaled_dot_product_attention(query, query, query, is_causal=True)
+    heads = text.num_attention_heads
+    fewer = getattr(text, "num_key_value_heads", None) or heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    query = torch.zeros(1, heads, 8, size, dtype=model.dtype, device=model.device)
+    keys = query[:, :fewer]
+    try:  # a prompt, and the token after it
+        scaled_dot_product_attention(query, keys, keys, is_causal=True, enable_gqa=True)
+        scaled_dot_product_attention(query[:, :, :1], keys, keys, enable_gqa=True)
     except RuntimeError as error:
         raise Unsupported(
             f"the {backend} backend of scaled_dot_product_attention cannot compute heads of "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotune.device import Device
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import Plugin, Requires
+from autotune.plugin import ModelConfig, Plugin, Requires, Unsupported
+from autotune_plugins._layers import find_layout
 
 
 class Speculative(Plugin):
@@ -15,8 +17,8 @@ class Speculative(Plugin):
     a pass over a few tokens costs hardly more than over one, which is small batches. All
     sequences of a batch go on by what the worst of them accepts. prompt_lookup guesses what
     followed the last words where they stood before: summaries, code, and whatever repeats itself.
-    self_draft guesses with some of the model's own layers, which costs no weights but a second
-    key-value cache; it pays in models that say nearly the same with fewer layers.
+    self_draft guesses with some of the model's own layers, uncompiled, which costs no weights
+    but a second key-value cache; it pays in models that say nearly the same with fewer layers.
     """
 
     name = "speculative"
@@ -43,6 +45,19 @@ class Speculative(Plugin):
         ),
     }
     requires = Requires(tasks=("causal-lm",))
+
+    def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
+        kinds = set(model_config.get("layer_types") or ())
+        slides = model_config.get("sliding_window") and model_config.get(
+            "use_sliding_window", True
+        )
+        if kinds - {"full_attention"} or (slides and not kinds):
+            raise Unsupported(
+                "guesses that are not taken have to be forgotten, which the cache of layers that "
+                "do not attend to all tokens cannot; this model has such layers"
+            )
+        if params["method"] == "self_draft":
+            find_layout(model_config)
 
     def run_args(self, params: Params) -> dict[str, Any]:
         drafts = {"draft_tokens": params["tokens"]}

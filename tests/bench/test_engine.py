@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from autotune.bench.engines.self_draft import part_of
 from autotune.bench.engines.torch_engine import TorchEncoder, TorchGenerator
@@ -49,7 +50,7 @@ def test_decode_loop_gives_the_tokens_of_generate(
     assert engine.last_finite
 
 
-class Repeating(TorchGenerator):
+class Repeating(Recorder):
     """Keeps the tokens of the latest request."""
 
     def _decode_drafts(self, *given: Any) -> Any:
@@ -74,6 +75,25 @@ def test_drafts_change_no_token_and_save_steps(
         assert (timing.sequences, timing.output_tokens, len(timing.gaps)) == (batch, 24, 23)
     # A random model soon repeats itself: several tokens of a step come at once.
     assert 0.0 in timing.gaps or layers == 0.5
+
+
+@pytest.mark.parametrize("layers", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_guesses_that_are_refused_change_no_token(
+    kind: str, layers: float, windows: Windows
+) -> None:
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 6}
+    chaotic = {"vocab_size": 97, "initializer_range": 0.3, "eos_token_id": None}
+    config = AutoConfig.for_model(kind, **sizes, **chaotic)
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    engine = Repeating(model, new_tokens=24)
+    engine.request(windows, engine.resolve({"draft_tokens": 4, "draft_layers": layers}))
+    expected = model.generate(
+        **windows, max_new_tokens=24, min_new_tokens=24, do_sample=False, pad_token_id=0
+    )
+    assert torch.equal(engine.tokens, expected[:, 17:])
+    assert len(engine.fed) > 1 + 5  # a prompt, and five passes if all were taken
 
 
 def test_all_layers_guess_all_tokens(llama: Any, windows: Windows) -> None:

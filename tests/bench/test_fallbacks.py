@@ -14,8 +14,10 @@ import torch
 from torch.backends import cuda
 
 from autotune.bench import fallbacks, kernels
+from autotune.bench.__main__ import _failure
 from autotune.bench.protocol import Fallback
 from autotune.device import Device, detect
+from autotune.outcome import Outcome
 from autotune.plugin import Context
 from autotune.testing import fake_device
 from autotune_plugins.attention import Attention
@@ -231,3 +233,10 @@ def test_a_plugin_may_ask_for_a_capability_and_an_unknown_one_is_not_judged() ->
     assert list(fallbacks.find_capability(frozenset(), "DEFAULT")) == []
     assert list(fallbacks.find_capability(frozenset({"neon"}))) == []
     assert list(fallbacks.find_capability(frozenset({"avx2", "fma"}), "SVE256")) == []
+
+
+def test_attention_that_no_kernel_is_left_for_is_unsupported() -> None:
+    reply = _failure(RuntimeError("No available kernel. Aborting execution."))
+    assert reply.outcome is Outcome.UNSUPPORTED
+    assert "no kernel of scaled_dot_product_attention that is left" in reply.explanation
+    assert _failure(RuntimeError("odd")).outcome is Outcome.CRASHED

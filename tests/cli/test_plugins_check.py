@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
+from autotune.cli.checked import checked_markdown, checked_table
+from autotune.search.check import Tried, Verdict
 
 
 @pytest.mark.slow
@@ -26,13 +30,26 @@ def test_values_are_tried_and_the_table_is_written(
     assert 0 < narrow["kld_mean_nats"] < 1
     text = page.read_text(encoding="utf-8")
     assert "| precision | bfloat16 | ok | 0.50 |" in text
-    assert "2 cores" in text or "cores" in text.partition("\n")[0]
+    assert " cores; torch " in text.partition("\n")[0]
 
 
 def test_which_plugins_must_be_said(autotune: Callable[..., Any]) -> None:
     done = autotune("plugins", "check")
     assert done.returncode == 2
     assert "which plugins? Name some of allocator, attention" in done.stderr
+    assert autotune("plugins", "check", "batch", "--all").returncode == 2
+    done = autotune("plugins", "check", "batch", "--markdown", "/proc/nowhere/page.md")
+    assert (done.returncode, "the folder of --markdown" in done.stderr) == (2, True)
     done = autotune("plugins", "check", "quantise")
     assert done.returncode == 2
     assert "did you mean 'quantize'?" in done.stderr
+
+
+def test_what_a_library_says_is_shown_as_it_is() -> None:
+    words = "[always] madvise never; cannot load [/usr/lib/x.so]"
+    one = Tried("p", {"a": 1}, Verdict.FAILED, words)
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(checked_table([one]))
+    assert words in captured.get()
+    assert f"| p | a=1 | failed |  | {words} |" in checked_markdown([one])

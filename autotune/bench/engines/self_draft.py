@@ -46,7 +46,7 @@ class SelfDraft:
         """
         agreed = min(self._held, words.shape[1] - 1)
         if self._held > agreed:
-            self._cache.crop(agreed)
+            self._cache.crop(agreed - self._held)
             self._held = agreed
         fed, guessed = words[:, agreed:], [words[:, :0]]
         for _ in range(count):
@@ -58,8 +58,9 @@ class SelfDraft:
 
 
 def part_of(model: Any, share: float) -> Any:
-    """The model with fewer layers, spread over its depth. It holds no weights of its own, and a
-    cache for it is one for the whole model.
+    """The model with fewer layers, spread over its depth. It holds no weights of its own, and runs
+    as it is, compiled or not. Where all layers attend to all tokens, a cache for it is one for the
+    whole model.
 
     Args:
         model: A causal language model of transformers.
@@ -83,13 +84,14 @@ def part_of(model: Any, share: float) -> Any:
 
 def _stack(base: Any) -> tuple[str, nn.ModuleList]:
     for name, module in base.named_children():
-        if isinstance(module, nn.ModuleList) and len(module) == base.config.num_hidden_layers:
+        count = base.config.get_text_config().num_hidden_layers
+        if isinstance(module, nn.ModuleList) and len(module) == count:
             return name, module
     raise Unsupported(f"the layers of {type(base).__name__} are not found, to draft with a part")
 
 
 def _spread(count: int, kept: int) -> list[int]:
-    """The first one, where the cache counts its tokens, and the last one among them."""
+    """The first one, where the cache counts its tokens; of several, the last one too."""
     return [round(i * (count - 1) / max(1, kept - 1)) for i in range(kept)]
 
 
