@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any
 
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import Context, Estimate, ModelConfig, Phase, Plugin, Requires, Unsupported
 from autotune_plugins._sizes import BITS, checkpoint_dtype, shares
 from autotune_plugins._torchao import quiet_torchao
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Embedding(Plugin):
@@ -41,6 +45,7 @@ class Embedding(Plugin):
         quantize_(model, Int8WeightOnlyConfig(), lambda module, _: module in chosen)
         if not all(isinstance(module.weight, TorchAOBaseTensor) for module in chosen):
             raise Unsupported(f"torchao left the embedding of {type(model).__name__} as it was")
+        embedding.forward = MethodType(_look_up, embedding)
         if tied:
             head.weight = embedding.weight
         return model
@@ -51,3 +56,17 @@ class Embedding(Plugin):
             return Estimate()
         narrower = 8 / BITS[checkpoint_dtype(model_config)]
         return Estimate(weights_bytes=1 - (1 - share.linear) * (1 - narrower))
+
+
+def _look_up(embedding: Any, ids: torch.Tensor) -> torch.Tensor:
+    """As the embedding's own; torchao would convert the whole table for each look-up.
+
+    Args:
+        embedding: Its weights are quantized.
+        ids: int64, of any shape.
+
+    Returns:
+        ``[..., embedding_dim]``.
+    """
+    rows: torch.Tensor = embedding.weight[ids.flatten()]
+    return rows.dequantize().view(*ids.shape, embedding.embedding_dim)

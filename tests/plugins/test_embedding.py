@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from autotune.plugin import Context
 from autotune_plugins.embedding import Embedding
@@ -46,6 +47,19 @@ def test_embedding_and_head_in_8_bits(
     for weight in (embedding, head):
         assert stored_bytes(weight) < 0.6 * bytes_before
     assert closeness(output_of(llama, tokens), before) > 0.9
+
+
+def test_only_rows_that_are_looked_up_are_converted(
+    make_llama: Callable[..., Any], context_of: ContextOf, tokens: torch.Tensor
+) -> None:
+    llama = make_llama()
+    embedding = llama.model.embed_tokens
+    Embedding().transform(llama, INT8, context_of(llama))
+    whole = torch.nn.functional.embedding(tokens, embedding.weight)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        found = embedding(tokens[:, :1])
+    assert torch.equal(found, whole[:, :1])
+    assert max(event.cpu_memory_usage for event in seen.events()) < embedding.weight.numel()
 
 
 def test_an_encoder_has_no_head(
