@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from autotune.execute.fleet.broker import Broker
 from fleet_support.compose import Compose
 from fleet_support.servers import PostgresServer, RedisServer, free_port, wait_for
 
@@ -44,6 +46,8 @@ def test_services_of_the_compose_file_run_a_study(
             processes = [compose.start(name, output) for name in ("api", "worker-cpu")]
             try:
                 wait_for(lambda: compose.is_well("api"), 60, "the API is well")
+                with closing(Broker(redis.url)) as broker:
+                    wait_for(broker.workers, 60, "the worker is up")
                 asked = yaml.safe_load(study(model="demo-tiny", plugins={"batch": {}}).read_text())
                 asked |= {"budget": {"trials": 1}}
                 front = _run(f"http://127.0.0.1:{port}/v1", token.stdout.strip(), asked)
