@@ -105,6 +105,17 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name not in PRESETS:
+        raise InputError(unknown_name("preset", name, PRESETS))
+    return PRESETS[name]
+
+
 def with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
     """A study's keys, and those of the preset that it names where it has none of its own.
 
@@ -117,9 +128,7 @@ def with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
     name = data.get("preset")
     if not name or not isinstance(name, str):
         return dict(data)
-    if name not in PRESETS:
-        raise InputError(unknown_name("preset", name, PRESETS))
-    return _merged(PRESETS[name].keys, data)
+    return _merged(preset(name).keys, data)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

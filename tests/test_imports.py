@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors hashing urls processes logs params metrics outcome device statistics pairing "
-        "presets",
+        "presets markdown",
         "plugin messages",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 SIDEWAYS: dict[str, str] = {
     "device": "errors",
-    "metrics": "errors statistics",
+    "metrics": "errors statistics markdown",
     "presets": "errors",
     "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes

@@ -7,7 +7,7 @@ cannot be watched so; what is said holds for the model before compilation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -33,30 +33,17 @@ def is_product(operator: str) -> bool:
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every operator that runs under it."""
+    """Notes the operators that run under it, as far as they are wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[str] = []
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        self.seen.append(function.name())
-        return function(*args, **(kwargs or {}))
-
-
-class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every matrix product that runs under it."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        self._wanted = wanted
         self.seen: list[Kernel] = []
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if is_product(function.name()):
+        if self._wanted(function.name()):
             tensors = [a for a in args if isinstance(a, torch.Tensor)][:2]
             formats = dict.fromkeys(dtype_name(t.dtype) for t in tensors)
             self.seen.append((function.name().partition(".")[0], tuple(formats)))
@@ -72,7 +59,7 @@ def products_of(linear: torch.nn.Linear, rows: int) -> tuple[Kernel, ...]:
     """
     weight = linear.weight
     zeros = torch.zeros(1, rows, linear.in_features, dtype=weight.dtype, device=weight.device)
-    with torch.inference_mode(), _Products() as products:
+    with torch.inference_mode(), _Operators(is_product) as products:
         linear(zeros)
     return tuple(dict.fromkeys(products.seen))
 
@@ -137,19 +124,20 @@ def look_at_attention(
     Returns:
         On a GPU a note of what may be used; and a fallback where another one computes than asked.
     """
-    query = _query_of(model, tokens) if asked.get("attention", "sdpa") == "sdpa" else None
+    wanted = asked.get("sdpa")
+    if asked.get("attention", "sdpa") != "sdpa" or (device.kind == "cpu" and wanted is None):
+        return [], []
+    query = _query_of(model, tokens)
     if query is None:
         return [], []
     notes: list[str] = []
     if device.kind == "cuda":
         found = ", ".join(sdpa_backends(query)) or "math only"
         notes.append(f"scaled_dot_product_attention on a prompt may use: {found}")
-    wanted = asked.get("sdpa")
-    ran = sdpa_backend(query) if wanted else wanted
-    if wanted is None or ran == wanted:
+    if wanted is None or (ran := sdpa_backend(query)) == wanted:
         return notes, []
     reason = "it is what torch takes for a prompt"
-    return notes, [Fallback(what="sdpa", asked=wanted, ran=str(ran), reason=reason)]
+    return notes, [Fallback(what="sdpa", asked=wanted, ran=ran, reason=reason)]
 
 
 def _query_of(model: Any, tokens: int) -> torch.Tensor | None:
@@ -174,10 +162,9 @@ def sdpa_backend(query: torch.Tensor) -> str:
     from torch.nn.functional import scaled_dot_product_attention
 
     # Under inference mode the operator would be seen as a whole.
-    with torch.no_grad(), _Operators() as operators:
+    with torch.no_grad(), _Operators(lambda name: "scaled_dot_product" in name) as fused:
         scaled_dot_product_attention(query, query, query, is_causal=True)
-    fused = [name for name in operators.seen if "scaled_dot_product" in name]
-    kinds = (kind for kind in ("flash", "efficient", "cudnn") for name in fused if kind in name)
+    kinds = (k for k in ("flash", "efficient", "cudnn") for name, _ in fused.seen if k in name)
     return next(kinds, "math")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from autotune.cli.plugins_page import markdown_table
+from autotune.markdown import plain, table
 from autotune.report.console import plain_table
 from autotune.report.format import digits
 from autotune.search.check import Tried, Verdict
@@ -52,13 +52,13 @@ def headings(names: Sequence[str]) -> list[str]:
 def checked_table(tried: Sequence[Tried]) -> Table:
     """For a terminal."""
     names = columns(tried)
-    table = plain_table("", *headings(names))
+    shown = plain_table("", *headings(names))
     for one in tried:
-        table.add_row(*map(escape, cells(one, names)), style=_STYLES[one.verdict])
-    return table
+        shown.add_row(*map(escape, cells(one, names)), style=_STYLES[one.verdict])
+    return shown
 
 
 def checked_markdown(tried: Sequence[Tried]) -> str:
     """The same as a table in Markdown."""
     names = columns(tried)
-    return markdown_table(headings(names), (cells(one, names) for one in tried))
+    return table(headings(names), (map(plain, cells(one, names)) for one in tried))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from autotune.markdown import table
 
 _HEAD = """\
 # Plugins
@@ -22,7 +24,7 @@ def page(plugins: Sequence[Mapping[str, Any]]) -> str:
         plugins: The facts of each, as ``autotune plugins list --json`` prints them.
     """
     links = ([f"[{p['name']}](#{p['name']})", p["summary"], _needs(p)] for p in plugins)
-    overview = markdown_table(("plugin", "what it does", "needs"), links)
+    overview = table(("plugin", "what it does", "needs"), links)
     return "\n".join((_HEAD, overview, *map(_section, plugins)))
 
 
@@ -30,8 +32,8 @@ def _section(plugin: Mapping[str, Any]) -> str:
     rows = (
         [f"`{p['name']}`", _values(p), p["stage"], _when(p), p["help"]] for p in plugin["params"]
     )
-    table = markdown_table(("param", "values", "stage", "active when", "meaning"), rows)
-    return f"## {plugin['name']}\n\n{plugin['description']}\n\n{table}"
+    params = table(("param", "values", "stage", "active when", "meaning"), rows)
+    return f"## {plugin['name']}\n\n{plugin['description']}\n\n{params}"
 
 
 def _values(param: Mapping[str, Any]) -> str:
@@ -50,13 +52,3 @@ def _needs(plugin: Mapping[str, Any]) -> str:
     tasks = [f"a {' or '.join(plugin['tasks'])} model"] if plugin["tasks"] else []
     device = [{"cuda": "a GPU", "cpu": "a CPU"}[plugin["device"]]] if plugin["device"] else []
     return ", ".join((*tasks, *device, *plugin["packages"]))
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

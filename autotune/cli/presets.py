@@ -19,11 +19,9 @@ def presets(
 
     Example: autotune presets latency
     """
-    from autotune.presets import PRESETS, with_preset
+    from autotune.presets import PRESETS, preset
 
-    if name is not None:
-        with_preset({"preset": name})  # says which there are
-    chosen = {name: PRESETS[name]} if name else PRESETS
+    chosen = {name: preset(name)} if name else PRESETS
     if json:
         import json as codec
 
@@ -32,8 +30,8 @@ def presets(
     elif name:
         import yaml
 
-        typer.echo(f"# {PRESETS[name].summary}")
-        typer.echo(yaml.safe_dump(PRESETS[name].keys, sort_keys=False).rstrip())
+        typer.echo(f"# {chosen[name].summary}")
+        typer.echo(yaml.safe_dump(chosen[name].keys, sort_keys=False).rstrip())
     else:
         _print_all()
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from autotune.markdown import plain, table
 from autotune.metrics.catalogue import METRICS
 from autotune.metrics.elsewhere import FALSE_FRIENDS, TOOLS
 from autotune.metrics.kinds import Family, Metric
@@ -102,14 +103,7 @@ def _code(name: str) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    names = list(head)
-    lines = [names, ["---"] * len(names), *rows]
-    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """A bar would end the cell, and stars would set text between them in italics."""
-    return text.replace("|", "\\|").replace("*", "\\*")
+    return table(head, (map(plain, row) for row in rows))
 
 
 if __name__ == "__main__":

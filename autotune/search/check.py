@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from autotune.errors import AutotuneError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
 from autotune.front import ratio_to_baseline
@@ -21,7 +20,7 @@ from autotune.plugin import Phase
 from autotune.recipe import Recipe, describe
 from autotune.registry import Registry
 from autotune.search.plan import Plan
-from autotune.search.single import make_spec
+from autotune.search.single import make_spec, measure_baseline
 from autotune.space import Pool, build_pool
 from autotune.workload.model import read_config
 
@@ -209,13 +208,7 @@ def try_all(
         AutotuneError: The baseline itself cannot be measured.
     """
     with closing(LocalExecutor(plan.registry, on_progress)) as executor:
-        executor.submit(make_spec(plan, 0, Recipe()))
-        baseline = executor.wait()
-        if not baseline.blocks:
-            raise AutotuneError(
-                f"the baseline cannot be measured ({baseline.outcome}): {baseline.explanation}; "
-                f"see {baseline.log}"
-            )
+        baseline = measure_baseline(plan, executor)
         for number, choice in enumerate(wanted, start=1):
             executor.submit(make_spec(plan, number, choice.recipe, baseline=baseline.metrics))
             yield judge(plan, choice, executor.wait(), baseline)

@@ -27,16 +27,26 @@ def measure_recipe(
         AutotuneError: The baseline cannot be measured.
     """
     with closing(LocalExecutor(registry.installed(), on_progress)) as executor:
-        baseline = _measured(plan, executor, make_spec(plan, 0, Recipe()))
-        if not baseline.blocks:
-            raise AutotuneError(
-                f"the baseline cannot be measured ({baseline.outcome}): {baseline.explanation}; "
-                f"see {baseline.log}"
-            )
+        baseline = measure_baseline(plan, executor)
         if recipe.is_baseline:
             return baseline, baseline
         spec = make_spec(plan, 1, recipe, baseline=baseline.metrics)
         return baseline, _measured(plan, executor, spec)
+
+
+def measure_baseline(plan: Plan, executor: LocalExecutor) -> TrialResult:
+    """The baseline as trial 0.
+
+    Raises:
+        AutotuneError: It cannot be measured.
+    """
+    baseline = _measured(plan, executor, make_spec(plan, 0, Recipe()))
+    if not baseline.blocks:
+        raise AutotuneError(
+            f"the baseline cannot be measured ({baseline.outcome}): {baseline.explanation}; "
+            f"see {baseline.log}"
+        )
+    return baseline
 
 
 def _measured(plan: Plan, executor: LocalExecutor, spec: TrialSpec) -> TrialResult:

@@ -48,7 +48,6 @@ class Attention(Plugin):
             _check_flash(device)
         if params["kernel"] == "flex_attention":
             _check_flex(device)
-
         backend = params.get("backend", "auto")
         if backend not in ("auto", *_ON_CPU) and device.kind == "cpu":
             raise Unsupported(

@@ -44,7 +44,7 @@ class OpenLedger(Ledger):
         register(plan, self.store, resume=self.store.find_study(plan.name) is not None)
         self.told: list[Sequence[float]] = []
         own = sampler or PoolSampler(code, make_inner("random", 0), 0)
-        self._count, own.after_trial = own.after_trial, self._after_trial  # type: ignore
+        self._count, own.after_trial = own.after_trial, self._after_trial  # type: ignore[method-assign]
         super().__init__(plan, self.store, url, code, own)
         self.open_trials()
 

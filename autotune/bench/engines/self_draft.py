@@ -59,8 +59,7 @@ class SelfDraft:
 
 def part_of(model: Any, share: float) -> Any:
     """The model with fewer layers, spread over its depth. It holds no weights of its own, and runs
-    as it is, compiled or not. Where all layers attend to all tokens, a cache for it is one for the
-    whole model.
+    uncompiled. Where all layers attend to all tokens, a cache for it is one for the whole model.
 
     Args:
         model: A causal language model of transformers.
