@@ -75,6 +75,13 @@ class Context:
     ``attention_mask``, each int64 ``[sequences, tokens]``. Never the evaluation text."""
     seed: int = 0
     """Seed for anything random."""
+    task: str = "causal-lm"
+    """What the model is served for: ``causal-lm``, ``sequence-classification``,
+    ``feature-extraction``."""
+    prompt_tokens: int = 0
+    """Of each prompt of the workload."""
+    new_tokens: int = 0
+    """Of each answer; 0 for encoders."""
     notes: list[str] = field(default_factory=list)
     """Append what a person should know about this trial; stored and shown with it."""
     teacher: Callable[[], Any] | None = None

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors hashing urls processes logs params metrics outcome device statistics pairing "
         "presets markdown",
-        "plugin messages",
+        "plugin messages engine",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
         "front search report",
@@ -34,6 +34,7 @@ SIDEWAYS: dict[str, str] = {
     "device": "errors",
     "metrics": "errors statistics markdown",
     "presets": "errors",
+    "engine": "plugin",  # it says no as plugins do
     "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door
@@ -79,7 +80,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 """Library → where in autotune/ it may be imported, inside functions included."""
 
-PLUGINS_MAY_IMPORT = {"autotune.params", "autotune.plugin", "autotune.device"}
+PLUGINS_MAY_IMPORT = {"autotune.params", "autotune.plugin", "autotune.device", "autotune.engine"}
 
 
 def python_files(package: Path) -> list[Path]:

@@ -14,9 +14,9 @@ import torch
 from autotune import registry
 from autotune.bench.artifacts import artifact_file
 from autotune.bench.engines import torch_engine
-from autotune.bench.engines.base import Engine
 from autotune.bench.meters.memory import MemoryMeter, weights_bytes, weights_disk_bytes
 from autotune.bench.tokens import Tokens, load_tokens
+from autotune.engine import Engine
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, RecipeDict, TrialSpec
 from autotune.outcome import Outcome
@@ -99,6 +99,9 @@ def _context(spec: TrialSpec, tokens: Tokens, kind: Any) -> Context:
         model_config=read_config(Path(spec.model.path)),
         calibration=tokens.calibration,
         seed=spec.seed,
+        task=spec.model.task,
+        prompt_tokens=spec.workload.prompt_tokens,
+        new_tokens=spec.workload.new_tokens,
         teacher=lambda: _load(kind, baseline, {}),
     )
 

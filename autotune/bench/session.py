@@ -9,7 +9,6 @@ import torch
 
 from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
-from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter
 from autotune.bench.meters.energy import measure_energy
@@ -21,6 +20,7 @@ from autotune.bench.meters.work import Work, count_work
 from autotune.bench.prepare import Prepared, build_engine, is_out_of_memory, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.tokens import take
+from autotune.engine import Timing
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, TrialSpec
 from autotune.outcome import Outcome

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from autotune.engine import Batch
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
 
@@ -17,9 +17,6 @@ PROMPTS = 64
 
 POSITIONS_PER_TEXT = 16
 """An encoder gives one value for a text, whatever its length: 4,096 positions are 256 texts."""
-
-Batch = Mapping[str, torch.Tensor]
-"""Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from autotune import energy
-from autotune.bench.engines.base import Timing
 from autotune.bench.meters.energy import measure_energy
 from autotune.energy import EnergyMeter
+from autotune.engine import Timing
 from autotune.messages import MeasureSettings, TrialSpec
 from autotune.testing import fake_spec
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.bench.engines.base import Timing
 from autotune.bench.meters.percentiles import Latencies
+from autotune.engine import Timing
 from autotune.messages import Metrics
 
 

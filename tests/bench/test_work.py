@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from autotune.bench.engines.base import Passes
 from autotune.bench.engines.torch_engine import TorchEncoder, TorchGenerator
 from autotune.bench.meters.memory import weights_bytes
 from autotune.bench.meters.work import Work, count_work
 from autotune.device import Device
+from autotune.engine import Passes
 from autotune.plugin import Context
 from autotune.testing import fake_device
 from autotune_plugins.prune import Prune

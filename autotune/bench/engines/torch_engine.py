@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from autotune.bench.caches import LOSSY, growing_cache
-from autotune.bench.engines.base import Engine, Passes, Timing
 from autotune.bench.engines.lookup import look_up
 from autotune.bench.engines.self_draft import SelfDraft, part_of
-from autotune.bench.tokens import Batch
+from autotune.engine import Batch, Engine, Passes, Timing
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
 

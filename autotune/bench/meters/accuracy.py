@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autotune.bench.engines.base import Engine
-from autotune.bench.tokens import Batch
+from autotune.engine import Batch, Engine
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics
 from autotune.outcome import Outcome

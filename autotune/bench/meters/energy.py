@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import closing
 
 from autotune import energy
-from autotune.bench.engines.base import Timing
 from autotune.bench.meters import speed
 from autotune.energy import EnergyMeter, Window
+from autotune.engine import Timing
 from autotune.messages import Metrics, TrialSpec
 
 _PHASE_SECONDS = 0.1

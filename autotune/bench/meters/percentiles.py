@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 
-from autotune.bench.engines.base import Timing
+from autotune.engine import Timing
 from autotune.messages import Measurement, Metrics
 from autotune.metrics import PERCENTILES, percentile_name
 from autotune.statistics import fewest_for_quantile, quantile_interval

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from autotune.bench.engines.base import Engine
 from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.meters.process_tree import TreePoller
+from autotune.engine import Engine
 from autotune.messages import Measurement, Metrics
 from autotune.metrics import host_peak
 

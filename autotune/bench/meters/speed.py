@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autotune.bench.engines.base import Timing
+from autotune.engine import Timing
 
 
 @dataclass(frozen=True)

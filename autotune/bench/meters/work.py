@@ -19,10 +19,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
-from autotune.bench.engines.base import Passes
 from autotune.bench.fallbacks import dtype_name
 from autotune.bench.kernels import is_product
 from autotune.bench.meters.memory import plain_parts
+from autotune.engine import Passes
 from autotune.messages import Measurement, Metrics
 
 

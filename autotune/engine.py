@@ -1,16 +1,19 @@
-"""What the bench session expects of an engine."""
+"""What executes a prepared model: all that the author of an engine reads besides `plugin`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from autotune.bench.tokens import Batch
 from autotune.plugin import Unsupported
+
+if TYPE_CHECKING:
+    import torch
+
+Batch = Mapping[str, "torch.Tensor"]
+"""Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each."""
 
 
 @dataclass(frozen=True)
