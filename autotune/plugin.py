@@ -93,6 +93,9 @@ class Context:
     makes at great cost. Its name stands for everything that they depend on, so whoever finds it
     may take it in place of making them. It need not exist, nor its folder; write under another
     name and rename. None where nothing may be kept."""
+    own_artifact: Path | None = None
+    """As ``artifact``, for what is made of the original model: its name stands for that model and
+    this plugin's own params, whatever else the recipe does."""
 
 
 class Plugin:

@@ -9,7 +9,7 @@ from autotune import registry
 from autotune.environment import accuracy_key
 from autotune.hashing import sha256_json
 from autotune.messages import RecipeDict, TrialSpec
-from autotune.params import Param, Params
+from autotune.params import Param, Params, Stage
 from autotune.plugin import Phase, Plugin
 from autotune.recipe import share
 
@@ -30,9 +30,23 @@ def artifact_file(spec: TrialSpec, name: str, plugins: Mapping[str, Plugin]) -> 
         name: The plugin that asks.
         plugins: The recipe's plugins by name.
     """
+    return _file(spec, name, _acted_by(spec.recipe, name, plugins))
+
+
+def own_artifact_file(spec: TrialSpec, name: str, plugins: Mapping[str, Plugin]) -> Path:
+    """A path of its own for what a plugin makes of the original model, whatever else is done.
+
+    Args:
+        spec: The trial.
+        name: The plugin that asks.
+        plugins: The recipe's plugins by name.
+    """
+    return _file(spec, name, {name: share(plugins[name], spec.recipe[name], _is_prepared)})
+
+
+def _file(spec: TrialSpec, name: str, acted: RecipeDict) -> Path:
     work = spec.workload
     sources = registry.installed().sources
-    acted = _acted_by(spec.recipe, name, plugins)
     identity = [
         spec.model.fingerprint,
         [work.calibration_sha256, work.calibration_sequences, work.prompt_tokens],
@@ -57,6 +71,10 @@ def _acted_by(recipe: RecipeDict, name: str, plugins: Mapping[str, Plugin]) -> R
 
 def _changes_output(param: Param) -> bool:
     return param.changes_output
+
+
+def _is_prepared(param: Param) -> bool:
+    return param.stage is not Stage.RUN
 
 
 def _acts_before(other: Plugin, plugin: Plugin) -> bool:

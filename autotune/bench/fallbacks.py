@@ -116,12 +116,15 @@ def linears_to_quantize(model: Any) -> list[torch.nn.Linear]:
         model: A model, quantized or not.
     """
     head = _embeddings(model, "get_output_embeddings")
+    assistant = getattr(model, "assistant", None)  # it guesses, in a format of its own
+    others = set(assistant.modules()) if assistant is not None else set()
     tied = getattr(_embeddings(model, "get_input_embeddings"), "weight", None)
     return [
         module
         for module in model.modules()
         if isinstance(module, torch.nn.Linear)
         and module is not head
+        and module not in others
         and (tied is None or module.weight is not tied)
     ]
 

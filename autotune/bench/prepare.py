@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from autotune import registry
-from autotune.bench.artifacts import artifact_file
+from autotune.bench.artifacts import artifact_file, own_artifact_file
 from autotune.bench.engines import torch_engine
 from autotune.bench.meters.memory import MemoryMeter, weights_bytes, weights_disk_bytes
 from autotune.bench.tokens import Tokens, load_tokens
@@ -185,7 +185,11 @@ def transform(
     for name, params in spec.recipe.items():
         plugin = plugins[name]
         if plugin.phase is phase:
-            own = replace(context, artifact=artifact_file(spec, name, plugins))
+            own = replace(
+                context,
+                artifact=artifact_file(spec, name, plugins),
+                own_artifact=own_artifact_file(spec, name, plugins),
+            )
             model = guarded(plugin, params, "transform", _transform_of(plugin, model, own))
     return model
 

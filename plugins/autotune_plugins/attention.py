@@ -14,13 +14,19 @@ from autotune_plugins._compiler import require_compiler
 _ON_CPU = ("math", "flash")
 _BACKENDS = (*_ON_CPU, "efficient", "cudnn")
 """As torch.backends.cuda names them."""
+_FLASH = {
+    "flash_attention_2": ("flash_attn", "flash-attn", (8, 0)),
+    "flash_attention_3": ("flash_attn_interface", "flash-attn-3", (9, 0)),
+}
+"""transformers' name → module, package, and the least compute capability that it computes on."""
 
 
 class Attention(Plugin):
     """Compute attention with another kernel than torch's scaled_dot_product_attention.
 
-    flash_attention_2 pays on GPUs with long prompts and large batches. flex_attention is
-    compiled on its first calls, tens of seconds each, and on a CPU slower than the default.
+    flash_attention_2 and, on Hopper, 3 pay on GPUs with long prompts and large batches.
+    flex_attention is compiled on its first calls, tens of seconds each, and on a CPU slower than
+    the default.
     eager writes the whole score matrix to memory: it wins only for short inputs, if ever, and
     shows what the fused kernels are worth. sdpa itself chooses among torch's kernels; backend
     leaves it one of them.
@@ -29,7 +35,7 @@ class Attention(Plugin):
     name = "attention"
     params = {
         "kernel": Choice(
-            *("sdpa", "eager", "flex_attention", "flash_attention_2"),
+            *("sdpa", "eager", "flex_attention", *_FLASH),
             default="sdpa",
             stage=Stage.SETUP,
             help="The attention implementation of transformers.",
@@ -44,8 +50,8 @@ class Attention(Plugin):
     }
 
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
-        if params["kernel"] == "flash_attention_2":
-            _check_flash(device)
+        if params["kernel"] in _FLASH:
+            _check_flash(str(params["kernel"]), device)
         if params["kernel"] == "flex_attention":
             _check_flex(device)
         backend = params.get("backend", "auto")
@@ -110,10 +116,11 @@ def _try(backend: str, model: Any) -> None:
         ) from error
 
 
-def _check_flash(device: Device) -> None:
-    require_capability("flash_attention_2", device, (8, 0))
-    if importlib.util.find_spec("flash_attn") is None:
-        raise Unsupported("flash_attention_2 needs the package flash_attn: pip install flash-attn")
+def _check_flash(kernel: str, device: Device) -> None:
+    module, package, capability = _FLASH[kernel]
+    require_capability(kernel, device, capability)
+    if importlib.util.find_spec(module) is None:
+        raise Unsupported(f"{kernel} needs the package {module}: pip install {package}")
 
 
 def _check_flex(device: Device) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import ModelConfig, Plugin, Requires, Unsupported
+from autotune.plugin import Context, Estimate, ModelConfig, Plugin, Requires, Unsupported
+from autotune_plugins._assistant import make_assistant
 from autotune_plugins._layers import find_layout
+from autotune_plugins._sizes import shares
+from autotune_plugins._structured import kept_layers
 
 
 class Speculative(Plugin):
@@ -19,12 +22,14 @@ class Speculative(Plugin):
     followed the last words where they stood before: summaries, code, and whatever repeats itself.
     self_draft guesses with some of the model's own layers, uncompiled, which costs no weights
     but a second key-value cache; it pays in models that say nearly the same with fewer layers.
+    assistant guesses with a model of its own: the original with fewer layers, trained to say what
+    it says; it guesses better, for its weights and the time to train them.
     """
 
     name = "speculative"
     params = {
         "method": Choice(
-            *("none", "prompt_lookup", "self_draft"),
+            *("none", "prompt_lookup", "self_draft", "assistant"),
             default="none",
             stage=Stage.RUN,
             help="Where guesses come from.",
@@ -33,7 +38,7 @@ class Speculative(Plugin):
             *(2, 4, 8),
             default=4,
             stage=Stage.RUN,
-            when={"method": ("prompt_lookup", "self_draft")},
+            when={"method": ("prompt_lookup", "self_draft", "assistant")},
             help="How many tokens are guessed at most.",
         ),
         "layers": Choice(
@@ -42,6 +47,13 @@ class Speculative(Plugin):
             stage=Stage.RUN,
             when={"method": "self_draft"},
             help="Which share of the layers guesses.",
+        ),
+        "assistant_layers": Choice(
+            *(0.25, 0.5),
+            default=0.25,
+            stage=Stage.SETUP,
+            when={"method": "assistant"},
+            help="Which share of the layers the assistant keeps.",
         ),
     }
     requires = Requires(tasks=("causal-lm",))
@@ -56,11 +68,36 @@ class Speculative(Plugin):
                 "guesses that are not taken have to be forgotten, which the cache of layers that "
                 "do not attend to all tokens cannot; this model has such layers"
             )
-        if params["method"] == "self_draft":
+        if params["method"] in ("self_draft", "assistant"):
             find_layout(model_config)
+        if params["method"] == "assistant":
+            _check_assistant(model_config)
+
+    def transform(self, model: Any, params: Params, context: Context) -> Any:
+        if params["method"] == "assistant":
+            share = float(params["assistant_layers"])
+            model.assistant = make_assistant(model, share, context)
+        return model
 
     def run_args(self, params: Params) -> dict[str, Any]:
         drafts = {"draft_tokens": params["tokens"]}
         if params["method"] == "self_draft":
             drafts["draft_layers"] = params["layers"]
+        if params["method"] == "assistant":
+            drafts["draft_assistant"] = True
         return drafts
+
+    def estimate(self, params: Params, model_config: ModelConfig) -> Estimate:
+        share = shares(model_config)
+        if params["method"] != "assistant" or share is None:
+            return Estimate()
+        layers = int(model_config["num_hidden_layers"])
+        kept = kept_layers(layers, 1 - float(params["assistant_layers"])) / layers
+        return Estimate(weights_bytes=2 - share.linear * (1 - kept))
+
+
+def _check_assistant(model_config: ModelConfig) -> None:
+    if model_config.get("num_hidden_layers") == 1:
+        raise Unsupported("a model of one layer has none to spare for an assistant")
+    if model_config.get("quantization_config"):
+        raise Unsupported("the checkpoint is quantized: an assistant cannot be trained from it")

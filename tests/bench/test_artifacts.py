@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autotune.bench.artifacts import artifact_file
+from autotune.bench.artifacts import artifact_file, own_artifact_file
 from autotune.params import Scalar
 from autotune.testing import fake_spec
 from autotune_plugins import PLUGINS
@@ -68,3 +68,13 @@ def test_seed_model_and_calibration_text_have_files_of_their_own() -> None:
         file_of(workload=spec.workload.model_copy(update={"calibration_sha256": "9" * 64})),
     }
     assert len(others) == 4
+
+
+def test_what_is_made_of_the_original_does_not_depend_on_the_recipe() -> None:
+    def own(tokens: int, layers: float, **other: dict[str, Scalar]) -> Path:
+        params = {"method": "assistant", "tokens": tokens, "assistant_layers": layers}
+        spec = fake_spec(0, {**other, "speculative": params})
+        return own_artifact_file(spec, "speculative", BY_NAME)
+
+    assert own(4, 0.25) == own(8, 0.25, prune={"method": "depth", "ratio": 0.3})
+    assert own(4, 0.25) != own(4, 0.5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from autotune.bench.engines.self_draft import part_of
+from autotune.bench.engines.model_draft import part_of
 from autotune.bench.engines.torch_engine import TorchEncoder, TorchGenerator
 from autotune.plugin import Unsupported
 

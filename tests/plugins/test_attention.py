@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,22 @@ def test_the_model_loads_with_the_kernel_and_says_the_same(
 
 def test_flash_is_refused_without_a_new_enough_gpu(cpu: Device, old_gpu: Device) -> None:
     for device in (cpu, old_gpu):
-        with pytest.raises(Unsupported, match=r"capability 8\.0 or higher; this is a"):
-            Attention().check({"kernel": "flash_attention_2"}, {}, device)
+        for kernel, least in (("flash_attention_2", "8.0"), ("flash_attention_3", "9.0")):
+            reason = f"{kernel} needs CUDA compute capability {least} or higher; this is a"
+            with pytest.raises(Unsupported, match=re.escape(reason)):
+                Attention().check({"kernel": kernel}, {}, device)
 
 
 def test_flash_is_refused_without_its_package(
     new_gpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Unsupported, match="pip install flash-attn"):
-        Attention().check({"kernel": "flash_attention_2"}, {}, new_gpu)
+    for kernel, package in (
+        ("flash_attention_2", "flash-attn"),
+        ("flash_attention_3", "flash-attn-3"),
+    ):
+        with pytest.raises(Unsupported, match=f"pip install {package}$"):
+            Attention().check({"kernel": kernel}, {}, new_gpu)
 
 
 def test_flex_is_refused_on_a_cpu_without_compiler(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,7 +31,9 @@ def graphs() -> Iterator[list[Any]]:
         return real(function, backend=record, dynamic=dynamic)
 
     # The plugin sets these for good, in a process that compiles nothing else.
-    limits = torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=False)
+    limits = torch._dynamo.config.patch(
+        recompile_limit=8, accumulated_recompile_limit=256, fail_on_recompile_limit_hit=False
+    )
     with pytest.MonkeyPatch.context() as patch, limits:
         patch.setattr(torch, "compile", compile_with_record)
         yield seen
@@ -70,6 +75,46 @@ def test_decoding_needs_few_graphs_and_says_the_same(
         words = decode(compiled, caches(llama, params["shapes"]), tokens, steps=12)
         assert torch.equal(words, expected)
     assert 0 < len(graphs) <= most
+
+
+def test_layers_are_compiled_each_by_itself(
+    llama: Any,
+    tokens: torch.Tensor,
+    context_of: Callable[..., Context],
+    graphs: list[Any],
+) -> None:
+    expected = decode(llama, caches(llama, "dynamic"), tokens, steps=6)
+    whole = llama.forward
+    compiled = Compile().transform(llama, DYNAMIC | {"region": "layers"}, context_of(llama))
+    assert compiled.forward == whole
+    assert torch.equal(decode(compiled, caches(llama, "dynamic"), tokens, steps=6), expected)
+    heads = [g for g in graphs if any("lm_head" in str(node.target) for node in g.graph.nodes)]
+    assert len(graphs) >= llama.config.num_hidden_layers
+    assert heads == []
+
+
+def test_tensorrt_is_another_backend(
+    llama: Any,
+    cpu: Device,
+    new_gpu: Device,
+    context_of: Callable[..., Context],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    params = STATIC | {"backend": "tensorrt"}
+    with pytest.raises(Unsupported, match="it needs one"):
+        Compile().check(params, {}, cpu)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Unsupported, match="pip install torch-tensorrt"):
+        Compile().check(params, {}, new_gpu)
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", ModuleType("torch_tensorrt"))
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(torch, "compile", lambda forward, **how: asked.update(how) or forward)
+    with torch._dynamo.config.patch(
+        recompile_limit=8, accumulated_recompile_limit=256, fail_on_recompile_limit_hit=False
+    ):
+        Compile().transform(llama, params, context_of(llama))
+    assert asked.pop("options") == {"pass_through_build_failures": True}
+    assert asked == {"backend": "torch_tensorrt", "dynamic": False}
 
 
 def test_too_many_shapes_fail_instead_of_silently_running_uncompiled(

@@ -12,7 +12,7 @@ import torch
 
 from autotune.bench.caches import LOSSY, growing_cache
 from autotune.bench.engines.lookup import look_up
-from autotune.bench.engines.self_draft import SelfDraft, part_of
+from autotune.bench.engines.model_draft import ModelDraft, part_of
 from autotune.engine import Batch, Engine, Passes, Timing
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
@@ -76,6 +76,7 @@ class TorchGenerator(Engine):
         "cache_window": 256,
         "draft_tokens": 0,
         "draft_layers": 0.0,
+        "draft_assistant": False,
     }
 
     def __init__(self, model: Any, new_tokens: int) -> None:
@@ -84,8 +85,8 @@ class TorchGenerator(Engine):
         self._synchronise = _synchroniser(model.device)
         self._make_ticks = _DeviceTicks if model.device.type == "cuda" else _HostTicks
         self._static_caches: dict[tuple[int, int], Any] = {}
-        self._parts: dict[float, TorchGenerator] = {}
-        """Share of the layers → what drafts with them."""
+        self._drafters: dict[float, TorchGenerator] = {}
+        """Share of the layers → what drafts with them; 0 is the assistant."""
         self._finite = True
         plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
         accepted = inspect.signature(type(plain).forward).parameters
@@ -151,12 +152,14 @@ class TorchGenerator(Engine):
 
     def _drafts_of(self, run_args: Mapping[str, Any]) -> Guess:
         share = float(run_args["draft_layers"])
-        if not share:
+        if not (share or run_args["draft_assistant"]):
             return look_up
-        if share not in self._parts:
-            self._parts[share] = TorchGenerator(part_of(self._model, share), self._new_tokens)
-        cache = growing_cache(self._model.config, self.run_args)
-        return SelfDraft(self._parts[share]._step, cache).guess
+        if share not in self._drafters:
+            smaller = part_of(self._model, share) if share else self._model.assistant
+            self._drafters[share] = TorchGenerator(smaller, self._new_tokens)
+        drafter = self._drafters[share]
+        config = self._model.config if share else drafter._model.config
+        return ModelDraft(drafter._step, growing_cache(config, self.run_args)).guess
 
     def _decode_drafts(
         self, words: torch.Tensor, cache: Any, ticks: _Ticks, drafts: int, guess: Guess

@@ -1,4 +1,4 @@
-"""Drafts for speculative decoding by some of the model's own layers."""
+"""Drafts for speculative decoding by a smaller model, or by some of the model's own layers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Step = Callable[[torch.Tensor, Any], torch.Tensor]
 """Token ids and a cache to the logits of the last position, ``[sequences, 1, vocabulary]``."""
 
 
-class SelfDraft:
+class ModelDraft:
     """Guesses the next tokens of one request, one after the other.
 
-    Skipping layers to draft is that of Draft & Verify (Zhang et al., 2023), without its search for
-    the best ones.
+    A small model that drafts is that of Leviathan et al., 2023; skipping layers in its place that
+    of Draft & Verify (Zhang et al., 2023), without its search for the best ones.
     """
 
     def __init__(self, step: Step, cache: Any) -> None:
         """
         Args:
-            step: Of ``part_of`` a model.
+            step: Of the smaller model, or of ``part_of`` the model.
             cache: An empty one of its own.
         """
         self._step = step
@@ -34,7 +34,7 @@ class SelfDraft:
         """Tokens whose keys and values the cache holds."""
 
     def guess(self, words: torch.Tensor, count: int) -> torch.Tensor:
-        """What the layers would say next.
+        """What it would say next.
 
         Args:
             words: Token ids of prompts and what was generated, ``[sequences, tokens]``; those that
