@@ -255,6 +255,9 @@ class MeasureSettings(Message):
     """Limit of each step after preparing: score, warm-up, block."""
     tasks_timeout_seconds: float = Field(default=3600.0, gt=0)
     """Limit of all task files of one recipe."""
+    verify_reload: bool = False
+    """Also write the transformed weights to a file and go on with what is read from it: a trial
+    whose outputs then differ fails."""
     memory_limit_bytes: int | None = Field(default=None, gt=0)
     """Data-segment limit (RLIMIT_DATA) of the bench process."""
 

@@ -19,6 +19,7 @@ from autotune.bench.meters.tasks import run_tasks, score_metrics
 from autotune.bench.meters.work import Work, count_work
 from autotune.bench.prepare import Prepared, build_engine, is_out_of_memory, prepare, transform
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
+from autotune.bench.reload import save_and_reload
 from autotune.bench.tokens import take
 from autotune.engine import Timing
 from autotune.errors import BenchError
@@ -52,6 +53,8 @@ class Session:
     def prepared(self) -> Reply:
         """What preparing cost, after a check that one forward pass gives finite numbers."""
         self._check_finite()
+        if self._spec.settings.verify_reload:
+            save_and_reload(self._prepared.model, self._first_outputs)
         self._work = self._count_work()
         model, asked, device = self._prepared.model, self._asked, self._spec.device
         tokens = self._spec.workload.prompt_tokens
@@ -88,12 +91,14 @@ class Session:
         return Reply(metrics=measure_energy(self._spec, self._request))
 
     def _check_finite(self) -> None:
-        engine = self._prepared.engine
-        outputs = engine.outputs(take(self._prepared.tokens.prompts, 1), engine.resolve({}))
-        if not torch.isfinite(outputs).all():
+        if not torch.isfinite(self._first_outputs()).all():
             raise BenchError(
                 Outcome.INVALID_OUTPUT, "the model's outputs on the first prompt are not finite"
             )
+
+    def _first_outputs(self) -> torch.Tensor:
+        engine = self._prepared.engine
+        return engine.outputs(take(self._prepared.tokens.prompts, 1), engine.resolve({}))
 
     def _count_work(self) -> Work | None:
         """Before anything is compiled: compiled code cannot be watched. A model that cannot be

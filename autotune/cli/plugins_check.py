@@ -21,7 +21,13 @@ _QUICK: dict[str, dict[str, Any]] = {
         "evaluation_positions": 512,
         "calibration_sequences": 8,
     },
-    "measure": {"block_seconds": 0.05, "max_pairs": 6, "warmup_blocks": 3, "energy_windows": 1},
+    "measure": {
+        "block_seconds": 0.05,
+        "max_pairs": 6,
+        "warmup_blocks": 3,
+        "energy_windows": 1,
+        "verify_reload": True,
+    },
 }
 """Enough to see an effect, not enough to trust a speed."""
 
@@ -46,8 +52,9 @@ def check(
 ) -> None:
     """Try every value of plugins on a small model: does it run here, and is its effect seen?
 
-    Speeds are measured for an instant only; measure them with autotune bench. Exits with 1 if any
-    has failed.
+    Each is loaded, run, checked for finite outputs and taken accuracy of, saved and loaded again.
+    Did it run as asked, and are the weights as small as it states? Speeds are measured for an
+    instant only; measure them with autotune bench. Exits with 1 if any has failed.
 
     Example: autotune plugins check quantize
     """
