@@ -21,6 +21,24 @@ def write_onnx(exported: Any, states: list[tuple[int, int]], job: Job, folder: P
     Raises:
         Unsupported: Nothing in the model could be quantized.
     """
+    if job.precision == "float32":
+        save_onnx(exported, states, folder / "model.onnx")
+        return
+    plain = folder / "plain.onnx"
+    save_onnx(exported, states, plain)
+    quantize(plain, folder / "model.onnx", job)
+    for file in folder.glob("plain.onnx*"):
+        file.unlink()
+
+
+def save_onnx(exported: Any, states: list[tuple[int, int]], file: Path) -> None:
+    """Writes the graph in float32.
+
+    Args:
+        exported: From ``export``.
+        states: Of each key and value tensor its heads and their size.
+        file: Its weights go beside it.
+    """
     import torch
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
@@ -36,18 +54,20 @@ def write_onnx(exported: Any, states: list[tuple[int, int]], job: Job, folder: P
     assert program is not None
     # Every node carries the stack of Python calls that it came from: more than a small model.
     ClearMetadataAndDocStringPass()(program.model)
-    if job.precision == "float32":
-        program.save(folder / "model.onnx", external_data=True)
-        return
-    plain = folder / "plain.onnx"
-    program.save(plain, external_data=True)
-    _quantize(plain, folder / "model.onnx", job)
-    for file in folder.glob("plain.onnx*"):
-        file.unlink()
+    program.save(file, external_data=True)
 
 
-def _quantize(plain: Path, result: Path, job: Job) -> None:
-    """Weights and activations in int8, the latter by their range in each call."""
+def quantize(plain: Path, result: Path, job: Job) -> None:
+    """Weights and activations in int8, the latter by their range in each call.
+
+    Args:
+        plain: The graph in float32.
+        result: Where to; its weights go beside it.
+        job: What is to be made.
+
+    Raises:
+        Unsupported: Nothing in the model could be quantized.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

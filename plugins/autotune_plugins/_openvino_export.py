@@ -17,11 +17,34 @@ def write_openvino(exported: Any, states: list[tuple[int, int]], job: Job, folde
         job: What is to be made.
         folder: Where to.
     """
+    save_openvino(to_openvino(exported, states), job, folder)
+
+
+def to_openvino(exported: Any, states: list[tuple[int, int]]) -> Any:
+    """The model in OpenVINO's own form, in float32.
+
+    Args:
+        exported: From ``export``.
+        states: Of each key and value tensor its heads and their size.
+    """
     import openvino
 
     model = openvino.convert_model(exported)
     if states:
         _keep_states(model, states)
+    return model
+
+
+def save_openvino(model: Any, job: Job, folder: Path) -> None:
+    """Writes a model in the precision that is wanted.
+
+    Args:
+        model: From ``to_openvino``; not to be used again.
+        job: What is to be made.
+        folder: Where to.
+    """
+    import openvino
+
     if job.precision == "int8_weight_only":
         import nncf
 

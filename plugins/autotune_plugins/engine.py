@@ -123,9 +123,7 @@ def _check_converting(params: Params, model_config: ModelConfig, device: Device)
     if device.kind != "cpu":
         raise Unsupported(f"{backend} is tried on CPUs only, this study runs on {device.kind}")
     if precision == "bfloat16" and not _BFLOAT16_FLAGS & device.cpu_flags:
-        raise Unsupported(
-            f"{device.name} has no instructions for bfloat16: OpenVINO leaves it out"
-        )
+        raise Unsupported(f"{device.name} has no bfloat16: OpenVINO would compute in float32")
     _check_threads(int(params["threads"]), device)
     _check_layers(model_config)
 
