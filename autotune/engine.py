@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autotune.errors import AutotuneError
 from autotune.plugin import Unsupported
 
 if TYPE_CHECKING:
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, "torch.Tensor"]
 """Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each."""
+
+
+class NoOutputs(AutotuneError):
+    """An engine gives nothing that accuracy could be judged by. Say why in one sentence: the
+    accuracy metrics are null for this reason, and nothing is claimed in their place."""
+
+
+@dataclass(frozen=True)
+class OwnWeights:
+    """Of an engine that holds weights of its own in place of the model's."""
+
+    held_bytes: int
+    """In memory, ready to compute."""
+    stored_bytes: int
+    """On disk, as whoever serves it would keep it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,21 @@ class Engine(ABC):
     def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
         """Runs one request to its end, the device synchronised at each clock reading."""
 
+    def own_weights(self) -> OwnWeights | None:
+        """None from an engine that computes with the model that it was given. One that says what
+        it holds instead has let go of the model's weights, and nobody gets that model again."""
+        return None
+
+    def ran(self) -> Mapping[str, str]:
+        """What it has found itself to run, by the keys of ``Plugin.expects``, asked of its library
+        and not of the recipe. Of a model that is gone nothing else is known."""
+        return {}
+
+    @property
+    def elsewhere(self) -> str:
+        """Why memory that this process reads of itself is not the model's; empty if it is."""
+        return ""
+
     @abstractmethod
     def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         """What accuracy is judged by, in float32 on the device.
@@ -88,6 +119,9 @@ class Engine(ABC):
         Returns:
             Logits ``[sequences, tokens, vocabulary]`` (causal-lm), ``[sequences, classes]``
             (sequence-classification) or embeddings ``[sequences, hidden]`` (feature-extraction).
+
+        Raises:
+            NoOutputs: This engine cannot tell.
         """
 
     def alters_outputs(self, run_args: Mapping[str, Any]) -> bool:

@@ -139,6 +139,11 @@ class Plugin:
         """
         return {}
 
+    def imports(self, params: Params) -> tuple[str, ...]:
+        """Modules that these params need, imported before the weights come: libraries count
+        neither as the model's memory nor as time."""
+        return self.requires.packages
+
     def load_args(self, params: Params) -> dict[str, Any]:
         """Keyword arguments for ``from_pretrained``; dtypes by name (``"bfloat16"``)."""
         return {}
@@ -157,7 +162,9 @@ class Plugin:
         return model
 
     def engine(self, model: Any, params: Params, context: Context) -> Any | None:
-        """Builds another engine around the transformed model; None keeps the torch engine."""
+        """Builds another engine around the transformed model; None keeps the torch engine. What
+        building takes counts as a transform. An engine that holds weights of its own frees the
+        model's, and says so in ``Engine.own_weights``."""
         return None
 
     def run_args(self, params: Params) -> dict[str, Any]:
@@ -173,7 +180,8 @@ class Plugin:
         quantized linears multiply: ``int8``, ``float8``), ``compiled``
         (``fullgraph``), ``cuda_graphs`` (``on``), ``cpu_capability`` (torch's: ``AVX2``),
         ``allocator`` (the library that is malloc: ``jemalloc``), ``huge_pages``
-        (``transparent``).
+        (``transparent``), ``engine`` (what ``Engine.ran`` says of itself:
+        ``onnxruntime float32``).
         """
         return {}
 

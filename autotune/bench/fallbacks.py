@@ -12,6 +12,7 @@ import torch
 
 from autotune.bench.protocol import Fallback
 from autotune.device import Device
+from autotune.engine import Engine
 
 Asked = Mapping[str, str]
 """What the recipe's plugins expect, merged: see ``Plugin.expects``."""
@@ -45,6 +46,27 @@ def find_in_model(model: Any, asked: Asked, device: Device) -> Iterator[Fallback
         yield from find_capability(device.cpu_flags, asked.get("cpu_capability"))
         yield from find_allocator(asked.get("allocator"))
         yield from find_huge_pages(asked.get("huge_pages"))
+
+
+_OF_A_MODEL = ("dtype", "attention", "sdpa", "quantized", "matmul", "compiled", "cuda_graphs")
+"""What is looked for in torch's model, and nobody but the engine knows once that is gone."""
+
+
+def find_in_engine(engine: Engine, asked: Asked) -> Iterator[Fallback]:
+    """Where an engine runs something else than asked, or does not say what.
+
+    Args:
+        engine: Ready to run.
+        asked: What the plugins expect.
+    """
+    ran, name = engine.ran(), type(engine).__name__
+    unknown = _OF_A_MODEL if engine.own_weights() else ()
+    for what, wanted in asked.items():
+        if what in ran and ran[what] != wanted:
+            reason = f"it is what {name} says of itself"
+            yield Fallback(what=what, asked=wanted, ran=ran[what], reason=reason)
+        elif what not in ran and what in (*unknown, "engine"):
+            yield Fallback(what=what, asked=wanted, ran="unknown", reason=f"{name} does not say")
 
 
 def find_dtype(model: torch.nn.Module, asked: str | None) -> Iterator[Fallback]:

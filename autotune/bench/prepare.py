@@ -33,6 +33,7 @@ class Prepared:
     """A model that is loaded and transformed, not yet compiled."""
 
     model: Any
+    """None where the engine holds weights of its own."""
     engine: Engine
     tokens: Tokens
     context: Context
@@ -69,7 +70,7 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     tokens = load_tokens(spec.model, spec.workload, device)
     kind = _model_class(spec)
     context = _context(spec, tokens, kind)
-    _import_libraries(plugins.values())
+    _import_libraries(plugins, spec.recipe)
     memory.before_loading()
     began = time.perf_counter()
     model = _load(kind, spec, plugins)
@@ -79,16 +80,22 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     for phase in Phase:
         if phase is not Phase.COMPILE:
             model = transform(model, spec, plugins, context, phase)
+    engine = build_engine(model, spec, plugins, context)
     transform_seconds = time.perf_counter() - began
+    own = engine.own_weights()
+    held = own.held_bytes if own else weights_bytes(model)
+    stored = own.stored_bytes if own else weights_disk_bytes(model)
+    if own:
+        _refuse_compilation(engine, plugins)
+        model = None
     memory.end_of("transform")
     metrics = {
         "load_seconds": _reading(load_seconds, "s", "wall clock"),
         "transform_seconds": _reading(transform_seconds, "s", "wall clock"),
-        "weights_bytes": _reading(float(weights_bytes(model)), "B", "unique storages"),
-        "weights_disk_bytes": _reading(float(weights_disk_bytes(model)), "B", "state dict"),
+        "weights_bytes": _reading(float(held), "B", _source(engine, "unique storages")),
+        "weights_disk_bytes": _reading(float(stored), "B", _source(engine, "state dict")),
         **memory.phases(),
     }
-    engine = build_engine(model, spec, plugins, context)
     return Prepared(model, engine, tokens, context, metrics, plugins)
 
 
@@ -130,11 +137,25 @@ def _model_class(spec: TrialSpec) -> Any:
     return kind
 
 
-def _import_libraries(plugins: Iterable[Plugin]) -> None:
+def _source(engine: Engine, otherwise: str) -> str:
+    return otherwise if engine.own_weights() is None else type(engine).__name__
+
+
+def _refuse_compilation(engine: Engine, plugins: Mapping[str, Plugin]) -> None:
+    """The model that would be compiled is gone."""
+    late = [name for name, plugin in plugins.items() if plugin.phase is Phase.COMPILE]
+    if late:
+        raise Unsupported(
+            f"plugin {late[0]!r} changes how torch executes the model, which "
+            f"{type(engine).__name__} executes here"
+        )
+
+
+def _import_libraries(plugins: Mapping[str, Plugin], recipe: RecipeDict) -> None:
     """What scoring and the plugins import counts neither as the model's memory nor as time."""
     importlib.import_module("scipy.special")
-    for plugin in plugins:
-        for package in plugin.requires.packages:
+    for name, plugin in plugins.items():
+        for package in plugin.imports(recipe[name]):
             importlib.import_module(package)
 
 

@@ -10,7 +10,7 @@ import torch
 from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.meters import speed
-from autotune.bench.meters.accuracy import AccuracyMeter
+from autotune.bench.meters.accuracy import AccuracyMeter, unknown_accuracy
 from autotune.bench.meters.energy import measure_energy
 from autotune.bench.meters.memory import MemoryMeter
 from autotune.bench.meters.percentiles import Latencies
@@ -21,7 +21,7 @@ from autotune.bench.prepare import Prepared, build_engine, is_out_of_memory, pre
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.reload import save_and_reload
 from autotune.bench.tokens import take
-from autotune.engine import Timing
+from autotune.engine import NoOutputs, Timing
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, TrialSpec
 from autotune.outcome import Outcome
@@ -63,7 +63,12 @@ class Session:
         return Reply(
             metrics=self._prepared.metrics,
             notes=(*self._prepared.context.notes, *notes, *more_notes),
-            fallbacks=(*fallbacks.find_in_model(model, asked, device), *other, *more),
+            fallbacks=(
+                *fallbacks.find_in_model(model, asked, device),
+                *fallbacks.find_in_engine(self._prepared.engine, asked),
+                *other,
+                *more,
+            ),
             environment=_environment(),
         )
 
@@ -91,7 +96,12 @@ class Session:
         return Reply(metrics=measure_energy(self._spec, self._request))
 
     def _check_finite(self) -> None:
-        if not torch.isfinite(self._first_outputs()).all():
+        try:
+            outputs = self._first_outputs()
+        except NoOutputs as reason:  # a request's own numbers are looked at in the warm-up
+            self._prepared.context.notes.append(f"accuracy is unknown: {reason}")
+            return
+        if not torch.isfinite(outputs).all():
             raise BenchError(
                 Outcome.INVALID_OUTPUT, "the model's outputs on the first prompt are not finite"
             )
@@ -123,7 +133,10 @@ class Session:
             *reference_files(spec),
         )
         if spec.recipe:
-            return meter.score()
+            try:
+                return meter.score()
+            except NoOutputs as reason:
+                return unknown_accuracy(spec.model.task, str(reason))
         meter.save_reference()
         return meter.score() | meter.self_floor()
 
@@ -183,6 +196,8 @@ class Session:
     def _peaks(self) -> Metrics:
         """The headline first: the request that splits it by phase resets the peaks."""
         found = self._memory.read()
+        if reason := self._prepared.engine.elsewhere:
+            found = {n: Measurement.unavailable(m.unit, reason) for n, m in found.items()}
         engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
         return found | request_phases(self._memory, engine, self._request, generates)
 

@@ -10,7 +10,9 @@ import re
 from autotune.hashing import sha256_json
 from autotune.registry import GROUP
 
-_PACKAGES = ("autotune", "torch", "transformers", "torchao", "peft", "optuna", "numpy")
+_ENGINES = ("onnxruntime", "onnxscript", "openvino", "nncf", "vllm", "sglang")
+_NUMERIC = ("torch", "transformers", "torchao", "peft", *_ENGINES)
+_PACKAGES = ("autotune", *_NUMERIC, "optuna", "numpy")
 
 
 def software() -> dict[str, str]:
@@ -27,7 +29,7 @@ def software() -> dict[str, str]:
 
 def library_versions() -> dict[str, str]:
     """The libraries that change numbers."""
-    return {name: _version(name) for name in ("torch", "transformers", "torchao", "peft")}
+    return {name: _version(name) for name in _NUMERIC}
 
 
 def _version(package: str) -> str:

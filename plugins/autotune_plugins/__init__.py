@@ -8,6 +8,7 @@ from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
 from autotune_plugins.distill import Distill
 from autotune_plugins.embedding import Embedding
+from autotune_plugins.engine import Engine
 from autotune_plugins.precision import Precision
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
@@ -27,4 +28,5 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Batch,
     Cache,
     Speculative,
+    Engine,
 )

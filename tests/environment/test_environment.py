@@ -138,6 +138,12 @@ COMPLETE = {
     "python": "3.12.4",
     "torchao": "0.17.0",
     "peft": "0.21.2",
+    "onnxruntime": "1.32.0",
+    "onnxscript": "0.7.2",
+    "openvino": "2026.4.1",
+    "nncf": "3.4.0",
+    "vllm": "0.29.0",
+    "sglang": "0.5.9",
 }
 OTHER = {
     "device_memory_bytes": str(80 << 30),

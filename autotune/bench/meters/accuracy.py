@@ -14,6 +14,7 @@ import torch
 from autotune.engine import Batch, Engine
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics
+from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
 from autotune.statistics import Interval, clustered_mean, share_interval
 
@@ -149,6 +150,17 @@ class AccuracyMeter:
         cosine = torch.nn.functional.cosine_similarity(embeddings, reference, dim=-1)
         distance = (1 - cosine).clamp(min=0).tolist()
         return {"embedding_cosine_distance": _mean(distance, "ratio", len(distance))}
+
+
+def unknown_accuracy(task: str, reason: str) -> Metrics:
+    """Every accuracy metric of a task as null, since the engine gives no outputs.
+
+    Args:
+        task: What the model is served for.
+        reason: Why there are none.
+    """
+    family = (m for m in METRICS.values() if m.family is Family.ACCURACY and m.is_goal)
+    return {m.name: Measurement.unavailable(m.unit, reason) for m in family if task in m.tasks}
 
 
 def _log_probabilities(stored: Any, device: torch.device) -> torch.Tensor:

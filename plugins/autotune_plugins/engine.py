@@ -1,0 +1,176 @@
+"""Other engines than torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from autotune.device import Device
+from autotune.params import Choice, Params, Stage
+from autotune.plugin import Context, Estimate, ModelConfig, Plugin, Unsupported
+from autotune_plugins._sizes import BITS, checkpoint_dtype
+
+_PRECISIONS = {
+    "onnxruntime": ("float32", "int8_dynamic"),
+    "openvino": ("float32", "bfloat16", "int8_weight_only"),
+}
+_CONVERTING = tuple(_PRECISIONS)
+"""Engines that compute a graph, which the model is converted to."""
+
+_PACKAGES = {
+    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
+    "openvino": ("openvino",),
+    "vllm": ("vllm",),
+    "sglang": ("sglang",),
+}
+"""Modules by backend, the engine's own first; PyPI knows them by the same names."""
+
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_BITS = BITS | {"int8_dynamic": 8, "int8_weight_only": 8}
+
+
+class Engine(Plugin):
+    """Execute the model in another engine than torch.
+
+    onnxruntime and openvino compute a graph of the model, made once by torch.export, with a
+    key-value cache: they pay on CPUs, for small models and small batches most, and their int8
+    formats need no compiler. Both hold float32 weights, whatever the checkpoint's format, unless
+    precision says otherwise. vllm and sglang serve on GPUs: they pay in throughput at large
+    batches, but do not tell their logits, so the accuracy of such a trial is unknown. What runs is
+    the model as pruning and distillation leave it.
+    """
+
+    name = "engine"
+    params = {
+        "backend": Choice(
+            *("torch", "onnxruntime", "openvino", "vllm", "sglang"),
+            default="torch",
+            # The same weights, but other sums: accuracy is scored through the engine itself.
+            stage=Stage.MODEL,
+            help="What executes the model.",
+        ),
+        "precision": Choice(
+            *("float32", "bfloat16", "int8_dynamic", "int8_weight_only"),
+            default="float32",
+            stage=Stage.MODEL,
+            when={"backend": _CONVERTING},
+            help="Format in which the engine holds weights, and computes unless weight-only.",
+        ),
+        "threads": Choice(
+            *(0, 1, 2, 4, 8, 16, 32),
+            default=0,
+            stage=Stage.SETUP,
+            when={"backend": _CONVERTING},
+            help="The engine's threads within one operation; 0 is one for each core.",
+        ),
+    }
+    # All of these change how torch loads, holds or executes the model.
+    conflicts = (
+        *("precision", "quantize", "embedding", "attention", "compile"),
+        *("threads", "cache", "speculative"),
+    )
+
+    def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
+        backend = str(params["backend"])
+        if backend in _CONVERTING:
+            _check_converting(params, model_config, device)
+        elif device.kind != "cuda":
+            raise Unsupported(f"{backend} is tried on GPUs only, this study runs on a CPU")
+        needed = _PACKAGES[backend]
+        if params.get("precision") == "int8_weight_only":
+            needed += ("nncf",)
+        for package in needed:
+            if importlib.util.find_spec(package) is None:
+                raise Unsupported(
+                    f"{backend} needs the package {package!r}: pip install {package}"
+                )
+
+    def env(self, params: Params) -> dict[str, str]:
+        # In a process of its own vLLM's memory would not be among this process's.
+        return {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if params["backend"] == "vllm" else {}
+
+    def imports(self, params: Params) -> tuple[str, ...]:
+        return _PACKAGES[str(params["backend"])][:1]
+
+    def engine(self, model: Any, params: Params, context: Context) -> Any:
+        backend = str(params["backend"])
+        if backend in _CONVERTING:
+            return _converted(model, params, context)
+        if context.task != "causal-lm":
+            raise Unsupported(f"{backend} is used for causal language models, not {context.task}")
+        if backend == "vllm":
+            from autotune_plugins._vllm_engine import VllmEngine
+
+            return VllmEngine(model, context)
+        from autotune_plugins._sglang_engine import SglangEngine
+
+        return SglangEngine(model, context)
+
+    def expects(self, params: Params) -> dict[str, str]:
+        return {"engine": f"{params['backend']} {params.get('precision', '')}".rstrip()}
+
+    def estimate(self, params: Params, model_config: ModelConfig) -> Estimate:
+        if "precision" not in params:
+            return Estimate()
+        factor = _BITS[str(params["precision"])] / BITS[checkpoint_dtype(model_config)]
+        return Estimate(weights_bytes=factor, memory_traffic=factor)
+
+
+def _check_converting(params: Params, model_config: ModelConfig, device: Device) -> None:
+    backend, precision = str(params["backend"]), str(params["precision"])
+    if precision not in _PRECISIONS[backend]:
+        raise Unsupported(f"{backend} is tried in {', '.join(_PRECISIONS[backend])} only")
+    if device.kind != "cpu":
+        raise Unsupported(f"{backend} is tried on CPUs only, this study runs on {device.kind}")
+    if precision == "bfloat16" and not _BFLOAT16_FLAGS & device.cpu_flags:
+        raise Unsupported(f"{device.name} has no bfloat16: OpenVINO would compute in float32")
+    _check_threads(int(params["threads"]), device)
+    _check_layers(model_config)
+
+
+def _check_threads(threads: int, device: Device) -> None:
+    if threads == device.cores:
+        raise Unsupported(f"{threads} threads is the default: one for each core")
+    if threads > device.cores:
+        raise Unsupported(f"{threads} threads are more than the {device.cores} cores here")
+
+
+def _check_layers(model_config: ModelConfig) -> None:
+    causal = any(str(a).endswith("CausalLM") for a in model_config.get("architectures") or ())
+    others = set(model_config.get("layer_types") or ()) - {"full_attention"}
+    if causal and others:
+        raise Unsupported(
+            "the graph's key-value cache is for layers that attend to all tokens; this model also "
+            f"has {', '.join(sorted(others))} layers"
+        )
+
+
+def _converted(model: Any, params: Params, context: Context) -> Any:
+    """Converts the model, frees its weights and loads the graph."""
+    import tempfile
+    from pathlib import Path
+
+    from autotune_plugins._exporting import Job, convert
+    from autotune_plugins._graph_engine import GraphEncoder, GraphGenerator
+
+    backend, precision = str(params["backend"]), str(params["precision"])
+    threads = int(params["threads"]) or context.device.cores
+    job = Job(backend, precision, context.task, _saturates(context.device))
+    with tempfile.TemporaryDirectory(prefix="autotune-engine-") as folder:
+        convert(model, job, Path(folder), context.notes)
+        if backend == "onnxruntime":
+            from autotune_plugins._onnx_engine import OnnxGraph
+
+            graph: Any = OnnxGraph(Path(folder), precision, threads)
+        else:
+            from autotune_plugins._openvino_engine import OpenvinoGraph
+
+            graph = OpenvinoGraph(Path(folder), precision, threads)
+    if context.task == "causal-lm":
+        return GraphGenerator(graph, context.new_tokens)
+    return GraphEncoder(graph)
+
+
+def _saturates(device: Device) -> bool:
+    """Whether sums of int8 products overflow 16 bits here: x86 before its dot products (VNNI)."""
+    return "avx2" in device.cpu_flags and not {"avx512_vnni", "avx_vnni"} & device.cpu_flags
