@@ -7,17 +7,11 @@ from typing import Any
 from autotune.device import Device
 from autotune.params import Choice, Float, Params, Stage
 from autotune.plugin import Context, Estimate, ModelConfig, Phase, Plugin, Unsupported
+from autotune_plugins._heads import cut_heads, heads_of, kept_heads
 from autotune_plugins._layers import find_layout
 from autotune_plugins._masks import mask_by_magnitude, mask_by_wanda, mask_two_of_four
 from autotune_plugins._sizes import shares
-from autotune_plugins._structured import (
-    cut_heads,
-    cut_layers,
-    cut_neurons,
-    kept_groups,
-    kept_layers,
-    kept_neurons,
-)
+from autotune_plugins._structured import cut_layers, cut_neurons, kept_layers, kept_neurons
 
 
 class Prune(Plugin):
@@ -98,5 +92,7 @@ def _remaining(params: Params, config: ModelConfig) -> float:
 def _gone_heads(config: ModelConfig, ratio: float) -> float:
     if not find_layout(config).queries:
         return 0.0
-    groups = int(config.get("num_key_value_heads") or config["num_attention_heads"])
-    return 1 - kept_groups(groups, ratio) / groups
+    old = heads_of(config)
+    new = kept_heads(old, ratio)
+    # Queries and output have the size of all heads, keys and values that of the groups.
+    return 1 - (new.total + new.groups) / (old.total + old.groups)
