@@ -27,6 +27,10 @@ class Heads(NamedTuple):
     def total(self) -> int:
         return self.groups * self.per_group
 
+    def towards(self, fewer: Heads, share: float) -> Heads:
+        """A share of the way to fewer heads."""
+        return Heads(*(round(a + share * (b - a)) for a, b in zip(self, fewer, strict=True)))
+
 
 def heads_of(config: Mapping[str, Any]) -> Heads:
     """Reads them from a ``config.json``."""
@@ -36,41 +40,40 @@ def heads_of(config: Mapping[str, Any]) -> Heads:
 
 
 def kept_heads(heads: Heads, ratio: float) -> Heads:
-    """How many attention heads stay. For whole groups the ratio is a limit that is never exceeded;
-    where none can go, queries go from each group, to the number nearest to the ratio."""
+    """How many attention heads stay.
+
+    Whole key-value groups go, with their queries, as many as the ratio allows. Where it allows
+    none (models have few), queries go from each group, to the number nearest to the ratio.
+    """
     groups = max(1, heads.groups - int(ratio * heads.groups + 1e-9))
     if groups < heads.groups:
         return heads._replace(groups=groups)
     return heads._replace(per_group=max(1, round((1 - ratio) * heads.per_group)))
 
 
-def cut_heads(model: Any, ratio: float, context: Context) -> int:
-    """Removes attention heads, the same number from each layer.
+def cut_heads(model: Any, wanted: Heads, context: Context) -> None:
+    """Removes the attention heads that move each layer's output least, as many from each layer.
 
-    Whole key-value groups go, with their queries, as far as the ratio allows. Where it allows
-    none (models have few groups), queries go from within the groups, as many from each. A head's
-    score is the norm of its columns in the attention's output linear, each times the norm of its
-    input; a group's that of all its heads.
+    A head's score is the norm of its columns in the attention's output linear, each times the
+    norm of its input; a group's that of all its heads.
 
-    Returns:
-        How many query heads went from each layer.
+    Args:
+        model: Changed in place.
+        wanted: What is to stay; more stays where the config class accepts no fewer.
+        context: With the calibration text.
     """
     layout = find_layout(model.config.to_dict())
-    if not layout.queries:
-        context.notes.append("attention heads stay: such a checkpoint could not be loaded")
-        return 0
     old = heads_of(model.config.to_dict())
-    new = _loadable(model.config, kept_heads(old, ratio))
-    if new != old:
-        layers = list_layers(model, layout)
-        outputs = [linear_of(layer, layout.attention_output) for layer in layers]
-        norms = input_norms(model, outputs, context.calibration)
-        for layer, output, norm in zip(layers, outputs, norms, strict=True):
-            scores = (column_norms(output) * norm).view(*old, -1).square().sum(-1)
-            _keep_heads(layer, layout, old, _best_heads(scores, new))
-        _set_heads(model.config, new)
-    context.notes.append(_heads_in_words(old, new))
-    return old.total - new.total
+    new = _loadable(model.config, wanted)
+    if new == old:
+        return
+    layers = list_layers(model, layout)
+    outputs = [linear_of(layer, layout.attention_output) for layer in layers]
+    norms = input_norms(model, outputs, context.calibration)
+    for layer, output, norm in zip(layers, outputs, norms, strict=True):
+        scores = (column_norms(output) * norm).view(*old, -1).square().sum(-1)
+        _keep_heads(layer, layout, old, _best_heads(scores, new))
+    _set_heads(model.config, new)
 
 
 def _best_heads(scores: Tensor, count: Heads) -> Tensor:
@@ -140,7 +143,8 @@ def _is_accepted(config: Any, count: Heads) -> bool:
     return True
 
 
-def _heads_in_words(old: Heads, new: Heads) -> str:
+def heads_in_words(old: Heads, new: Heads) -> str:
+    """What became of the heads, for a person."""
     if new.per_group < old.per_group:
         gone = old.per_group - new.per_group
         return f"{gone} of {old.per_group} query heads cut in each group of each layer"

@@ -23,28 +23,27 @@ def kept_layers(layers: int, ratio: float) -> int:
     return max(1, layers - max(1, round(ratio * layers)))
 
 
-def cut_neurons(model: Any, ratio: float, context: Context) -> int:
+def cut_neurons(model: Any, count: int, context: Context) -> None:
     """Removes the MLP neurons that move each layer's output least.
 
     A neuron's score is the norm of its column in the MLP's last linear times the norm of its
     activation. Every layer keeps the same number, so that one ``intermediate_size`` holds.
 
-    Returns:
-        How many neurons went from each layer.
+    Args:
+        model: Changed in place.
+        count: How many stay in each layer.
+        context: With the calibration text.
     """
     layout = find_layout(model.config.to_dict())
     layers = list_layers(model, layout)
     outputs = [linear_of(layer, layout.mlp_output) for layer in layers]
     norms = input_norms(model, outputs, context.calibration)
-    neurons = outputs[0].in_features
-    count = kept_neurons(neurons, ratio)
     for layer, output, norm in zip(layers, outputs, norms, strict=True):
         kept = highest(column_norms(output) * norm, count)
         for path in layout.mlp_inputs:
             keep_rows(linear_of(layer, path), kept)
         keep_columns(output, kept)
     model.config.intermediate_size = count
-    return neurons - count
 
 
 def cut_layers(model: Any, ratio: float, context: Context) -> int:
