@@ -23,11 +23,12 @@ Formats = list[tuple["torch.Tensor", "torch.dtype"]]
 """The floating-point tensors of a model, and the format in which the recipe has them."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lessons:
     """What a model learns from; the same for all rounds of a training."""
 
     teacher: Any
+    """None once the lessons are over."""
     texts: Texts
     generator: torch.Generator
 
@@ -65,13 +66,15 @@ def lessons(settings: Settings, context: Context) -> Iterator[Lessons]:
     if context.teacher is None:
         raise Unsupported("distillation learns from the original model: there is none to load")
     device = torch.device(context.device.torch_name)
-    try:
-        with _own_randomness(device, context.seed):
-            yield _lessons(context.teacher(), settings, context, device)
-    finally:  # the teacher's memory is given back
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+    with _own_randomness(device, context.seed):
+        given = _lessons(context.teacher(), settings, context, device)
+        try:
+            yield given
+        finally:
+            given.teacher = None
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 def learn(model: Any, settings: Settings, given: Lessons) -> str:

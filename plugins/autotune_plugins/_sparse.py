@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from autotune.plugin import Unsupported
 from autotune_plugins._layers import stacked_linears
@@ -57,32 +57,21 @@ def store_sparsely(model: Any, storage: str) -> None:
 @contextmanager
 def stored_densely(model: Any) -> Iterator[None]:
     """Inside, what was stored sparsely is plain linears, which can be trained."""
-    from torch import nn
-
-    formats = {}
-    for module in list(model.modules()):
-        if storage := _format_of(module):
-            dense = module if isinstance(module, nn.Linear) else _unpack(module)
-            if dense is module:
-                _set_weight(dense, module.weight.to_dense())
-            else:
-                _replace(model, {module: dense})
-            formats[dense] = storage
+    stored = {m: m.__dict__[_FORMAT] for m in model.modules() if _FORMAT in m.__dict__}
+    dense = {module: _unpack(module, storage) for module, storage in stored.items()}
+    _replace(model, dense)
     try:
         yield
     finally:
-        _replace(model, {linear: _pack(linear, how) for linear, how in formats.items()})
-
-
-def _format_of(module: nn.Module) -> str | None:
-    return module.__dict__.get(_FORMAT)
+        packed = {linear: _pack(linear, stored[module]) for module, linear in dense.items()}
+        _replace(model, packed)
 
 
 def _gains(linear: nn.Linear, storage: str) -> bool:
     weight = linear.weight
     zeros = float((weight == 0).float().mean())
     rows = 4 / weight.element_size() / linear.in_features if storage == "csr" else 0.0
-    return zeros > 0 and stored_share(storage, zeros, weight.element_size()) + rows < 1
+    return stored_share(storage, zeros, weight.element_size()) + rows < 1
 
 
 def _replace(model: Any, modules: dict[Any, nn.Module]) -> None:
@@ -131,10 +120,6 @@ def _csr(module: Any) -> Tensor:
     shape = (module.out_features, module.in_features)
     parts = (module.rows, module.columns, module.values)
     return torch.sparse_csr_tensor(*parts, shape, check_invariants=False)
-
-
-def _dense_of_csr(module: Any) -> Tensor:
-    return _csr(module).to_dense()
 
 
 def _pack_bitmask(linear: nn.Linear) -> Any:
@@ -190,15 +175,17 @@ def _blank(linear: nn.Linear, values: Tensor, forward: Any) -> Any:
     return module
 
 
-def _unpack(module: Any) -> nn.Linear:
+def _unpack(module: Any, storage: str) -> nn.Linear:
     from torch import nn
 
-    dense = {"csr": _dense_of_csr, "bitmask": _dense_of_bitmask}[module.__dict__[_FORMAT]]
-    weight = dense(module)
+    if storage == "semi_structured":
+        _set_weight(module, module.weight.to_dense())
+        return cast("nn.Linear", module)
+    weight = _csr(module).to_dense() if storage == "csr" else _dense_of_bitmask(module)
     linear = nn.Linear(module.in_features, module.out_features, device="meta")
     _set_weight(linear, weight)
     linear.bias = module.bias
-    return linear
+    return linear.train(module.training)
 
 
 def _set_weight(linear: nn.Linear, weight: Tensor) -> None:

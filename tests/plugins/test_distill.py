@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from autotune.recipe import complete
 from autotune.workload.model import resolve
 from autotune.workload.text import build_workload
 from autotune_plugins import _teaching_loss, _teaching_text, _training
+from autotune_plugins._distilling import lessons
+from autotune_plugins._training import Settings
 from autotune_plugins.distill import Distill
 from autotune_plugins.prune import Prune
 
@@ -170,6 +173,15 @@ def test_leaves_a_plain_model_and_the_teacher_as_it_was(
     assert same(state(teachers.loaded[-1]), original)
     assert all(weight.grad is None for weight in teachers.loaded[-1].parameters())
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_teacher_is_let_go(case: tuple[Any, Teachers, Context]) -> None:
+    _, teachers, context = case
+    settings = Settings(4, 1e-3, "cosine", 1, 1.0, "float32", 0)
+    with lessons(settings, context) as given:
+        gone = weakref.ref(teachers.loaded.pop())
+        assert gone() is given.teacher is not None
+    assert gone() is None
 
 
 @pytest.mark.parametrize("train", TRAINS)
