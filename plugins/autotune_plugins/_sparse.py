@@ -7,7 +7,7 @@ file is imported. Their tensors are plain too, so that they are counted and save
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
@@ -74,7 +74,7 @@ def _gains(linear: nn.Linear, storage: str) -> bool:
     return stored_share(storage, zeros, weight.element_size()) + rows < 1
 
 
-def _replace(model: Any, modules: dict[Any, nn.Module]) -> None:
+def _replace(model: Any, modules: Mapping[Any, nn.Module]) -> None:
     names = {module: name for name, module in model.named_modules() if module in modules}
     for old, new in modules.items():
         if new is not old:
