@@ -6,12 +6,13 @@ import gc
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autotune.plugin import Context, Unsupported
 from autotune_plugins._adapters import Masks, merged_adapters
 from autotune_plugins._teaching_loss import held_out_loss
-from autotune_plugins._teaching_text import BATCH, teaching_texts
+from autotune_plugins._teaching_text import BATCH, Texts, teaching_texts
 from autotune_plugins._training import Ran, Settings, Training, put_back
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 Formats = list[tuple["torch.Tensor", "torch.dtype"]]
 """The floating-point tensors of a model, and the format in which the recipe has them."""
+
+
+@dataclass
+class Lessons:
+    """What a model learns from; the same for all rounds of a training."""
+
+    teacher: Any
+    """None once the lessons are over."""
+    texts: Texts
+    generator: torch.Generator
 
 
 def distill(model: Any, settings: Settings, context: Context) -> str:
@@ -35,17 +46,56 @@ def distill(model: Any, settings: Settings, context: Context) -> str:
         FloatingPointError: The loss or a gradient was not finite.
         Unsupported: There is no teacher, or model or calibration text are not fit for it.
     """
+    with lessons(settings, context) as given:
+        return learn(model, settings, given)
+
+
+@contextmanager
+def lessons(settings: Settings, context: Context) -> Iterator[Lessons]:
+    """Loads the teacher and collects texts; inside, what is random depends on the seed alone.
+
+    Args:
+        settings: For as many texts as one training with them has use for.
+        context: With the teacher and calibration text.
+
+    Raises:
+        Unsupported: There is no teacher, or calibration text is not fit for it.
+    """
     import torch
 
+    if context.teacher is None:
+        raise Unsupported("distillation learns from the original model: there is none to load")
     device = torch.device(context.device.torch_name)
+    with _own_randomness(device, context.seed):
+        given = _lessons(context.teacher(), settings, context, device)
+        try:
+            yield given
+        finally:
+            given.teacher = None
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def learn(model: Any, settings: Settings, given: Lessons) -> str:
+    """One round of a training; see ``distill``."""
     try:
-        with _own_randomness(device, context.seed), _in_float32(model) as formats:
-            return _learn(model, settings, context, formats)
-    finally:  # the teacher's memory is given back
+        with _in_float32(model) as formats:
+            return _learn(model, settings, given, formats)
+    finally:
         model.requires_grad_(False)
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+
+
+def _lessons(teacher: Any, settings: Settings, context: Context, device: torch.device) -> Lessons:
+    import torch
+
+    generator = torch.Generator(device).manual_seed(context.seed)
+    calibration = [
+        {name: tensor.to(device) for name, tensor in batch.items()}
+        for batch in context.calibration
+    ]
+    wanted = settings.steps * settings.accumulation * BATCH
+    return Lessons(teacher, teaching_texts(teacher, calibration, wanted, generator), generator)
 
 
 @contextmanager
@@ -75,31 +125,20 @@ def _in_float32(model: Any) -> Iterator[Formats]:
             tensor.data = tensor.data.to(dtype)
 
 
-def _learn(model: Any, settings: Settings, context: Context, formats: Formats) -> str:
-    import torch
-
-    if context.teacher is None:
-        raise Unsupported("distill learns from the original model, and there is none to load")
-    teacher = context.teacher()
-    device = torch.device(context.device.torch_name)
-    generator = torch.Generator(device).manual_seed(context.seed)
-    calibration = [
-        {name: tensor.to(device) for name, tensor in batch.items()}
-        for batch in context.calibration
-    ]
-    wanted = settings.steps * settings.accumulation * BATCH
-    texts = teaching_texts(teacher, calibration, wanted, generator)
+def _learn(model: Any, settings: Settings, given: Lessons, formats: Formats) -> str:
+    teacher, held_out = given.teacher, given.texts.held_out
     weights = list(model.parameters())
     old = [weight.detach().clone() for weight in weights]
     masks = _masks(weights)
     with _attention_of(teacher, model):
-        before = held_out_loss(model, teacher, texts.held_out)
+        before = held_out_loss(model, teacher, held_out)
         if not math.isfinite(before):
             raise FloatingPointError(f"before any training the held-out loss is {before}")
         with _trainable(model, settings.rank, masks):
-            ran = Training(model, teacher, texts, settings, masks, generator).run(before)
+            training = Training(model, teacher, given.texts, settings, masks, given.generator)
+            ran = training.run(before)
         _finish(formats, masks)
-        after = held_out_loss(model, teacher, texts.held_out)
+        after = held_out_loss(model, teacher, held_out)
     if not after < before:
         put_back(weights, old)
         return _nothing_gained(before, ran)

@@ -30,7 +30,7 @@ def input_norms(model: Any, linears: Sequence[nn.Linear], batches: Batches) -> l
     import torch
 
     squares = [torch.zeros(linear.in_features, device=linear.weight.device) for linear in linears]
-    for batch, real in _batches_on(model, batches):
+    for batch, real in batches_on(model, batches):
         hooks = [
             linear.register_forward_pre_hook(partial(_add_squares, total, real))
             for linear, total in zip(linears, squares, strict=True)
@@ -52,7 +52,7 @@ def block_influences(model: Any, layers: Sequence[nn.Module], batches: Batches) 
     import torch
 
     totals = [0.0] * len(layers)
-    for batch, real in _batches_on(model, batches):
+    for batch, real in batches_on(model, batches):
         hooks = [
             layer.register_forward_hook(partial(_add_turn, totals, index, real), with_kwargs=True)
             for index, layer in enumerate(layers)
@@ -79,7 +79,12 @@ def _add_turn(
     totals[index] += float((1 - cosine).sum())
 
 
-def _batches_on(model: Any, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+def batches_on(model: Any, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """Calibration text on the model's device, each batch with where it is no padding.
+
+    Raises:
+        Unsupported: There is none.
+    """
     if not batches:
         raise Unsupported("this pruning method needs calibration text, and there is none")
     for batch in batches:

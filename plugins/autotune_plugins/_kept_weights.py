@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,19 @@ def keep(model: Any, context: Context) -> None:
         context.notes.append(f"the trained weights could not be kept: {error}")
 
 
-def take_kept(model: Any, context: Context) -> bool:
+def take_kept(model: Any, context: Context, reshape: Callable[[], None] | None = None) -> bool:
     """Gives the model the weights of ``context.artifact``, if they are there and whole.
 
+    Args:
+        model: Of the shapes that were kept.
+        context: With the artifact.
+        reshape: Gives it these shapes first, if it has others; called only for a whole file.
+
     Returns:
-        Whether it now has them; else it is as it was.
+        Whether it now has them; else it is as it was, but for ``reshape``.
+
+    Raises:
+        ValueError: They have other shapes even so.
     """
     from safetensors import SafetensorError
 
@@ -51,10 +59,14 @@ def take_kept(model: Any, context: Context) -> bool:
         return False
     try:
         weights, note = _read(context.artifact)
-        _check_same_shapes(_weights(model), weights)
+        if reshape is None:
+            _check_same_shapes(_weights(model), weights)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         context.notes.append(f"kept weights are damaged ({error}) and were trained again")
         return False
+    if reshape is not None:
+        reshape()
+        _check_same_shapes(_weights(model), weights)
     _copy(model, weights)
     context.notes.append(f"{note} (weights kept from an earlier training)")
     return True

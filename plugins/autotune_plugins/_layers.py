@@ -83,8 +83,15 @@ def linear_of(layer: nn.Module, path: str) -> nn.Linear:
 
 def stacked_linears(model: Any) -> list[nn.Linear]:
     """Every linear inside a stack of layers: neither embeddings nor head, pooler, classifier."""
+    return list(dict.fromkeys(linear for layer in stacked_by_layer(model) for linear in layer))
+
+
+def stacked_by_layer(model: Any) -> list[list[nn.Linear]]:
+    """The same, a list for each layer of a stack; of stacks within layers the outer ones count."""
     from torch import nn
 
     stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    found = {module: None for stack in stacks for module in stack.modules()}
-    return [module for module in found if isinstance(module, nn.Linear)]
+    inner = {part for stack in stacks for layer in stack for part in layer.modules()}
+    layers = [layer for stack in stacks if stack not in inner for layer in stack]
+    found = ([m for m in layer.modules() if isinstance(m, nn.Linear)] for layer in layers)
+    return [linears for linears in found if linears]

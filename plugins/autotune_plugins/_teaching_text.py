@@ -19,6 +19,12 @@ BATCH = 8
 MOST_TEXTS = 512
 """However long the training is: more would take longer to write than they are worth."""
 
+_TURNS = 4
+"""How often each text is learned from: to write one costs more than to learn from it again."""
+
+_MOST_HELD_OUT = 32
+"""Texts that are only looked at: they are read again in each check."""
+
 _FEWEST_TOKENS = 64
 """Length of the texts that the teacher writes where the calibration texts are shorter."""
 
@@ -45,7 +51,7 @@ def teaching_texts(
     Args:
         teacher: The original model.
         calibration: Batches of calibration text, on the teacher's device.
-        wanted: How many texts the training has use for.
+        wanted: How many texts the training reads, repetitions counted.
         generator: Draws everything; on the teacher's device.
 
     Raises:
@@ -53,7 +59,7 @@ def teaching_texts(
     """
     if not calibration:
         raise Unsupported("distillation needs calibration text, and there is none")
-    count = max(4 * BATCH, min(MOST_TEXTS, wanted))
+    count = max(4 * BATCH, min(MOST_TEXTS, wanted // _TURNS))
     if teacher.can_generate():
         return _written(teacher, calibration, count, generator)
     return _spliced(calibration, count, generator)
@@ -71,7 +77,7 @@ def _written(
     free = _write(teacher, _beginnings(teacher, rows, count // 2, 1, generator), length, generator)
     pieces = _beginnings(teacher, rows, count - count // 2, rows.shape[1] // 4, generator)
     continued = _write(teacher, pieces, length, generator)
-    held = max(BATCH, count // 8)
+    held = max(BATCH, min(_MOST_HELD_OUT, count // 8))
     training = [*_batches(free[held:]), *_batches(continued), *calibration]
     return Texts(training, _batches(free[:held]))
 

@@ -11,6 +11,7 @@ from autotune.plugin import Context, ModelConfig, Phase, Plugin, Unsupported
 from autotune_plugins._capability import require_capability
 from autotune_plugins._distilling import distill
 from autotune_plugins._kept_weights import keep, take_kept
+from autotune_plugins._sparse import stored_densely
 from autotune_plugins._training import Settings
 
 _ON = {"train": ("full", "lora")}
@@ -97,10 +98,10 @@ class Distill(Plugin):
     def transform(self, model: Any, params: Params, context: Context) -> Any:
         if params["train"] == "lora":
             _require_peft()
-        if take_kept(model, context):
-            return model
-        context.notes.append(distill(model, _settings(params), context))
-        keep(model, context)
+        with stored_densely(model):
+            if not take_kept(model, context):
+                context.notes.append(distill(model, _settings(params), context))
+                keep(model, context)
         return model
 
 

@@ -15,6 +15,7 @@ from autotune.bench.meters.work import Work, count_work
 from autotune.device import Device
 from autotune.engine import Passes
 from autotune.plugin import Context
+from autotune.recipe import complete
 from autotune.testing import fake_device
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
@@ -118,7 +119,7 @@ def test_pruned_llama_counts_as_what_is_left_of_it(
     llama: Any, windows: Windows, method: str
 ) -> None:
     before = counted(llama, windows)
-    params = {"method": method, "ratio": 0.5}
+    params = complete(Prune(), {"method": method, "ratio": 0.5})
     pruned = Prune().transform(llama, params, context(llama, fake_device()))
     after = counted(pruned, windows)
     assert after.prompt_flops == by_hand(pruned.config, TOKENS, TOKENS) < before.prompt_flops

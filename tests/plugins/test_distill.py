@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from autotune.config import StudyFile
 from autotune.device import Device
 from autotune.params import Scalar
 from autotune.plugin import Context, Unsupported
+from autotune.recipe import complete
 from autotune.workload.model import resolve
 from autotune.workload.text import build_workload
 from autotune_plugins import _teaching_loss, _teaching_text, _training
+from autotune_plugins._distilling import lessons
+from autotune_plugins._training import Settings
 from autotune_plugins.distill import Distill
 from autotune_plugins.prune import Prune
 
@@ -37,16 +41,12 @@ def short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def params(train: str = "full", **changes: Scalar) -> dict[str, Scalar]:
-    values: dict[str, Scalar] = {
-        "train": train,
-        "steps": 4,
-        "learning_rate": 1e-3,
-        "schedule": "cosine",
-        "accumulation": 1,
-        "clip_norm": 1.0,
-        "dtype": "float32",
+    few = {"steps": 4, "learning_rate": 1e-3}
+    values = few | ({"rank": 8} if train == "lora" else {}) | changes
+    return {
+        name: values.get(name, given)
+        for name, given in complete(Distill(), {"train": train}).items()
     }
-    return values | ({"rank": 8} if train == "lora" else {}) | changes
 
 
 def distilled(model: Any, context: Context, train: str = "full", **changes: Scalar) -> Any:
@@ -65,9 +65,9 @@ class Teachers:
         return self.loaded[-1]
 
 
-def pruned(model: Any, context: Context, method: str) -> None:
+def pruned(model: Any, context: Context, method: str, **changes: Scalar) -> None:
     ratio: dict[str, Scalar] = {} if method == "wanda_2_4" else {"ratio": 0.5}
-    Prune().transform(model, {"method": method, **ratio}, context)
+    Prune().transform(model, complete(Prune(), {"method": method, **ratio, **changes}), context)
 
 
 @pytest.fixture
@@ -173,6 +173,15 @@ def test_leaves_a_plain_model_and_the_teacher_as_it_was(
     assert same(state(teachers.loaded[-1]), original)
     assert all(weight.grad is None for weight in teachers.loaded[-1].parameters())
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_teacher_is_let_go(case: tuple[Any, Teachers, Context]) -> None:
+    _, teachers, context = case
+    settings = Settings(4, 1e-3, "cosine", 1, 1.0, "float32", 0)
+    with lessons(settings, context) as given:
+        gone = weakref.ref(teachers.loaded.pop())
+        assert gone() is given.teacher is not None
+    assert gone() is None
 
 
 @pytest.mark.parametrize("train", TRAINS)
@@ -338,7 +347,7 @@ def test_text_is_the_teachers_own_and_the_calibration_text(
 
     llama.config.eos_token_id = [1, 2]
     generator = torch.Generator().manual_seed(0)
-    texts = teaching_texts(llama, calibration, 40, generator)
+    texts = teaching_texts(llama, calibration, 160, generator)
     assert all(any(batch is mine for mine in texts.training) for batch in calibration)
     written = [b["input_ids"] for b in texts.training if all(b is not c for c in calibration)]
     held = torch.cat([batch["input_ids"] for batch in texts.held_out])
@@ -349,7 +358,7 @@ def test_text_is_the_teachers_own_and_the_calibration_text(
 
 
 def test_what_is_lacking_is_said(llama: Any, bert: Any, context_of: ContextOf) -> None:
-    with pytest.raises(Unsupported, match="none to load"):
+    with pytest.raises(Unsupported, match="there is none to load"):
         distilled(llama, context_of(llama))
     with pytest.raises(Unsupported, match="needs calibration text"):
         distilled(llama, context_of(llama, teacher=Teachers(llama), calibration=()))

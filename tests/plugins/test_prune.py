@@ -7,17 +7,26 @@ import pytest
 import torch
 
 from autotune.device import Device
+from autotune.params import Scalar
 from autotune.plugin import Context, Unsupported
-from autotune_plugins._structured import kept_groups, kept_layers, kept_neurons
+from autotune.recipe import complete
+from autotune_plugins._heads import Heads, kept_heads
+from autotune_plugins._structured import kept_layers, kept_neurons
 from autotune_plugins.prune import Prune
 
 ContextOf = Callable[..., Context]
 OutputOf = Callable[..., torch.Tensor]
 
 
-def pruned(model: Any, context: Context, method: str, ratio: float = 0.5) -> Any:
-    params = {"method": method} | ({} if method == "wanda_2_4" else {"ratio": ratio})
-    return Prune().transform(model, params, context)
+def prune_params(method: str, ratio: float = 0.5, **changes: Scalar) -> dict[str, Scalar]:
+    given: dict[str, Scalar] = {} if method == "wanda_2_4" else {"ratio": ratio}
+    return complete(Prune(), {"method": method, **given, **changes})
+
+
+def pruned(
+    model: Any, context: Context, method: str, ratio: float = 0.5, **changes: Scalar
+) -> Any:
+    return Prune().transform(model, prune_params(method, ratio, **changes), context)
 
 
 def linears(model: Any) -> list[torch.nn.Linear]:
@@ -122,13 +131,39 @@ def test_query_heads_go_with_their_key_value_group(llama: Any, context_of: Conte
     assert torch.equal(attention.k_proj.weight, keys)
 
 
-def test_one_key_value_group_is_never_cut(
+def test_queries_go_where_no_group_can(
+    make_llama: Callable[..., Any],
+    context_of: ContextOf,
+    output_of: OutputOf,
+    reloaded: Callable[[Any], Any],
+    tokens: torch.Tensor,
+) -> None:
+    """Of three queries in each of two groups the quiet one goes, and the others keep theirs."""
+    sizes = {"hidden_size": 48, "num_attention_heads": 6, "head_dim": 8}
+    model = make_llama(**sizes)
+    attention = model.model.layers[0].self_attn
+    with torch.no_grad():
+        attention.o_proj.weight[:, 8:16] *= 0.01
+        attention.o_proj.weight[:, 40:48] *= 0.01
+    queries, keys = attention.q_proj.weight.clone(), attention.k_proj.weight.clone()
+    context = context_of(model)
+    pruned(model, context, "structured", 0.3)
+    loud = [*range(8), *range(16, 40)]
+    assert torch.equal(attention.q_proj.weight, queries[loud])
+    assert torch.equal(attention.k_proj.weight, keys)
+    assert context.notes == ["1 of 3 query heads cut in each group of each layer"]
+    again = reloaded(model)
+    assert (again.config.num_attention_heads, again.config.num_key_value_heads) == (4, 2)
+    assert torch.equal(output_of(again, tokens), output_of(model, tokens))
+
+
+def test_the_last_query_of_a_group_is_never_cut(
     make_llama: Callable[..., Any], context_of: ContextOf
 ) -> None:
-    model = make_llama(num_key_value_heads=1)
+    model = make_llama(num_key_value_heads=1, num_attention_heads=1)
     context = context_of(model)
     pruned(model, context, "structured", 0.6)
-    assert model.config.num_attention_heads == 4
+    assert model.config.num_attention_heads == 1
     assert context.notes == ["0 of 1 key-value groups cut in each layer"]
 
 
@@ -226,21 +261,24 @@ def test_shrunk_weights_can_still_be_trained(llama: Any, context_of: ContextOf) 
 def test_unknown_architectures_are_refused_from_the_config(cpu: Device) -> None:
     for method in ("structured", "depth"):
         with pytest.raises(Unsupported, match=r"'gpt2' model are not known.*llama"):
-            Prune().check({"method": method, "ratio": 0.3}, {"model_type": "gpt2"}, cpu)
-    Prune().check({"method": "wanda", "ratio": 0.3}, {"model_type": "gpt2"}, cpu)
+            Prune().check(prune_params(method, 0.3), {"model_type": "gpt2"}, cpu)
+    Prune().check(prune_params("wanda", 0.3), {"model_type": "gpt2"}, cpu)
 
 
 def test_the_only_layer_is_not_removed(cpu: Device) -> None:
     config = {"model_type": "llama", "num_hidden_layers": 1}
     with pytest.raises(Unsupported, match="none to spare"):
-        Prune().check({"method": "depth", "ratio": 0.3}, config, cpu)
+        Prune().check(prune_params("depth", 0.3), config, cpu)
 
 
 def test_what_is_kept() -> None:
     assert [kept_neurons(128, ratio) for ratio in (0.1, 0.3, 0.6)] == [112, 88, 48]
     assert (kept_neurons(8, 0.6), kept_neurons(4, 0.6)) == (8, 4)
-    assert [kept_groups(10, ratio) for ratio in (0.1, 0.3, 0.6)] == [9, 7, 4]
-    assert (kept_groups(2, 0.3), kept_groups(1, 0.6)) == (2, 1)
+    assert [kept_heads(Heads(10, 4), ratio).groups for ratio in (0.1, 0.3, 0.6)] == [9, 7, 4]
+    assert kept_heads(Heads(10, 4), 0.3).per_group == 4
+    assert kept_heads(Heads(2, 3), 0.3) == (2, 2)
+    assert [kept_heads(Heads(1, 4), ratio).per_group for ratio in (0.1, 0.3, 0.6)] == [4, 3, 2]
+    assert kept_heads(Heads(1, 1), 0.6) == (1, 1)
     assert (kept_layers(6, 0.3), kept_layers(4, 0.1), kept_layers(2, 0.6)) == (4, 3, 1)
 
 
@@ -251,7 +289,7 @@ def test_the_estimate_is_near_what_is_left(
 ) -> None:
     model = request.getfixturevalue(kind)
     before, config = model.num_parameters(), model.config.to_dict()
-    estimate = Prune().estimate({"method": method, "ratio": 0.5}, config)
+    estimate = Prune().estimate(prune_params(method), config)
     pruned(model, context_of(model), method)
     assert estimate.weights_bytes == pytest.approx(model.num_parameters() / before, rel=0.1)
     assert estimate.flops == estimate.memory_traffic == estimate.weights_bytes
@@ -259,5 +297,5 @@ def test_the_estimate_is_near_what_is_left(
 
 def test_stored_zeros_save_nothing(llama: Any) -> None:
     config = llama.config.to_dict()
-    estimate = Prune().estimate({"method": "wanda", "ratio": 0.5}, config)
+    estimate = Prune().estimate(prune_params("wanda"), config)
     assert estimate.weights_bytes == 1.0
