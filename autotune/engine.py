@@ -77,6 +77,24 @@ class Engine(ABC):
     def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
         """Runs one request to its end, the device synchronised at each clock reading."""
 
+    def generate(
+        self, prompts: Batch, run_args: Mapping[str, Any], new_tokens: int
+    ) -> torch.Tensor:
+        """The tokens of one request: what an engine must do to be served, not to be measured.
+
+        Args:
+            prompts: As for ``request``.
+            run_args: Resolved.
+            new_tokens: How many to generate for each prompt.
+
+        Returns:
+            int64 ``[sequences, new_tokens]``, on the device.
+
+        Raises:
+            Unsupported: It does not hand them out.
+        """
+        raise Unsupported(f"{type(self).__name__} hands out no tokens: it cannot be served")
+
     @abstractmethod
     def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         """What accuracy is judged by, in float32 on the device.
@@ -92,7 +110,7 @@ class Engine(ABC):
 
     def alters_outputs(self, run_args: Mapping[str, Any]) -> bool:
         """Whether with these run arguments a text's tokens get other outputs than without, as
-        with a lossy key-value cache."""
+        with a lossy key-value cache or early exits."""
         return False
 
     def plain_steps(self, run_args: Mapping[str, Any]) -> bool:
@@ -110,6 +128,10 @@ class Engine(ABC):
             None from an engine whose operations torch does not see: their work is unknown.
         """
         return None
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the requests since ``forget`` was called."""
+        return ()
 
     def forget(self) -> None:  # noqa: B027 - most engines keep nothing
         """Lets go of what earlier requests left, such as a key-value cache that is kept."""

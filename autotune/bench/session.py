@@ -81,7 +81,8 @@ class Session:
             return Reply(metrics=self._latencies.percentiles(self._spec.model.task))
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
-            return Reply(metrics=self._peaks(), fallbacks=tuple(found))
+            metrics, notes = self._peaks(), self._prepared.engine.notes()
+            return Reply(metrics=metrics, fallbacks=tuple(found), notes=notes)
         if request.operation is Operation.TASKS:
             return self._run_tasks()
         assert request.operation is Operation.ENERGY, request.operation

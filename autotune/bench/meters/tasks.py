@@ -110,8 +110,8 @@ def _run(prepared: Prepared, spec: TrialSpec, task: TaskFile) -> Items:
         return _labelled(prepared, tokenizer, task, run_args)
     if prepared.engine.alters_outputs(run_args):
         raise Unsupported(
-            f"task {task.name!r}: lm-eval computes without the key-value cache, and this recipe's "
-            f"cache ({run_args['cache']}) changes the answers"
+            f"task {task.name!r}: lm-eval drives the model by itself, and the way this recipe "
+            "drives it (a lossy key-value cache, early exits) changes the answers"
         )
     if not isinstance(prepared.engine, TorchGenerator):
         raise Unsupported(
