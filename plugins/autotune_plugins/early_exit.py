@@ -11,6 +11,8 @@ from autotune.plugin import ModelConfig, Plugin, Requires, Unsupported
 _KNOWN = ("gemma", "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3")
 """Between their last layer and their logits is nothing but the final norm and the head."""
 
+_ON = (0.5, 0.7, 0.8, 0.9, 0.95)
+
 
 class EarlyExit(Plugin):
     """Leave out the last layers in decoding for tokens that the head is already sure of.
@@ -26,7 +28,7 @@ class EarlyExit(Plugin):
     name = "early_exit"
     params = {
         "confidence": Choice(
-            *(0.0, 0.8, 0.9, 0.95, 0.99),
+            *(0.0, *_ON),
             default=0.0,
             stage=Stage.RUN,
             affects_accuracy=True,
@@ -36,7 +38,7 @@ class EarlyExit(Plugin):
             *(0.5, 0.75),
             default=0.5,
             stage=Stage.RUN,
-            when={"confidence": (0.8, 0.9, 0.95, 0.99)},
+            when={"confidence": _ON},
             affects_accuracy=True,
             help="Share of the layers after which the head is asked first.",
         ),
@@ -44,7 +46,7 @@ class EarlyExit(Plugin):
             *("first", "every"),
             default="first",
             stage=Stage.RUN,
-            when={"confidence": (0.8, 0.9, 0.95, 0.99)},
+            when={"confidence": _ON},
             affects_accuracy=True,
             help="Whether the head is asked once, or again after every further layer.",
         ),
