@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from autotune.constraints import explain, parse_all
 from autotune.dispatch.table import Cell, DispatchTable, Point, make_cell
@@ -149,7 +151,7 @@ def cell_spec(
 
 def make_table(
     plan: Plan,
-    keys: Mapping[str, object],
+    keys: Mapping[str, Any],
     points: Sequence[Point],
     cells: Sequence[Cell],
     objective: str,
@@ -165,13 +167,14 @@ def make_table(
         objective: The metric that they were chosen by.
         constraints: The limits that all points keep.
     """
-    kept = ("task", "workload", "measure", "seed", "trust_remote_code", "allow_pickle")
+    kept = ("measure", "seed", "trust_remote_code", "allow_pickle")
     return DispatchTable(
         autotune_version=autotune_version(),
         created_at=datetime.now(UTC),
         study=plan.name,
         keys={name: keys[name] for name in kept if name in keys}
-        | {"model": plan.model.path, "task": plan.model.task, "device": plan.study.device},
+        | {"model": plan.model.path, "task": plan.model.task, "device": plan.study.device}
+        | {"workload": _workload(keys)},
         model_fingerprint=plan.model.fingerprint,
         environment=plan.environment,
         objective=objective,
@@ -181,3 +184,11 @@ def make_table(
         points=tuple(points),
         cells=tuple(cells),
     )
+
+
+def _workload(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The study's own, to be found from any folder; a server runs no tasks."""
+    given = {name: value for name, value in keys["workload"].items() if name != "task_files"}
+    texts = ("evaluation_text", "calibration_text")
+    absolute = {name: str(Path(given[name]).absolute()) for name in texts if given.get(name)}
+    return given | absolute

@@ -106,11 +106,11 @@ def folder(searched: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--points", "fastst"], "no point 'fastst'; did you mean 'fastest'"),
+        (["--points", "fastst"], "no point named 'fastst'; did you mean 'fastest'"),
         (["--batch-sizes", "1,x"], "cannot read --batch-sizes '1,x'"),
         (["--objective", "kld_mean_nats"], "does not depend on the request"),
         (["--points", "1", "--constraint", "kld_mean_nats<=-1"], "nothing can meet"),
-        (["--prompt-lengths", "99999"], "99999"),
+        (["--prompt-lengths", "99999"], "more than the 1024 positions"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(

@@ -69,8 +69,9 @@ class Exits:
 
     def _twin(self, model: Any, name: str, layers: nn.ModuleList) -> Any:
         twin, base, head = shallow(model), shallow(model.base_model), shallow(self._head)
-        mine = [shallow(layer) for layer in layers]
+        mine = list(layers)
         for index in range(self._always - 1, self._count):
+            mine[index] = shallow(layers[index])
             mine[index].forward = partial(self._run_layer, index, layers[index])
         head.forward = self._run_head
         base._modules[name] = nn.ModuleList(mine)
@@ -133,9 +134,12 @@ class Exits:
         raise Unsupported(f"{type(layer).__name__} keeps no keys and values for later tokens")
 
     def _run_head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What it said when it was asked last, where that is what the model says."""
+        """What it said when it was asked last, where that is what the model says; it is kept no
+        longer, for the logits of a whole text are large."""
+        asked, self._logits = self._logits, torch.empty(0)
         if self._deciding and self._all_sure:
-            return self._logits
+            return asked
+        del asked
         logits: torch.Tensor = self._head(hidden)
         return logits
 
@@ -190,7 +194,7 @@ def _head_of(model: Any) -> tuple[Any, Any]:
         logits = model(input_ids=tokens, use_cache=False).logits
     finally:
         hook.remove()
-    if len(seen) != 1 or not torch.allclose(head(norm(seen[0])), logits):
+    if len(seen) != 1 or not torch.allclose(head(norm(seen[0])).float(), logits.float()):
         raise Unsupported(
             f"{type(model).__name__} does more between its last layer and its logits than the "
             "final norm and the head: they cannot be asked between layers"
