@@ -1,8 +1,16 @@
 """Find the fastest, smallest, greenest way to serve a language model by measuring it."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from autotune.errors import AutotuneError, InputError
 from autotune.params import Choice, Float, Int, Stage
 from autotune.plugin import Context, Plugin, Requires, Unsupported
+
+if TYPE_CHECKING:
+    from autotune.dispatch.server import Server
 
 __all__ = [
     "AutotuneError",
@@ -15,4 +23,26 @@ __all__ = [
     "Requires",
     "Stage",
     "Unsupported",
+    "load",
 ]
+
+
+def load(path: str | Path, model: str | None = None) -> Server:
+    """Serves a model with several points of a study's front, each where it was measured best.
+
+    Args:
+        path: The ``dispatch.json`` that ``autotune dispatch`` has written, the ``front.json``
+            beside it, or their folder.
+        model: Checkpoint directory or hub id; by default where it was when it was measured.
+
+    Returns:
+        A server, to be closed: ``with autotune.load("studies/demo") as server:
+        server.generate(["Once upon"], max_new_tokens=32)``.
+
+    Raises:
+        InputError: There is no table, or it was measured with another model.
+        AutotuneError: A point cannot be prepared.
+    """
+    from autotune.dispatch.server import load as load_server
+
+    return load_server(Path(path), model)

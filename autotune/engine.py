@@ -108,6 +108,24 @@ class Engine(ABC):
         """Why memory that this process reads of itself is not the model's; empty if it is."""
         return ""
 
+    def generate(
+        self, prompts: Batch, run_args: Mapping[str, Any], new_tokens: int
+    ) -> torch.Tensor:
+        """The tokens of one request: what an engine must do to be served, not to be measured.
+
+        Args:
+            prompts: As for ``request``.
+            run_args: Resolved.
+            new_tokens: How many to generate for each prompt.
+
+        Returns:
+            int64 ``[sequences, new_tokens]``, on the device.
+
+        Raises:
+            Unsupported: It does not hand them out.
+        """
+        raise Unsupported(f"{type(self).__name__} hands out no tokens: it cannot be served")
+
     @abstractmethod
     def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         """What accuracy is judged by, in float32 on the device.
@@ -126,7 +144,7 @@ class Engine(ABC):
 
     def alters_outputs(self, run_args: Mapping[str, Any]) -> bool:
         """Whether with these run arguments a text's tokens get other outputs than without, as
-        with a lossy key-value cache."""
+        with a lossy key-value cache or early exits."""
         return False
 
     def plain_steps(self, run_args: Mapping[str, Any]) -> bool:
@@ -144,6 +162,10 @@ class Engine(ABC):
             None from an engine whose operations torch does not see: their work is unknown.
         """
         return None
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the requests since ``forget`` was called."""
+        return ()
 
     def forget(self) -> None:  # noqa: B027 - most engines keep nothing
         """Lets go of what earlier requests left, such as a key-value cache that is kept."""

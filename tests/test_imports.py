@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "plugin messages engine",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
-        "front search report",
+        "front search report dispatch",
         "service",
         "cli testing",
     )
@@ -44,6 +44,7 @@ SIDEWAYS: dict[str, str] = {
     "execute": "bench store",  # the protocol; the jobs of the workers
     "report": "front",
     "search": "front",  # the confirmation repeats what the front holds
+    "dispatch": "front search report",  # measures points of a front by a search's plan
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""
 
@@ -240,6 +241,7 @@ def test_public_names() -> None:
         "Requires",
         "Stage",
         "Unsupported",
+        "load",
     ]
     assert all(hasattr(autotune, name) for name in autotune.__all__)
 

@@ -39,6 +39,8 @@ class Operation(StrEnum):
     """Run energy windows."""
     TASKS = "tasks"
     """Run the workload's tasks; in a process that measures nothing else."""
+    GENERATE = "generate"
+    """Answer prompts; in a process that serves and measures nothing."""
     CLOSE = "close"
     """End the process."""
 
@@ -48,7 +50,11 @@ class Request(Message):
 
     operation: Operation
     spec: TrialSpec | None = None
-    """The trial; with probe, roof, prepare, score and warmup."""
+    """The trial; with probe, roof, prepare, score, warmup and generate."""
+    prompts: tuple[tuple[int, ...], ...] = ()
+    """Token ids, all of one length; with generate."""
+    new_tokens: int = 0
+    """To be generated for each; with generate."""
 
 
 class ForkRequest(Message):
@@ -87,6 +93,8 @@ class Reply(Message):
     """In which number format most of the model's products are computed; with warmup."""
     environment: dict[str, str] = Field(default_factory=dict)
     tasks: tuple[TaskScore, ...] = ()
+    tokens: tuple[tuple[int, ...], ...] = ()
+    """What was generated for each prompt."""
     outcome: Outcome | None = None
     """Null when all went well."""
     explanation: str = ""

@@ -89,9 +89,13 @@ class Session:
             return Reply(metrics=self._latencies.percentiles(self._spec.model.task))
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
-            return Reply(metrics=self._peaks(), fallbacks=tuple(found))
+            metrics, notes = self._peaks(), self._prepared.engine.notes()
+            return Reply(metrics=metrics, fallbacks=tuple(found), notes=notes)
         if request.operation is Operation.TASKS:
             return self._run_tasks()
+        if request.operation is Operation.GENERATE:
+            assert request.spec is not None
+            return self._generate(request.spec, request)
         assert request.operation is Operation.ENERGY, request.operation
         return Reply(metrics=measure_energy(self._spec, self._request))
 
@@ -143,6 +147,14 @@ class Session:
     def _run_tasks(self) -> Reply:
         scores = tuple(run_tasks(self._prepared, self._spec))
         return Reply(tasks=scores, metrics=score_metrics(scores))
+
+    def _generate(self, spec: TrialSpec, request: Request) -> Reply:
+        made = self._prepared
+        ids = torch.tensor(request.prompts, device=spec.device.torch_name)
+        prompts = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        run_args = made.run_args(spec.recipe)
+        tokens = made.engine.generate(prompts, run_args, request.new_tokens)
+        return Reply(tokens=tuple(map(tuple, tokens.tolist())))
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:
         """Drives until three blocks agree; the very first request is the cold one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from autotune.bench.tokenizer import load_tokenizer
 from autotune.engine import Batch
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
@@ -37,12 +38,7 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
     Raises:
         InputError: A text is too short for this model's tokenizer.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        model.path, trust_remote_code=model.trust.trust_remote_code
-    )
-    cutter = _Cutter(tokenizer, device)
+    cutter = _Cutter(load_tokenizer(model), device)
     texts = {path: Path(path).read_text(encoding="utf-8") for path in _paths(workload)}
     cut = cutter.cut_windows if model.task == "causal-lm" else cutter.cut_texts
     evaluation = texts[workload.evaluation_text]

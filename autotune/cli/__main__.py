@@ -12,6 +12,7 @@ from autotune.cli import (
     baseline,
     bench,
     demo_model,
+    dispatch,
     doctor,
     metrics,
     migrate,
@@ -47,6 +48,7 @@ app.command("doctor")(doctor.doctor)
 app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)
 app.command("report")(report.report)
+app.command("dispatch")(dispatch.dispatch)
 app.add_typer(plugins.app, name="plugins")
 app.command("presets")(presets.presets)
 app.command("metrics")(metrics.metrics)

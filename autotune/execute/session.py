@@ -71,11 +71,29 @@ class BenchSession:
             BenchError: The operation failed, took too long, or the process died. After the
                 latter two the process is gone.
         """
+        return self._ask(Request(operation=operation, spec=spec), timeout_seconds)
+
+    def generate(
+        self, spec: TrialSpec, prompts: tuple[tuple[int, ...], ...], new_tokens: int
+    ) -> Reply:
+        """Asks for answers to prompts, within the time limit of a step; raises as ``ask``.
+
+        Args:
+            spec: What is driven; prepared and warm.
+            prompts: Token ids, all of one length.
+            new_tokens: To be generated for each.
+        """
+        request = Request(
+            operation=Operation.GENERATE, spec=spec, prompts=prompts, new_tokens=new_tokens
+        )
+        return self._ask(request, spec.settings.step_timeout_seconds)
+
+    def _ask(self, request: Request, timeout_seconds: float) -> Reply:
+        operation = request.operation
         if self._process.returncode is not None:
             raise BenchError(Outcome.CRASHED, f"the bench process was gone before {operation}")
-        request = Request(operation=operation, spec=spec).model_dump_json() + "\n"
         try:
-            _pipe(self._process.stdin).write(request.encode())
+            _pipe(self._process.stdin).write(request.model_dump_json().encode() + b"\n")
             _pipe(self._process.stdin).flush()
             line = self._read_line(time.monotonic() + timeout_seconds)
         except TimeoutError:

@@ -81,7 +81,6 @@ class TrialSteps:
         session, reply = self._sessions.get("candidate", trial.spec)
         trial.log = str(session.log)
         trial.learn(reply)
-        trial.notes += reply.notes
         trial.environment |= reply.environment
         return session
 

@@ -86,6 +86,7 @@ class TrialUnderWay:
     def learn(self, reply: Reply) -> None:
         """Takes over what one step of the candidate gave."""
         self.metrics |= reply.metrics
+        self.notes += reply.notes
         self.matmul_format = reply.matmul_format or self.matmul_format
         self.tasks += reply.tasks
         self.fallbacks |= dict.fromkeys(found.words for found in reply.fallbacks)

@@ -112,6 +112,18 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def end_tokens(directory: Path) -> frozenset[int]:
+    """Ids of the tokens that end an answer, of ``generation_config.json`` or ``config.json``.
+
+    Raises:
+        InputError: The configuration is missing or broken.
+    """
+    path = directory / "generation_config.json"
+    given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = given.get("eos_token_id", read_config(directory).get("eos_token_id"))
+    return frozenset(found if isinstance(found, list) else [] if found is None else [found])
+
+
 def _task(config: dict[str, Any], directory: Path) -> str:
     given = config.get("architectures") or ["Model"]
     architecture = str(given[0]) if isinstance(given, list) else str(given)

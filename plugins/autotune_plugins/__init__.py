@@ -7,6 +7,7 @@ from autotune_plugins.batch import Batch
 from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
 from autotune_plugins.distill import Distill
+from autotune_plugins.early_exit import EarlyExit
 from autotune_plugins.embedding import Embedding
 from autotune_plugins.engine import Engine
 from autotune_plugins.precision import Precision
@@ -29,4 +30,5 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Cache,
     Speculative,
     Engine,
+    EarlyExit,
 )

@@ -71,9 +71,17 @@ class GraphGenerator(_GraphEngine):
 
     def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
         """One prefill, and a step for each further token."""
-        return self.generate(prompts)[0]
+        return self._decode(prompts, self._new_tokens)[0]
 
-    def generate(self, prompts: Batch) -> tuple[Timing, np.ndarray]:
+    def generate(
+        self, prompts: Batch, run_args: Mapping[str, Any], new_tokens: int
+    ) -> torch.Tensor:
+        """The tokens that a request decodes."""
+        import torch
+
+        return torch.from_numpy(self._decode(prompts, new_tokens)[1])
+
+    def _decode(self, prompts: Batch, new_tokens: int) -> tuple[Timing, np.ndarray]:
         """A request, and its tokens ``[sequences, new_tokens]``."""
         import numpy as np
 
@@ -85,12 +93,12 @@ class GraphGenerator(_GraphEngine):
         if self.on_first_token is not None:
             self.on_first_token()
             ticks = [time.perf_counter()]
-        for _ in range(self._new_tokens - 1):
+        for _ in range(new_tokens - 1):
             tokens.append(self._next(tokens[-1]))
             ticks.append(time.perf_counter())
-        last = ticks[-1] if self._new_tokens > 1 else first
+        last = ticks[-1] if new_tokens > 1 else first
         gaps = tuple(later - earlier for earlier, later in pairwise(ticks))
-        timing = Timing(start, first, last, len(ids), ids.shape[1], self._new_tokens, gaps)
+        timing = Timing(start, first, last, len(ids), ids.shape[1], new_tokens, gaps)
         return timing, np.concatenate(tokens, axis=1)
 
     def _next(self, ids: np.ndarray) -> np.ndarray:

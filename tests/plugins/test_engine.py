@@ -93,14 +93,15 @@ def test_logits_are_those_of_torch(graphs: Any, backend: str) -> None:
 @pytest.mark.parametrize("sequences", [1, 3])
 def test_tokens_are_those_of_greedy_decoding(graphs: Any, backend: str, sequences: int) -> None:
     given, engine = prompts(sequences), generator(graphs, backend, FLOAT[backend])
-    engine.generate(prompts(2))  # what it has kept of another request must not show
-    timing, tokens = engine.generate(given)
+    engine.request(prompts(2), {})  # what it has kept of another request must not show
+    timing = engine.request(given, {})
+    tokens = engine.generate(given, {}, NEW_TOKENS)
     length = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
     mask = torch.ones_like(given["input_ids"])
     expected = small_llama().generate(
         **given, attention_mask=mask, **length, do_sample=False, pad_token_id=0
     )
-    assert torch.equal(torch.from_numpy(tokens), expected[:, 20:])
+    assert torch.equal(tokens, expected[:, 20:])
     assert timing.start < timing.first < timing.last
     shape = (timing.sequences, timing.prompt_tokens, timing.output_tokens)
     assert shape == (sequences, 20, NEW_TOKENS)

@@ -69,9 +69,9 @@ def part_of(model: Any, share: float) -> Any:
         Unsupported: Its layers are not found.
     """
     base = model.base_model
-    name, layers = _stack(base)
+    name, layers = stack(base)
     kept = _spread(len(layers), max(1, round(share * len(layers))))
-    part, part_base = _shallow(model), _shallow(base)
+    part, part_base = shallow(model), shallow(base)
     part._modules[model.base_model_prefix] = part_base
     part_base._modules[name] = nn.ModuleList([layers[i] for i in kept])
     part_base.config = copy.deepcopy(base.config)
@@ -81,12 +81,17 @@ def part_of(model: Any, share: float) -> Any:
     return part
 
 
-def _stack(base: Any) -> tuple[str, nn.ModuleList]:
+def stack(base: Any) -> tuple[str, nn.ModuleList]:
+    """Name and layers of a base model's stack.
+
+    Raises:
+        Unsupported: It is not found.
+    """
     for name, module in base.named_children():
         count = base.config.get_text_config().num_hidden_layers
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return name, module
-    raise Unsupported(f"the layers of {type(base).__name__} are not found, to draft with a part")
+    raise Unsupported(f"the layers of {type(base).__name__} are not found")
 
 
 def _spread(count: int, kept: int) -> list[int]:
@@ -94,7 +99,7 @@ def _spread(count: int, kept: int) -> list[int]:
     return [round(i * (count - 1) / max(1, kept - 1)) for i in range(kept)]
 
 
-def _shallow(module: Any) -> Any:
+def shallow(module: Any) -> Any:
     """Another module with the same parts, whose list of parts is its own."""
     twin = copy.copy(module)
     twin._modules = dict(module._modules)

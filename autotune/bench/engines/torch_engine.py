@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from autotune.bench.caches import LOSSY, growing_cache
+from autotune.bench.engines.early_exit import Exits
 from autotune.bench.engines.lookup import look_up
 from autotune.bench.engines.model_draft import ModelDraft, part_of
 from autotune.engine import Batch, Engine, Passes, Timing
@@ -77,6 +78,9 @@ class TorchGenerator(Engine):
         "draft_tokens": 0,
         "draft_layers": 0.0,
         "draft_assistant": False,
+        "exit_confidence": 0.0,
+        "exit_share": 0.5,
+        "exit_places": "first",
     }
 
     def __init__(self, model: Any, new_tokens: int) -> None:
@@ -87,7 +91,10 @@ class TorchGenerator(Engine):
         self._static_caches: dict[tuple[int, int], Any] = {}
         self._drafters: dict[float, TorchGenerator] = {}
         """Share of the layers → what drafts with them; 0 is the assistant."""
+        self._exits: dict[tuple[Any, ...], tuple[Exits, TorchGenerator]] = {}
         self._finite = True
+        self._said = torch.empty(0, 0, dtype=torch.long)
+        """All tokens of the latest request."""
         plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
         accepted = inspect.signature(type(plain).forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
@@ -105,11 +112,22 @@ class TorchGenerator(Engine):
                 f"speculative decoding takes tokens back, which a {found['cache']} key-value "
                 "cache cannot: it needs the dynamic one"
             )
+        if found["draft_tokens"] and found["exit_confidence"]:
+            raise Unsupported(
+                "guesses are checked several at once, and a token can leave out layers only by "
+                "itself: speculative decoding and early exit do not go together"
+            )
         return found
 
     @torch.inference_mode()
     def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
         """One prefill, and decoding until there are ``new_tokens`` tokens."""
+        if run_args["exit_confidence"]:
+            engine, plain = self._exiting(run_args)
+            engine.on_first_token = self.on_first_token
+            timing = engine.request(prompts, plain)
+            self._finite, self._said = engine._finite, engine._said
+            return timing
         ids = prompts["input_ids"]
         cache = self._cache(run_args, *ids.shape)
         self._synchronise()
@@ -120,7 +138,7 @@ class TorchGenerator(Engine):
         first = time.perf_counter()
         if self.on_first_token is not None:
             self.on_first_token()
-        ticks = self._make_ticks()
+        ticks, tokens = self._make_ticks(), token[:, :0]
         if self._new_tokens > 1:
             if drafts := run_args["draft_tokens"]:
                 words = torch.cat([ids, token], dim=1)
@@ -130,10 +148,22 @@ class TorchGenerator(Engine):
                 tokens, logits = self._decode(token, cache, ticks)
             tokens.cpu()
         last = time.perf_counter()
+        self._said = torch.cat([token, tokens], dim=1)
         self._finite = bool(torch.isfinite(logits).all())
         return Timing(
             start, first, last, ids.shape[0], ids.shape[1], self._new_tokens, ticks.gaps()
         )
+
+    def generate(
+        self, prompts: Batch, run_args: Mapping[str, Any], new_tokens: int
+    ) -> torch.Tensor:
+        """As ``request`` does it, with another number of tokens."""
+        usual, self._new_tokens = self._new_tokens, new_tokens
+        try:
+            self.request(prompts, run_args)
+        finally:
+            self._new_tokens = usual
+        return self._said
 
     def _decode(
         self, token: torch.Tensor, cache: Any, ticks: _Ticks
@@ -160,6 +190,16 @@ class TorchGenerator(Engine):
         drafter = self._drafters[share]
         config = self._model.config if share else drafter._model.config
         return ModelDraft(drafter._step, growing_cache(config, self.run_args)).guess
+
+    def _exiting(self, run_args: Mapping[str, Any]) -> tuple[TorchGenerator, dict[str, Any]]:
+        """What drives the model with exits, and the other run arguments."""
+        key = tuple(run_args[f"exit_{name}"] for name in ("confidence", "share", "places"))
+        if key not in self._exits:
+            exits = Exits(self._model, *key)
+            self._exits[key] = exits, TorchGenerator(exits.model, self._new_tokens)
+        engine = self._exits[key][1]
+        engine._new_tokens = self._new_tokens
+        return engine, {**run_args, "exit_confidence": 0.0}
 
     def _decode_drafts(
         self, words: torch.Tensor, cache: Any, ticks: _Ticks, drafts: int, guess: Guess
@@ -195,9 +235,9 @@ class TorchGenerator(Engine):
         if run_args["cache"] != "static":
             return growing_cache(self._model.config, run_args)
         # One cache for a shape, emptied between requests: CUDA graphs need its address to stay.
-        key = (batch, prompt_tokens)
+        length = prompt_tokens + self._new_tokens
+        key = (batch, length)
         if key not in self._static_caches:
-            length = prompt_tokens + self._new_tokens
             cache = StaticCache(config=self._model.config, max_cache_len=length)
             self._allocate(cache, batch)
             self._static_caches = {key: cache}
@@ -230,20 +270,28 @@ class TorchGenerator(Engine):
         )
 
     def forget(self) -> None:
-        """Frees the static cache of the latest shape."""
+        """Frees the static cache of the latest shape; steps with exits are counted anew."""
         self._static_caches.clear()
+        self._exits.clear()
+
+    def notes(self) -> tuple[str, ...]:
+        """How many layers were left out since ``forget``."""
+        return tuple(exits.words for exits, _ in self._exits.values() if exits.words)
 
     def alters_outputs(self, run_args: Mapping[str, Any]) -> bool:
-        """A cache that loses something of what it holds."""
-        return run_args["cache"] in LOSSY
+        """A cache that loses something of what it holds, or tokens that leave out layers."""
+        return run_args["cache"] in LOSSY or bool(run_args["exit_confidence"])
 
     def plain_steps(self, run_args: Mapping[str, Any]) -> bool:
-        """Neither a lossy cache nor guesses."""
+        """Neither a lossy cache nor exits nor guesses."""
         return not (self.alters_outputs(run_args) or run_args["draft_tokens"])
 
     @torch.inference_mode()
     def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         """Logits of all positions, teacher-forced; without a cache, unless it is a lossy one."""
+        if run_args["exit_confidence"]:
+            engine, plain = self._exiting(run_args)
+            return engine.outputs(batch, plain)
         if self.alters_outputs(run_args):
             return self._outputs_through(growing_cache(self._model.config, run_args), batch)
         output = self._model(**batch, use_cache=False)

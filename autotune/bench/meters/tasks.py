@@ -15,6 +15,7 @@ from autotune.bench.engines.torch_engine import TorchGenerator
 from autotune.bench.meters.lm_eval_items import lm_eval_items
 from autotune.bench.prepare import Prepared
 from autotune.bench.protocol import item_file
+from autotune.bench.tokenizer import load_tokenizer
 from autotune.errors import BenchError
 from autotune.hashing import sha256_json
 from autotune.messages import Measurement, Metrics, TaskFile, TaskScore, TrialSpec
@@ -99,19 +100,14 @@ def _ratio(found: Interval) -> Measurement:
 
 
 def _run(prepared: Prepared, spec: TrialSpec, task: TaskFile) -> Items:
-    from transformers import AutoTokenizer
-
-    model = spec.model
-    tokenizer = AutoTokenizer.from_pretrained(
-        model.path, trust_remote_code=model.trust.trust_remote_code
-    )
+    tokenizer = load_tokenizer(spec.model)
     run_args = prepared.run_args(spec.recipe)
     if task.kind == "labelled":
         return _labelled(prepared, tokenizer, task, run_args)
     if prepared.engine.alters_outputs(run_args):
         raise Unsupported(
-            f"task {task.name!r}: lm-eval computes without the key-value cache, and this recipe's "
-            f"cache ({run_args['cache']}) changes the answers"
+            f"task {task.name!r}: lm-eval drives the model by itself, and the way this recipe "
+            "drives it (a lossy key-value cache, early exits) changes the answers"
         )
     if not isinstance(prepared.engine, TorchGenerator):
         raise Unsupported(

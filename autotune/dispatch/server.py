@@ -1,0 +1,267 @@
+"""Serves requests with the points of a table, each in a bench process as it was measured."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from autotune import registry
+from autotune.bench.protocol import Operation
+from autotune.bench.tokenizer import load_tokenizer
+from autotune.config import build_study
+from autotune.dispatch.measure import with_batch
+from autotune.dispatch.table import Cell, DispatchTable, Point, Route, read_table
+from autotune.environment import environment_differences
+from autotune.errors import AutotuneError, InputError
+from autotune.execute.warm import WarmSessions, ask
+from autotune.messages import RecipeDict, TrialSpec
+from autotune.search.plan import Plan, make_plan
+from autotune.search.single import make_spec
+from autotune.workload.model import end_tokens
+from autotune.workload.paths import cache_directory
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one prompt."""
+
+    token_ids: tuple[int, ...]
+    """Up to the end-of-sequence token, without it."""
+    text: str
+    """Empty where the prompt was given as token ids."""
+    point: str
+    """The point that served it."""
+    recipe: RecipeDict
+    """What ran."""
+    cell: Cell
+    """Where in the table it was found."""
+    batch_size: int
+    """Sequences that ran together."""
+    outside: str
+    """How far the request lies outside what was measured; empty if it does not."""
+
+
+@dataclass
+class _Waiting:
+    """One prompt on its way."""
+
+    ids: tuple[int, ...]
+    new_tokens: int
+    answer: Future[Answer] = field(default_factory=Future)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """What those that run together have in common."""
+        return len(self.ids), self.new_tokens
+
+
+class Server:
+    """Holds the points that a table chooses, and takes for each request the one measured best.
+
+    Points with the same ``setup_key`` share a process, so that their model is in memory once.
+    Prompts that wait while others run are joined, up to the largest batch that was measured:
+    under load requests go where larger batches were measured. Use it as a context manager, or
+    close it; any number of threads may ask.
+    """
+
+    def __init__(self, table: DispatchTable, plan: Plan) -> None:
+        """
+        Args:
+            table: As measured.
+            plan: Model, workload and device, on this machine.
+
+        Raises:
+            InputError: No cell has a point.
+            AutotuneError: A point cannot be prepared, or runs otherwise than it was measured.
+        """
+        self.table = table
+        self._plan = plan
+        self._largest = table.largest_batch
+        self._ends = end_tokens(Path(plan.model.path))
+        self._tokenizer: Any = None
+        self._sessions: dict[str, WarmSessions] = {}
+        self._warned: set[str] = set()
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        ready: Future[None] = Future()
+        # The kernel ends a bench process when the thread that began it ends.
+        self._thread = threading.Thread(
+            target=self._work, args=(ready,), name="dispatch", daemon=True
+        )
+        self._thread.start()
+        ready.result()
+
+    def generate(
+        self, prompts: Sequence[str] | Sequence[Sequence[int]], max_new_tokens: int = 32
+    ) -> list[Answer]:
+        """Continues prompts greedily.
+
+        Args:
+            prompts: Texts, or token ids.
+            max_new_tokens: At most so many for each; all are computed, and cut at the end.
+
+        Returns:
+            One answer for each prompt, in their order.
+
+        Raises:
+            InputError: There is no prompt, one is empty, or no token is asked for.
+            AutotuneError: The bench process failed.
+        """
+        if isinstance(prompts, str) or not prompts or max_new_tokens < 1:
+            raise InputError("give a list of prompts and a max_new_tokens of 1 or more")
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        ids = self._encode(texts) if texts else prompts
+        if len(ids) != len(prompts) or not all(ids):
+            raise InputError("prompts are all texts or all token ids, and none is empty")
+        items = [_Waiting(tuple(map(int, one)), max_new_tokens) for one in ids]
+        with self._changed:
+            if self._closed:
+                raise AutotuneError("this server was closed")
+            self._waiting.extend(items)
+            self._changed.notify()
+        answers = [item.answer.result() for item in items]
+        self._warn({answer.outside for answer in answers})
+        return [self._with_text(answer) for answer in answers] if texts else answers
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self._plan.model)
+        ids: list[list[int]] = self._tokenizer(texts, verbose=False)["input_ids"]
+        return ids
+
+    def _with_text(self, answer: Answer) -> Answer:
+        return replace(answer, text=str(self._tokenizer.decode(answer.token_ids)))
+
+    def _warn(self, outside: set[str]) -> None:
+        """Once for each way of being outside."""
+        for words in outside - self._warned - {""}:
+            self._warned.add(words)
+            warnings.warn(
+                f"{words}: served by what was measured nearest to it; measure such requests with "
+                "autotune dispatch",
+                stacklevel=3,
+            )
+
+    def _work(self, ready: Future[None]) -> None:
+        try:
+            for point in self.table.served:
+                self._session(self._spec(point, 1))
+        except BaseException as error:
+            self._end_sessions()
+            ready.set_exception(error)
+            return
+        ready.set_result(None)
+        while batch := self._next():
+            try:
+                self._run(batch)
+            except BaseException as error:
+                for item in batch:
+                    item.answer.set_exception(error)
+        self._end_sessions()
+
+    def _next(self) -> list[_Waiting]:
+        """The one that waits longest, and those that can run with it; none once it is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not self._waiting:
+                return []
+            shape = self._waiting[0].shape
+            batch = [item for item in self._waiting if item.shape == shape][: self._largest]
+            for item in batch:
+                self._waiting.remove(item)
+            return batch
+
+    def _run(self, batch: list[_Waiting]) -> None:
+        prompt_tokens, new_tokens = batch[0].shape
+        route = self.table.route(len(batch), prompt_tokens, new_tokens)
+        spec = self._spec(route.point, len(batch))
+        sessions = self._session(spec)
+        session, _ = sessions.get("candidate", spec)
+        prompts = tuple(item.ids for item in batch)
+        try:
+            reply = session.generate(spec, prompts, new_tokens)
+        except AutotuneError:
+            sessions.drop("candidate")  # the next request prepares it anew
+            raise
+        for item, tokens in zip(batch, reply.tokens, strict=True):
+            item.answer.set_result(self._answer(tokens, route, spec, len(batch)))
+
+    def _answer(
+        self, tokens: tuple[int, ...], route: Route, spec: TrialSpec, batch_size: int
+    ) -> Answer:
+        end = next((i for i, token in enumerate(tokens) if token in self._ends), len(tokens))
+        return Answer(
+            token_ids=tokens[:end],
+            text="",
+            point=route.point.name,
+            recipe=spec.recipe,
+            cell=route.cell,
+            batch_size=batch_size,
+            outside=route.outside,
+        )
+
+    def _spec(self, point: Point, size: int) -> TrialSpec:
+        recipe = with_batch(self._plan, point.recipe, size)
+        return make_spec(self._plan, point.number, recipe, known_accuracy={})
+
+    def _session(self, spec: TrialSpec) -> WarmSessions:
+        """The process that holds a point, prepared and warm."""
+        sessions = self._sessions.setdefault(spec.setup_key, WarmSessions(self._plan.registry))
+        if not sessions.is_warm("candidate", spec):
+            session, prepared = sessions.get("candidate", spec)
+            warm = ask(session, Operation.WARMUP, spec)
+            if found := (*prepared.fallbacks, *warm.fallbacks):
+                raise AutotuneError(
+                    "a point would run otherwise than it was measured: "
+                    + "; ".join(one.words for one in found)
+                )
+        return sessions
+
+    def _end_sessions(self) -> None:
+        for sessions in self._sessions.values():
+            sessions.close()
+
+    def close(self) -> None:
+        """Answers what waits, and ends the processes."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def load(path: Path, model: str | None = None) -> Server:
+    """Builds a server from a dispatch table; see ``autotune.load``."""
+    table = read_table(path)
+    # Calibration is the study's own: the points are those whose accuracy it measured.
+    keys = {**table.keys, "name": table.study, **({"model": model} if model else {})}
+    study = build_study(keys, str(path))
+    plan = make_plan(study, cache_directory() / "serving", lambda *_: None, only={})
+    if plan.model.fingerprint != table.model_fingerprint:
+        raise InputError(
+            f"the files of {plan.model.path} are not those that the table was measured with; "
+            "give that model's folder, or measure this one"
+        )
+    differing = environment_differences(table.environment, plan.environment)
+    if differing:
+        words = "; ".join(f"{key}: then {a}, now {b}" for key, (a, b) in differing.items())
+        warnings.warn(f"the table was measured elsewhere ({words})", stacklevel=3)
+    return Server(table, replace(plan, registry=registry.installed()))
