@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, "torch.Tensor"]
 """Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a workload's traffic: a prompt, and how much is said to it."""
+
+    prompt: torch.Tensor
+    """Token ids, int64 ``[tokens]``, on the host."""
+    new_tokens: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,25 @@ class Engine(ABC):
     @abstractmethod
     def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
         """Runs one request to its end, the device synchronised at each clock reading."""
+
+    def serve(self, requests: Sequence[Request], run_args: Mapping[str, Any]) -> list[Timing]:
+        """Runs a workload's traffic from its first request to the end of its last, with all
+        caches between requests empty at its begin.
+
+        Args:
+            requests: In the order in which they wait; all are there.
+            run_args: Resolved.
+
+        Returns:
+            One for each, of one sequence: t0 is when the engine took it from those that wait.
+
+        Raises:
+            Unsupported: It only runs requests that are alike.
+        """
+        raise Unsupported(
+            f"{type(self).__name__} runs requests of one length, and this workload's differ: it "
+            "has traffic"
+        )
 
     @abstractmethod
     def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ class Session:
         if request.operation is Operation.TASKS:
             return self._run_tasks()
         assert request.operation is Operation.ENERGY, request.operation
-        return Reply(metrics=measure_energy(self._spec, self._request))
+        return Reply(metrics=measure_energy(self._spec, self._run))
 
     def _check_finite(self) -> None:
         engine = self._prepared.engine
@@ -134,9 +135,9 @@ class Session:
         self._prompts = take(self._prepared.tokens.prompts, self._run_args["batch_size"])
         self._prepared.engine.forget()
         allocator.settle()
-        cold = self._request()
+        cold = self._run()[0]
         self._memory.start()
-        self._request()
+        self._run()
         if not self._prepared.engine.last_finite:
             raise BenchError(Outcome.INVALID_OUTPUT, "a request gave logits that are not finite")
         latencies: list[float] = []
@@ -150,7 +151,7 @@ class Session:
         return costs | self._work_metrics()
 
     def _work_metrics(self) -> Metrics:
-        if self._work is None:
+        if self._work is None or self._prepared.tokens.traffic:  # its passes are not alike
             return {}
         plain = self._prepared.engine.plain_steps(self._run_args)
         return self._work.metrics(*self._prompts["input_ids"].shape, plain_steps=plain)
@@ -167,11 +168,15 @@ class Session:
                 made.engine = build_engine(model, self._spec, made.plugins, made.context)
             self._compiled = True
 
-    def _request(self) -> Timing:
-        return self._prepared.engine.request(self._prompts, self._run_args)
+    def _run(self) -> Sequence[Timing]:
+        """One request, or all of the workload's traffic."""
+        engine, traffic = self._prepared.engine, self._prepared.tokens.traffic
+        if traffic:
+            return engine.serve(traffic, self._run_args)
+        return [engine.request(self._prompts, self._run_args)]
 
     def _block(self) -> dict[str, float]:
-        block = speed.run_block(self._request, self._spec.settings.block_seconds)
+        block = speed.run_block(self._run, self._spec.settings.block_seconds)
         self._latencies.add(block.timings)
         return speed.speed_values(block)
 
@@ -179,7 +184,7 @@ class Session:
         """The headline first: the request that splits it by phase resets the peaks."""
         found = self._memory.read()
         engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
-        return found | request_phases(self._memory, engine, self._request, generates)
+        return found | request_phases(self._memory, engine, self._run, generates)
 
 
 def _cold(seconds: float, first: bool, source: str) -> Measurement:

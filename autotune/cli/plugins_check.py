@@ -10,6 +10,7 @@ import typer
 
 from autotune.cli import options
 from autotune.errors import InputError
+from autotune.plugin import Plugin, Trait
 
 if TYPE_CHECKING:
     from autotune.search.check import Choice, Tried
@@ -24,6 +25,15 @@ _QUICK: dict[str, dict[str, Any]] = {
     "measure": {"block_seconds": 0.05, "max_pairs": 6, "warmup_blocks": 3, "energy_windows": 1},
 }
 """Enough to see an effect, not enough to trust a speed."""
+
+_TRAFFIC = {
+    "requests": 8,
+    "prompt_tokens_spread_ratio": 0.5,
+    "new_tokens_spread_ratio": 0.5,
+    "repeat_ratio": 0.25,
+    "shared_prefix_tokens": 8,
+}
+"""For plugins that do nothing where all requests are alike."""
 
 
 def check(
@@ -74,10 +84,19 @@ def check(
         "device": None if device == "auto" else device,
         **_quickly(),
     }
-    study = options.study_of(None, given)
-    with training_bar() as bar:
-        plan = replace(make_plan(study, output, bar, only={}), registry=installed)
-    tried = _try(plan, wanted, *_chosen(plan, wanted, in_pairs))
+    tried: list[Tried] = []
+    apart = [name for name in wanted if _needs_traffic(installed.get(name))]
+    alike = [name for name in installed.plugins if not _needs_traffic(installed.get(name))]
+    rounds = (
+        ([name for name in wanted if name in alike], installed.select(alike), None),
+        (apart, installed, _TRAFFIC),
+    )
+    for chosen, known, traffic in rounds:
+        if chosen:
+            study = options.study_of(None, {**given, "workload.traffic": traffic})
+            with training_bar() as bar:
+                plan = replace(make_plan(study, output, bar, only={}), registry=known)
+            tried += _try(plan, chosen, *_chosen(plan, chosen, in_pairs))
     if json:
         _print_json(tried)
     else:
@@ -87,6 +106,11 @@ def check(
         _write(markdown, plan, tried)
     if any(one.verdict is Verdict.FAILED for one in tried):
         raise typer.Exit(1)
+
+
+def _needs_traffic(plugin: Plugin) -> bool:
+    needed = plugin.requires.workload
+    return bool(needed) and Trait.UNIFORM not in needed
 
 
 def _quickly() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from autotune.plugin import Plugin
 from autotune_plugins.allocator import Allocator
 from autotune_plugins.attention import Attention
 from autotune_plugins.batch import Batch
+from autotune_plugins.batching import Batching
 from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
 from autotune_plugins.distill import Distill
@@ -25,6 +26,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Threads,
     Allocator,
     Batch,
+    Batching,
     Cache,
     Speculative,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 
 from autotune.bench.caches import LOSSY, growing_cache
 from autotune.bench.engines.lookup import look_up
+from autotune.bench.engines.rows import Rows
 from autotune.bench.engines.self_draft import SelfDraft, part_of
-from autotune.engine import Batch, Engine, Passes, Timing
+from autotune.bench.engines.serving import SERVING, Server, check_serving
+from autotune.engine import Batch, Engine, Passes, Request, Timing
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
 
@@ -76,6 +78,7 @@ class TorchGenerator(Engine):
         "cache_window": 256,
         "draft_tokens": 0,
         "draft_layers": 0.0,
+        **SERVING,
     }
 
     def __init__(self, model: Any, new_tokens: int) -> None:
@@ -134,6 +137,19 @@ class TorchGenerator(Engine):
             start, first, last, ids.shape[0], ids.shape[1], self._new_tokens, ticks.gaps()
         )
 
+    @torch.inference_mode()
+    def serve(self, requests: Sequence[Request], run_args: Mapping[str, Any]) -> list[Timing]:
+        """As the base class; each step's tokens are copied to the host before the next step."""
+        check_serving(run_args, self._model)
+        server = Server(self._rows, self._model.device, run_args)
+        self._synchronise()
+        timings = server.serve(requests)
+        self._finite = bool(torch.isfinite(server.logits).all())
+        return timings
+
+    def _rows(self) -> Rows:
+        return Rows(self._step, lambda: growing_cache(self._model.config, self.run_args))
+
     def _decode(
         self, token: torch.Tensor, cache: Any, ticks: _Ticks
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,10 +195,11 @@ class TorchGenerator(Engine):
             ticks.tick(taken)
         return words[:, begin:], logits
 
-    def _step(self, ids: torch.Tensor, cache: Any, keep: int = 1) -> torch.Tensor:
+    def _step(self, ids: torch.Tensor, cache: Any, keep: int = 1, **more: Any) -> torch.Tensor:
         """Logits of the last positions, ``[batch, keep, vocabulary]``."""
-        less = {"logits_to_keep": keep} if self._keeps_logits else {}
-        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **less)
+        if self._keeps_logits:
+            more["logits_to_keep"] = keep
+        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **more)
         logits: torch.Tensor = output.logits[:, -keep:]
         return logits
 

@@ -1,0 +1,180 @@
+"""Traffic through a model: which requests go together, and when each of their tokens came."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicLayer
+
+from autotune.bench.caches import growing_cache
+from autotune.bench.engines.rows import Rows
+from autotune.engine import Request, Timing
+from autotune.plugin import Unsupported
+
+SERVING: Mapping[str, Any] = {"batching": "arrival", "batching_window": 4}
+"""Run arguments that only traffic has: how requests are put into batches, and how many batches'
+worth are sorted at a time."""
+
+
+def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
+    """Refuses what cannot be driven with rows of different lengths.
+
+    Raises:
+        Unsupported: And why.
+    """
+    if run_args["cache"] != "dynamic" or run_args["draft_tokens"]:
+        raise Unsupported(
+            "sequences of different lengths run together with the dynamic key-value cache and "
+            "without guesses only"
+        )
+    layers = growing_cache(model.config, run_args).layers
+    if others := {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}:
+        raise Unsupported(
+            "sequences of different lengths run together where all layers attend to all tokens; "
+            f"this model's cache has {', '.join(sorted(others))}"
+        )
+    plain = getattr(model, "_orig_mod", model)
+    if "position_ids" not in inspect.signature(type(plain).forward).parameters:
+        raise Unsupported(
+            f"{type(plain).__name__} takes no position_ids, which sequences of different lengths "
+            "need to run together"
+        )
+
+
+class Answer:
+    """What has come of one request so far."""
+
+    def __init__(self, request: Request, start: float) -> None:
+        self.request = request
+        self._start = start
+        self._seconds: list[float] = []
+        self.tokens: list[int] = []
+
+    def add(self, token: int, now: float) -> None:
+        """Takes in the next token, unless there are enough: rows of a batch that are done go on
+        until its longest answer is."""
+        if not self.is_done:
+            self.tokens.append(token)
+            self._seconds.append(now)
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.tokens) == self.request.new_tokens
+
+    def timing(self) -> Timing:
+        """Its clock readings; the gaps are those between its own tokens."""
+        gaps = tuple(later - earlier for earlier, later in pairwise(self._seconds))
+        first, last = self._seconds[0], self._seconds[-1]
+        size = len(self.request.prompt), len(self.tokens)
+        return Timing(self._start, first, last, 1, *size, gaps)
+
+
+class Server:
+    """Serves requests to their end. A request is handed over, and its clock begins, when the
+    server takes it: alone, with its batch, with the window that is sorted, or when a row is free.
+
+    No policy looks at how long an answer will be: who serves real requests does not know.
+    """
+
+    def __init__(
+        self,
+        new_rows: Callable[[], Rows],
+        device: torch.device,
+        run_args: Mapping[str, Any],
+    ) -> None:
+        """
+        Args:
+            new_rows: Makes empty rows.
+            device: The model's.
+            run_args: ``batch_size``, ``batching`` and what belongs to it.
+        """
+        self._new_rows = new_rows
+        self._device = device
+        self._size = int(run_args["batch_size"])
+        self._window = int(run_args["batching_window"])
+        self._policy = {
+            "arrival": self._in_order_of_arrival,
+            "sorted": self._in_sorted_batches,
+            "continuous": self._continuously,
+        }[run_args["batching"]]
+        self._waiting: deque[Request] = deque()
+        self.answers: list[Answer] = []
+        """Of the latest traffic, in its order."""
+        self.logits = torch.empty(0)
+        """Of the latest pass."""
+
+    def serve(self, requests: Sequence[Request]) -> list[Timing]:
+        """Serves all; returns when the last answer is there."""
+        self._waiting = deque(requests)
+        self.answers = []
+        self._policy()
+        return [answer.timing() for answer in self.answers]
+
+    def _take(self, most: int) -> list[Answer]:
+        """The next requests, in their order; none where none wait."""
+        taken: list[Answer] = []
+        while self._waiting and len(taken) < most:
+            taken.append(Answer(self._waiting.popleft(), time.perf_counter()))
+        self.answers += taken
+        return taken
+
+    def _in_order_of_arrival(self) -> None:
+        """Batches as they come, padded to the longest prompt."""
+        while batch := self._take(self._size):
+            self._run(batch)
+
+    def _in_sorted_batches(self) -> None:
+        """Several batches' worth at a time, those of about the same length together."""
+        while window := self._take(self._size * self._window):
+            window.sort(key=lambda answer: len(answer.request.prompt))
+            for batch in _parts(window, self._size):
+                self._run(batch)
+
+    def _continuously(self) -> None:
+        """A row is free again as soon as its answer is done: iteration-level scheduling (Yu et
+        al., Orca, 2022). Prompts have a pass of their own, between those of the answers."""
+        rows, going = self._new_rows(), list[Answer]()
+        while True:
+            left = [i for i, answer in enumerate(going) if not answer.is_done]
+            if len(left) < len(going):
+                rows.keep(left)
+                going = [going[i] for i in left]
+            if new := self._take(self._size - len(going)):
+                rows.join(self._begin(new))
+                going += new
+            elif going:
+                self._advance(rows, going)
+            else:
+                return
+
+    def _run(self, batch: Sequence[Answer]) -> None:
+        """One batch, until its longest answer is done."""
+        rows = self._begin(batch)
+        while not all(answer.is_done for answer in batch):
+            self._advance(rows, batch)
+
+    def _begin(self, batch: Sequence[Answer]) -> Rows:
+        """Reads the prompts of some requests, and says their first tokens."""
+        rows = self._new_rows()
+        prompts = [answer.request.prompt.to(self._device) for answer in batch]
+        self._note(batch, rows.prefill(prompts, [[] for _ in batch]), rows)
+        return rows
+
+    def _advance(self, rows: Rows, batch: Sequence[Answer]) -> None:
+        self._note(batch, rows.decode(), rows)
+
+    def _note(self, batch: Sequence[Answer], said: Sequence[int], rows: Rows) -> None:
+        now = time.perf_counter()
+        self.logits = rows.logits
+        for answer, token in zip(batch, said, strict=True):
+            answer.add(token, now)
+
+
+def _parts(whole: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
+    return (whole[i : i + size] for i in range(0, len(whole), size))
