@@ -10,8 +10,10 @@ from autotune_plugins.compile import Compile
 from autotune_plugins.distill import Distill
 from autotune_plugins.embedding import Embedding
 from autotune_plugins.precision import Precision
+from autotune_plugins.prefix_cache import PrefixCache
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
+from autotune_plugins.result_cache import ResultCache
 from autotune_plugins.speculative import Speculative
 from autotune_plugins.threads import Threads
 
@@ -28,5 +30,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Batch,
     Batching,
     Cache,
+    PrefixCache,
+    ResultCache,
     Speculative,
 )

@@ -108,12 +108,11 @@ class Rows:
             layer.keys = layer.keys[index, :, -longest:]
             layer.values = layer.values[index, :, -longest:]
 
-    def held(self, row: int, tokens: int) -> Held:
-        """A copy of the keys and values of a row's first tokens."""
+    def held(self, row: int) -> Held:
+        """A copy of a row's keys and values."""
         begin = -self._lengths[row]
-        end = begin + tokens or None
         return [
-            (layer.keys[row, :, begin:end].clone(), layer.values[row, :, begin:end].clone())
+            (layer.keys[row, :, begin:].clone(), layer.values[row, :, begin:].clone())
             for layer in self._cache.layers
         ]
 

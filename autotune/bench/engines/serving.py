@@ -13,13 +13,19 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from autotune.bench.caches import growing_cache
+from autotune.bench.engines.reuse import Answers, Prefixes
 from autotune.bench.engines.rows import Rows
 from autotune.engine import Request, Timing
 from autotune.plugin import Unsupported
 
-SERVING: Mapping[str, Any] = {"batching": "arrival", "batching_window": 4}
-"""Run arguments that only traffic has: how requests are put into batches, and how many batches'
-worth are sorted at a time."""
+SERVING: Mapping[str, Any] = {
+    "batching": "arrival",
+    "batching_window": 4,
+    "prefix_entries": 0,
+    "result_entries": 0,
+}
+"""Run arguments that only traffic has: how requests are put into batches, how many batches' worth
+are sorted at a time, and how many prompts and answers are kept for those that come later."""
 
 
 def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
@@ -57,26 +63,25 @@ class Answer:
         self.tokens: list[int] = []
 
     def add(self, token: int, now: float) -> None:
-        """Takes in the next token, unless there are enough: rows of a batch that are done go on
-        until its longest answer is."""
-        if not self.is_done:
-            self.tokens.append(token)
-            self._seconds.append(now)
+        """Takes in the next token."""
+        self.tokens.append(token)
+        self._seconds.append(now)
 
     @property
     def is_done(self) -> bool:
         return len(self.tokens) == self.request.new_tokens
 
     def timing(self) -> Timing:
-        """Its clock readings; the gaps are those between its own tokens."""
-        gaps = tuple(later - earlier for earlier, later in pairwise(self._seconds))
+        """Its clock readings; an answer that came whole has no gaps between its tokens."""
         first, last = self._seconds[0], self._seconds[-1]
+        pairs = pairwise(self._seconds) if last > first else ()
+        gaps = tuple(later - earlier for earlier, later in pairs)
         size = len(self.request.prompt), len(self.tokens)
         return Timing(self._start, first, last, 1, *size, gaps)
 
 
 class Server:
-    """Serves requests to their end. A request is handed over, and its clock begins, when the
+    """Serves traffic once, to its end. A request is handed over, and its clock begins, when the
     server takes it: alone, with its batch, with the window that is sorted, or when a row is free.
 
     No policy looks at how long an answer will be: who serves real requests does not know.
@@ -92,8 +97,11 @@ class Server:
         Args:
             new_rows: Makes empty rows.
             device: The model's.
-            run_args: ``batch_size``, ``batching`` and what belongs to it.
+            run_args: ``batch_size`` and those of ``SERVING``.
         """
+        self._known_answers = Answers(run_args["result_entries"])
+        self._known_prefixes = Prefixes(run_args["prefix_entries"])
+        self._keeps_prefixes = run_args["prefix_entries"] > 0
         self._new_rows = new_rows
         self._device = device
         self._size = int(run_args["batch_size"])
@@ -117,11 +125,18 @@ class Server:
         return [answer.timing() for answer in self.answers]
 
     def _take(self, most: int) -> list[Answer]:
-        """The next requests, in their order; none where none wait."""
+        """The next requests that have to be computed, in their order; none where none wait."""
         taken: list[Answer] = []
         while self._waiting and len(taken) < most:
-            taken.append(Answer(self._waiting.popleft(), time.perf_counter()))
-        self.answers += taken
+            answer = Answer(self._waiting.popleft(), time.perf_counter())
+            self.answers.append(answer)
+            known = self._known_answers.find(answer.request)
+            if known is None:
+                taken.append(answer)
+                continue
+            now = time.perf_counter()
+            for token in known:
+                answer.add(token, now)
         return taken
 
     def _in_order_of_arrival(self) -> None:
@@ -162,18 +177,27 @@ class Server:
     def _begin(self, batch: Sequence[Answer]) -> Rows:
         """Reads the prompts of some requests, and says their first tokens."""
         rows = self._new_rows()
-        prompts = [answer.request.prompt.to(self._device) for answer in batch]
-        self._note(batch, rows.prefill(prompts, [[] for _ in batch]), rows)
+        asked = [answer.request.prompt for answer in batch]
+        prompts = [prompt.to(self._device) for prompt in asked]
+        known = [self._known_prefixes.find(prompt) for prompt in asked]
+        self._note(batch, rows.prefill(prompts, known), rows)
+        if self._keeps_prefixes:
+            for row, prompt in enumerate(asked):
+                self._known_prefixes.put(prompt, rows.held(row))
         return rows
 
     def _advance(self, rows: Rows, batch: Sequence[Answer]) -> None:
         self._note(batch, rows.decode(), rows)
 
     def _note(self, batch: Sequence[Answer], said: Sequence[int], rows: Rows) -> None:
+        """Rows of a batch that are done go on until its longest answer is: that is dropped."""
         now = time.perf_counter()
         self.logits = rows.logits
         for answer, token in zip(batch, said, strict=True):
-            answer.add(token, now)
+            if not answer.is_done:
+                answer.add(token, now)
+                if answer.is_done:
+                    self._known_answers.put(answer.request, answer.tokens)
 
 
 def _parts(whole: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
