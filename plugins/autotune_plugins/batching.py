@@ -7,7 +7,7 @@ from typing import Any
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import Plugin, Requires, Trait
 
-_POLICIES = ("sorted", "continuous")
+_POLICIES = ("sorted", "continuous", "packed")
 
 
 class Batching(Plugin):
@@ -18,7 +18,10 @@ class Batching(Plugin):
     of the plugin batch. sorted looks at several batches' worth of requests and puts prompts of
     about the same length together: less padding, for the time that requests wait to be sorted.
     continuous fills a row again as soon as its answer is done: it pays where answers differ in
-    length, and costs a pass of its own for each prompt or few.
+    length, and costs a pass of its own for each prompt or few. packed computes the prompts of a
+    batch one after another in a single row, each seeing only itself: no token is padding, which
+    pays for short prompts; sdpa computes attention over the whole row all the same,
+    flash_attention_2 does not.
     """
 
     name = "batching"

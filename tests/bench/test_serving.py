@@ -59,6 +59,7 @@ POLICIES = [
     {"batch_size": 4, "batching": "sorted", "batching_window": 2},
     {"batch_size": 3, "batching": "continuous"},
     {"batch_size": 64, "batching": "continuous"},
+    {"batch_size": 4, "batching": "packed"},
 ]
 
 
@@ -151,12 +152,38 @@ def test_a_window_is_sorted_by_prompts_alone(chaotic: Any, servers: list[Server]
     [
         ({"cache": "static"}, "with the dynamic key-value cache"),
         ({"draft_tokens": 2}, "without guesses only"),
+        ({"batching": "packed", "prefix_entries": 4}, "computed whole, known prefixes or not"),
     ],
 )
 def test_what_rows_cannot_do_is_refused(chaotic: Any, args: dict[str, Any], words: str) -> None:
     engine = TorchGenerator(chaotic, new_tokens=6)
     with pytest.raises(Unsupported, match=words):
         engine.serve(requests_of(chaotic), engine.resolve(args))
+
+
+def test_packing_knows_which_kernels_can(chaotic: Any) -> None:
+    chaotic.set_attn_implementation("eager")
+    engine = TorchGenerator(chaotic, new_tokens=6)
+    with pytest.raises(Unsupported, match="sdpa or flash_attention_2, not eager"):
+        engine.serve(requests_of(chaotic), engine.resolve({"batching": "packed"}))
+
+
+def test_packed_prompts_are_read_without_padding(
+    chaotic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[int, ...]] = []
+    engine = TorchGenerator(chaotic, new_tokens=1)
+    step = engine._step
+
+    def watched(ids: torch.Tensor, *given: Any, **more: Any) -> torch.Tensor:
+        read.append(tuple(ids.shape))
+        return step(ids, *given, **more)
+
+    monkeypatch.setattr(engine, "_step", watched)
+    requests = requests_of(chaotic, [(5, 1), (9, 1), (2, 1), (7, 1)])
+    engine.serve(requests, engine.resolve({"batch_size": 4}))
+    engine.serve(requests, engine.resolve({"batch_size": 4, "batching": "packed"}))
+    assert read == [(4, 9), (1, 23)]
 
 
 def test_layers_that_see_a_part_are_refused() -> None:

@@ -65,6 +65,29 @@ class Rows:
             self._close_holes(before, sizes, max(before))
         return said
 
+    def prefill_packed(self, prompts: Sequence[torch.Tensor], mask_needed: bool) -> list[int]:
+        """As ``prefill``, with all prompts one after another in one row: nothing is padded.
+
+        Args:
+            prompts: As for ``prefill``.
+            mask_needed: False for an attention kernel that finds the prompts' bounds in the
+                positions by itself.
+        """
+        sizes = [len(prompt) for prompt in prompts]
+        device = prompts[0].device
+        own = torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(sizes)])
+        positions = torch.cat([torch.arange(n, device=device) for n in sizes])
+        ends = torch.tensor(sizes, device=device).cumsum(0) - 1
+        mask = (own[:, None] == own).tril()[None, None] if mask_needed else None
+        more = {} if mask is None else {"attention_mask": mask}
+        self._cache = self._new_cache()
+        ids = torch.cat(list(prompts))[None]
+        logits = self._run(ids, self._cache, ends, position_ids=positions[None], **more)
+        for layer in self._cache.layers:
+            layer.keys, layer.values = _unpacked(layer.keys, sizes), _unpacked(layer.values, sizes)
+        self._lengths = sizes
+        return self._choose(logits.transpose(0, 1))
+
     def decode(self) -> list[int]:
         """One token more of each row."""
         device = self._latest.device
@@ -78,8 +101,11 @@ class Rows:
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None
     ) -> list[int]:
         more = {} if mask is None else {"attention_mask": mask.long()}
-        self.logits = self._run(ids, self._cache, position_ids=positions, **more)
-        self._latest = self.logits.argmax(-1)
+        return self._choose(self._run(ids, self._cache, position_ids=positions, **more))
+
+    def _choose(self, logits: torch.Tensor) -> list[int]:
+        self.logits = logits
+        self._latest = logits.argmax(-1)
         said: list[int] = self._latest.flatten().tolist()  # on the host
         return said
 
@@ -156,6 +182,12 @@ def _at_right(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
 def _widened(states: torch.Tensor, tokens: int) -> torch.Tensor:
     """``[..., tokens, head_dim]``, zeros at the left."""
     return pad(states, (0, 0, tokens - states.shape[-2], 0))
+
+
+def _unpacked(states: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """``[1, heads, all tokens, head_dim]`` as rows of their own."""
+    parts = torch.split(states[0], list(sizes), dim=1)
+    return torch.stack([_widened(part, max(sizes)) for part in parts])
 
 
 def _stacked(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:

@@ -39,6 +39,8 @@ def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
             "sequences of different lengths run together with the dynamic key-value cache and "
             "without guesses only"
         )
+    if run_args["batching"] == "packed":
+        _check_packing(run_args, model)
     layers = growing_cache(model.config, run_args).layers
     if others := {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}:
         raise Unsupported(
@@ -53,6 +55,17 @@ def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
         )
 
 
+def _check_packing(run_args: Mapping[str, Any], model: Any) -> None:
+    kernel = model.config._attn_implementation
+    if kernel not in ("sdpa", "flash_attention_2"):
+        raise Unsupported(
+            f"prompts packed into one row need the attention kernel sdpa or flash_attention_2, "
+            f"not {kernel}"
+        )
+    if run_args["prefix_entries"]:
+        raise Unsupported("prompts packed into one row are computed whole, known prefixes or not")
+
+
 class Answer:
     """What has come of one request so far."""
 
@@ -62,10 +75,11 @@ class Answer:
         self._seconds: list[float] = []
         self.tokens: list[int] = []
 
-    def add(self, token: int, now: float) -> None:
-        """Takes in the next token."""
+    def add(self, token: int, now: float) -> bool:
+        """Takes in the next token; whether it was the last one."""
         self.tokens.append(token)
         self._seconds.append(now)
+        return self.is_done
 
     @property
     def is_done(self) -> bool:
@@ -91,12 +105,14 @@ class Server:
         self,
         new_rows: Callable[[], Rows],
         device: torch.device,
+        attention: str,
         run_args: Mapping[str, Any],
     ) -> None:
         """
         Args:
             new_rows: Makes empty rows.
             device: The model's.
+            attention: transformers' name of the kernel.
             run_args: ``batch_size`` and those of ``SERVING``.
         """
         self._known_answers = Answers(run_args["result_entries"])
@@ -110,7 +126,10 @@ class Server:
             "arrival": self._in_order_of_arrival,
             "sorted": self._in_sorted_batches,
             "continuous": self._continuously,
+            "packed": self._in_order_of_arrival,
         }[run_args["batching"]]
+        self._packs = run_args["batching"] == "packed"
+        self._mask_needed = attention == "sdpa"
         self._waiting: deque[Request] = deque()
         self.answers: list[Answer] = []
         """Of the latest traffic, in its order."""
@@ -179,8 +198,11 @@ class Server:
         rows = self._new_rows()
         asked = [answer.request.prompt for answer in batch]
         prompts = [prompt.to(self._device) for prompt in asked]
-        known = [self._known_prefixes.find(prompt) for prompt in asked]
-        self._note(batch, rows.prefill(prompts, known), rows)
+        if self._packs:
+            said = rows.prefill_packed(prompts, self._mask_needed)
+        else:
+            said = rows.prefill(prompts, [self._known_prefixes.find(ids) for ids in asked])
+        self._note(batch, said, rows)
         if self._keeps_prefixes:
             for row, prompt in enumerate(asked):
                 self._known_prefixes.put(prompt, rows.held(row))
@@ -194,10 +216,8 @@ class Server:
         now = time.perf_counter()
         self.logits = rows.logits
         for answer, token in zip(batch, said, strict=True):
-            if not answer.is_done:
-                answer.add(token, now)
-                if answer.is_done:
-                    self._known_answers.put(answer.request, answer.tokens)
+            if not answer.is_done and answer.add(token, now):
+                self._known_answers.put(answer.request, answer.tokens)
 
 
 def _parts(whole: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
