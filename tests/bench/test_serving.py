@@ -9,6 +9,7 @@ import torch
 
 from autotune.bench.engines import torch_engine
 from autotune.bench.engines.serving import Server
+from autotune.bench.engines.torch_encoder import TorchEncoder
 from autotune.bench.engines.torch_engine import TorchGenerator
 from autotune.engine import Request
 from autotune.plugin import Unsupported
@@ -159,6 +160,12 @@ def test_what_rows_cannot_do_is_refused(chaotic: Any, args: dict[str, Any], word
     engine = TorchGenerator(chaotic, new_tokens=6)
     with pytest.raises(Unsupported, match=words):
         engine.serve(requests_of(chaotic), engine.resolve(args))
+
+
+def test_an_engine_for_requests_that_are_alike_says_so(chaotic: Any) -> None:
+    engine = TorchEncoder(chaotic, "feature-extraction")
+    with pytest.raises(Unsupported, match="TorchEncoder runs requests of one length"):
+        engine.serve(requests_of(chaotic), engine.resolve({}))
 
 
 def test_packing_knows_which_kernels_can(chaotic: Any) -> None:

@@ -98,7 +98,7 @@ class Prefixes:
 
         Args:
             prompt: As for ``find``.
-            held: Of all its tokens, its own copies.
+            held: Of all its tokens; nobody writes to them.
         """
         self._lru.put(prompt.numpy().tobytes(), (prompt, held))
 

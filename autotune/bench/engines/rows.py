@@ -135,10 +135,11 @@ class Rows:
             layer.values = layer.values[index, :, -longest:]
 
     def held(self, row: int) -> Held:
-        """A copy of a row's keys and values."""
+        """A row's keys and values as they are now. Nothing is copied: a cache that grows puts its
+        tokens into new tensors."""
         begin = -self._lengths[row]
         return [
-            (layer.keys[row, :, begin:].clone(), layer.values[row, :, begin:].clone())
+            (layer.keys[row, :, begin:], layer.values[row, :, begin:])
             for layer in self._cache.layers
         ]
 
