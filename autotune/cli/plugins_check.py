@@ -26,12 +26,15 @@ _QUICK: dict[str, dict[str, Any]] = {
 }
 """Enough to see an effect, not enough to trust a speed."""
 
-_TRAFFIC = {
-    "requests": 8,
-    "prompt_tokens_spread_ratio": 0.5,
-    "new_tokens_spread_ratio": 0.5,
-    "repeat_ratio": 0.25,
-    "shared_prefix_tokens": 8,
+_TRAFFIC: dict[str, Any] = {
+    "workload.new_tokens": 6,
+    "workload.traffic": {
+        "requests": 8,
+        "prompt_tokens_spread_ratio": 0.5,
+        "new_tokens_spread_ratio": 0.5,
+        "repeat_ratio": 0.25,
+        "shared_prefix_tokens": 8,
+    },
 }
 """For plugins that do nothing where all requests are alike."""
 
@@ -88,12 +91,12 @@ def check(
     apart = [name for name in wanted if _needs_traffic(installed.get(name))]
     alike = [name for name in installed.plugins if not _needs_traffic(installed.get(name))]
     rounds = (
-        ([name for name in wanted if name in alike], installed.select(alike), None),
+        ([name for name in wanted if name in alike], installed.select(alike), {}),
         (apart, installed, _TRAFFIC),
     )
     for chosen, known, traffic in rounds:
         if chosen:
-            study = options.study_of(None, {**given, "workload.traffic": traffic})
+            study = options.study_of(None, {**given, **traffic})
             with training_bar() as bar:
                 plan = replace(make_plan(study, output, bar, only={}), registry=known)
             tried += _try(plan, chosen, *_chosen(plan, chosen, in_pairs))

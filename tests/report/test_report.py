@@ -331,6 +331,6 @@ def test_what_repeats_is_said_beside_the_numbers(summary: StudySummary) -> None:
     changed = summary.study.model_copy(update={"definition": definition})
     repeating = StudySummary.of(changed, summary.trials)
     words = "8 requests, prompts of 16 tokens, answers of 3 to 5, 50% repeat an earlier one"
-    assert repeating.traffic == words
+    assert repeating.traffic == front_file(repeating).traffic == words
     assert words in " ".join(printed(console.front_table(repeating)).split())
     assert f"Each served the same traffic: {words}." in render_html(repeating)
