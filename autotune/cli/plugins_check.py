@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from autotune.errors import InputError
 from autotune.plugin import Plugin, Trait
 
 if TYPE_CHECKING:
+    from autotune.registry import Registry
     from autotune.search.check import Choice, Tried
     from autotune.search.plan import Plan
 
@@ -88,18 +90,11 @@ def check(
         **_quickly(),
     }
     tried: list[Tried] = []
-    apart = [name for name in wanted if _needs_traffic(installed.get(name))]
-    alike = [name for name in installed.plugins if not _needs_traffic(installed.get(name))]
-    rounds = (
-        ([name for name in wanted if name in alike], installed.select(alike), {}),
-        (apart, installed, _TRAFFIC),
-    )
-    for chosen, known, traffic in rounds:
-        if chosen:
-            study = options.study_of(None, {**given, **traffic})
-            with training_bar() as bar:
-                plan = replace(make_plan(study, output, bar, only={}), registry=known)
-            tried += _try(plan, chosen, *_chosen(plan, chosen, in_pairs))
+    for together, known, workload in _rounds(installed, wanted):
+        study = options.study_of(None, {**given, **workload})
+        with training_bar() as bar:
+            plan = replace(make_plan(study, output, bar, only={}), registry=known)
+        tried += _try(plan, together, *_chosen(plan, together, in_pairs))
     if json:
         _print_json(tried)
     else:
@@ -109,6 +104,17 @@ def check(
         _write(markdown, plan, tried)
     if any(one.verdict is Verdict.FAILED for one in tried):
         raise typer.Exit(1)
+
+
+def _rounds(
+    installed: Registry, wanted: list[str]
+) -> Iterator[tuple[list[str], Registry, dict[str, Any]]]:
+    """Names that are tried on one workload, what may be beside them, what that workload has."""
+    apart = {name for name, plugin in installed.plugins.items() if _needs_traffic(plugin)}
+    if alike := [name for name in wanted if name not in apart]:
+        yield alike, installed.select(n for n in installed.plugins if n not in apart), {}
+    if differing := [name for name in wanted if name in apart]:
+        yield differing, installed, _TRAFFIC
 
 
 def _needs_traffic(plugin: Plugin) -> bool:
