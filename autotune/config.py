@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -20,7 +20,9 @@ from autotune import constraints, metrics
 from autotune.errors import InputError, unknown_name
 from autotune.messages import MeasureSettings, Trust
 from autotune.params import Scalar
+from autotune.plugin import Trait
 from autotune.presets import with_preset
+from autotune.traffic import Traffic
 
 TASKS = ("causal-lm", "sequence-classification", "feature-extraction")
 """What a model can be asked to do."""
@@ -54,6 +56,26 @@ class WorkloadFile(_Section):
     evaluation_positions: int = Field(default=4096, ge=64)
     evaluation_window_tokens: int = Field(default=256, ge=2)
     calibration_sequences: int = Field(default=16, ge=1)
+    traffic: Traffic | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Requests that differ in length, repeat, or share a prefix; none: they are alike, and the
+    definition is that of studies from before there was traffic."""
+
+    @model_validator(mode="after")
+    def _check_prefix(self) -> Self:
+        if self.traffic is None:
+            return self
+        shortest, _ = self.traffic.prompt_range(self.prompt_tokens)
+        if (shared := self.traffic.shared_prefix_tokens) >= shortest:
+            raise InputError(
+                f"workload.traffic.shared_prefix_tokens: {shared} is not less than the {shortest} "
+                "tokens of the shortest prompt; each needs at least one token of its own"
+            )
+        return self
+
+    @property
+    def traits(self) -> frozenset[Trait]:
+        """What plugins may need of the requests."""
+        return self.traffic.traits if self.traffic else frozenset({Trait.UNIFORM})
 
 
 class Confirm(_Section):
@@ -229,7 +251,8 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     *path, _ = location
     for part in path:
         annotation = section.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            section = annotation
+        for kind in (annotation, *get_args(annotation)):  # a section, or one that may be left out
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                section = kind
     prefix = "".join(f"{part}." for part in path)
     return [prefix + name for name in section.model_fields]

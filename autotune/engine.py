@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,15 @@ class OwnWeights:
     """In memory, ready to compute."""
     stored_bytes: int
     """On disk, as whoever serves it would keep it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a workload's traffic: a prompt, and how much is said to it."""
+
+    prompt: torch.Tensor
+    """Token ids, int64 ``[tokens]``, on the host."""
+    new_tokens: int
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,25 @@ class Engine(ABC):
             Unsupported: It does not hand them out.
         """
         raise Unsupported(f"{type(self).__name__} hands out no tokens: it cannot be served")
+
+    def serve(self, requests: Sequence[Request], run_args: Mapping[str, Any]) -> list[Timing]:
+        """Runs a workload's traffic from its first request to the end of its last, with all
+        caches between requests empty at its begin.
+
+        Args:
+            requests: In the order in which they wait; all are there.
+            run_args: Resolved.
+
+        Returns:
+            One for each, of one sequence: t0 is when the engine took it from those that wait.
+
+        Raises:
+            Unsupported: It only runs requests that are alike.
+        """
+        raise Unsupported(
+            f"{type(self).__name__} runs requests of one length, and this workload's differ: it "
+            "has traffic"
+        )
 
     @abstractmethod
     def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:

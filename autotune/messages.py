@@ -12,6 +12,7 @@ from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
 from autotune.params import Scalar
 from autotune.statistics import Interval
+from autotune.traffic import Traffic
 
 RecipeDict = dict[str, dict[str, Scalar]]
 """A recipe as plain data: plugin name → its active params."""
@@ -206,6 +207,8 @@ class Workload(Message):
     """Tokens of one evaluation chunk."""
     calibration_sequences: int = Field(default=16, ge=1)
     seed: int = 0
+    traffic: Traffic | None = None
+    """Requests that differ; null: each is one batch of prompts of one length."""
     tasks: tuple[TaskFile, ...] = ()
     """Run for what the result rests on, once the search is over."""
 

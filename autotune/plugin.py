@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from autotune.device import Device
 
-__all__ = ["Context", "Estimate", "Phase", "Plugin", "Requires", "Unsupported"]
+__all__ = ["Context", "Estimate", "Phase", "Plugin", "Requires", "Trait", "Unsupported"]
 
 ModelConfig = Mapping[str, Any]
 """The model's ``config.json``, parsed."""
@@ -41,6 +41,19 @@ class Phase(StrEnum):
     """Changes how the finished model is executed: compilation, graphs."""
 
 
+class Trait(StrEnum):
+    """What a workload's requests have that a plugin may need."""
+
+    UNIFORM = "uniform"
+    """Prompts of one length and answers of one length, all different: no ``workload.traffic``."""
+    MIXED_LENGTHS = "mixed_lengths"
+    """Prompts or answers differ in length."""
+    SHARED_PREFIX = "shared_prefix"
+    """Prompts begin with the same tokens."""
+    REPEATS = "repeats"
+    """A stated share repeats an earlier request."""
+
+
 @dataclass(frozen=True)
 class Requires:
     """What must be there, as plain data: the coordinator decides without importing torch."""
@@ -51,6 +64,9 @@ class Requires:
     """Importable module names."""
     tasks: tuple[str, ...] = ()
     """Tasks the plugin knows (``causal-lm``, …); empty for all."""
+    workload: tuple[Trait, ...] = ()
+    """The workload must have one of these; empty for any. What pays only where requests repeat
+    is never counted as speed where they do not."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from autotune.device import Device
 from autotune.errors import InputError, PluginError, unknown_name
 from autotune.messages import RecipeDict
 from autotune.params import Params, Scalar
-from autotune.plugin import Phase, Plugin, Unsupported
+from autotune.plugin import Phase, Plugin, Trait, Unsupported
 from autotune.recipe import Recipe, checked_value, is_off, needless
 from autotune.registry import Registry
 
@@ -48,13 +48,38 @@ class Pool:
     """How many there were before a pool over ``POOL_LIMIT`` was cut down to a sample."""
 
 
-def missing(plugin: Plugin, task: str, device: Device) -> str:
-    """Why a plugin's requirements do not hold here; empty if they do."""
+_REQUESTS = {
+    Trait.UNIFORM: "requests of one length",
+    Trait.MIXED_LENGTHS: "requests of different lengths",
+    Trait.SHARED_PREFIX: "prompts that begin alike",
+    Trait.REPEATS: "requests that repeat",
+}
+
+
+def needed_workload(plugin: Plugin) -> str:
+    """What a plugin needs of the workload, in words; empty if nothing."""
+    found = " or ".join(_REQUESTS[trait] for trait in plugin.requires.workload)
+    return f"a workload with {found}" if found else ""
+
+
+def missing(
+    plugin: Plugin, task: str, device: Device, traits: frozenset[Trait] | None = None
+) -> str:
+    """Why a plugin's requirements do not hold here; empty if they do.
+
+    Args:
+        plugin: The plugin.
+        task: The model's.
+        device: Where it would run.
+        traits: The workload's; None where it is not known yet.
+    """
     needs = plugin.requires
     if needs.device and needs.device != device.kind:
         return f"needs a {needs.device} device, this study runs on {device.kind}"
     if needs.tasks and task not in needs.tasks:
         return f"knows the tasks {', '.join(needs.tasks)}, not {task}"
+    if traits is not None and needs.workload and not traits & set(needs.workload):
+        return f"needs {needed_workload(plugin)}: see workload.traffic"
     return missing_package(plugin)
 
 
@@ -80,6 +105,7 @@ def build_pool(
     task: str,
     model_config: Mapping[str, Any],
     device: Device,
+    traits: frozenset[Trait] = frozenset({Trait.UNIFORM}),
     weights_bytes: int = 0,
     seed: int,
 ) -> Pool:
@@ -91,6 +117,7 @@ def build_pool(
         task: The model's task.
         model_config: The model's ``config.json``.
         device: Where the study runs.
+        traits: What the workload's requests have.
         weights_bytes: Size of the model's weight files; recipes whose weights alone would not fit
             into the device's memory are left out.
         seed: Draws the sample if there are more than ``POOL_LIMIT`` recipes.
@@ -102,7 +129,7 @@ def build_pool(
     refusals: list[Refusal] = []
     options: dict[str, list[dict[str, Scalar]]] = {}
     for name, plugin in registry.plugins.items():
-        why_not = missing(plugin, task, device)
+        why_not = missing(plugin, task, device, traits)
         choices = list(variants(plugin, restrictions.get(name, {})))
         on = [c for c in choices if not is_off(plugin, c)]
         if why_not:

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors hashing urls processes logs params metrics outcome device statistics pairing "
         "presets markdown",
-        "plugin messages engine",
+        "plugin traffic messages engine",
         "recipe registry space constraints config energy environment workload demo roof",
         "bench execute store",
         "front search report dispatch",
@@ -35,6 +35,8 @@ SIDEWAYS: dict[str, str] = {
     "metrics": "errors statistics markdown",
     "presets": "errors",
     "engine": "plugin",  # it says no as plugins do
+    "traffic": "plugin",  # what a plugin may need of it
+    "messages": "traffic",  # part of a workload
     "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -97,7 +98,7 @@ class Session:
             assert request.spec is not None
             return self._generate(request.spec, request)
         assert request.operation is Operation.ENERGY, request.operation
-        return Reply(metrics=measure_energy(self._spec, self._request))
+        return Reply(metrics=measure_energy(self._spec, self._run))
 
     def _check_finite(self) -> None:
         try:
@@ -164,9 +165,9 @@ class Session:
         self._prompts = take(self._prepared.tokens.prompts, self._run_args["batch_size"])
         self._prepared.engine.forget()
         allocator.settle()
-        cold = self._request()
+        cold = self._run()[0]
         self._memory.start()
-        self._request()
+        self._run()
         if not self._prepared.engine.last_finite:
             raise BenchError(Outcome.INVALID_OUTPUT, "a request gave logits that are not finite")
         latencies: list[float] = []
@@ -180,7 +181,7 @@ class Session:
         return costs | self._work_metrics()
 
     def _work_metrics(self) -> Metrics:
-        if self._work is None:
+        if self._work is None or self._prepared.tokens.traffic:  # its passes are not alike
             return {}
         plain = self._prepared.engine.plain_steps(self._run_args)
         return self._work.metrics(*self._prompts["input_ids"].shape, plain_steps=plain)
@@ -197,11 +198,15 @@ class Session:
                 made.engine = build_engine(model, self._spec, made.plugins, made.context)
             self._compiled = True
 
-    def _request(self) -> Timing:
-        return self._prepared.engine.request(self._prompts, self._run_args)
+    def _run(self) -> Sequence[Timing]:
+        """One request, or all of the workload's traffic."""
+        engine, traffic = self._prepared.engine, self._prepared.tokens.traffic
+        if traffic:
+            return engine.serve(traffic, self._run_args)
+        return [engine.request(self._prompts, self._run_args)]
 
     def _block(self) -> dict[str, float]:
-        block = speed.run_block(self._request, self._spec.settings.block_seconds)
+        block = speed.run_block(self._run, self._spec.settings.block_seconds)
         self._latencies.add(block.timings)
         return speed.speed_values(block)
 
@@ -211,7 +216,7 @@ class Session:
         if reason := self._prepared.engine.elsewhere:
             found = {n: Measurement.unavailable(m.unit, reason) for n, m in found.items()}
         engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
-        return found | request_phases(self._memory, engine, self._request, generates)
+        return found | request_phases(self._memory, engine, self._run, generates)
 
 
 def _cold(seconds: float, first: bool, source: str) -> Measurement:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from autotune.bench.tokenizer import load_tokenizer
-from autotune.engine import Batch
+from autotune.engine import Batch, Request
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
 
@@ -30,6 +30,8 @@ class Tokens:
     """``[windows, tokens]``, from the evaluation text."""
     calibration: tuple[Batch, ...]
     """Batches of ``[8, prompt_tokens]``, from the calibration text."""
+    traffic: tuple[Request, ...] = ()
+    """The requests of a workload that has traffic, from the evaluation text."""
 
 
 def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> Tokens:
@@ -49,6 +51,7 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
         prompts=cut(evaluation, workload.prompt_tokens, PROMPTS),
         evaluation=_evaluation(cut, evaluation, model.task, workload),
         calibration=tuple(split(calibration, 8)),
+        traffic=_traffic(cutter, evaluation, workload),
     )
 
 
@@ -66,6 +69,18 @@ def _evaluation(cut: Any, text: str, task: str, workload: Workload) -> Batch:
         return dict(cut(text, workload.prompt_tokens, count))
     window = workload.evaluation_window_tokens
     return dict(cut(text, window, -(-workload.evaluation_positions // (window - 1))))
+
+
+def _traffic(cutter: _Cutter, text: str, workload: Workload) -> tuple[Request, ...]:
+    """The requests in the order in which they come; one that repeats another is the same."""
+    if (traffic := workload.traffic) is None:
+        return ()
+    drawn = traffic.draw(workload.prompt_tokens, workload.new_tokens, workload.seed)
+    longest = max(one.prompt_tokens for one in drawn)
+    ids = cutter.cut_windows(text, longest, traffic.requests - traffic.repeats)["input_ids"].cpu()
+    ids[:, : traffic.shared_prefix_tokens] = ids[0, : traffic.shared_prefix_tokens].clone()
+    made = {one: Request(ids[one.text, : one.prompt_tokens], one.new_tokens) for one in drawn}
+    return tuple(made[one] for one in drawn)
 
 
 def split(batch: Batch, size: int) -> list[Batch]:

@@ -10,7 +10,7 @@ import typer
 from autotune.cli import options
 
 if TYPE_CHECKING:
-    from autotune.messages import TrialResult
+    from autotune.messages import TrialResult, Workload
 
 
 def bench(
@@ -73,12 +73,14 @@ def _measure_and_print(
     if json:
         typer.echo(result.model_dump_json(indent=2, exclude={"blocks"}))
     else:
-        _print_table(baseline, result, str(recipe))
+        _print_table(baseline, result, str(recipe), plan.workload)
     if not result.metrics or result.outcome not in ("ok", "infeasible"):
         raise typer.Exit(1)
 
 
-def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None:
+def _print_table(
+    baseline: TrialResult, result: TrialResult, title: str, workload: Workload
+) -> None:
     from autotune.cli.show import make_console
     from autotune.front import task_verdict
     from autotune.metrics import METRICS
@@ -109,11 +111,18 @@ def _print_table(baseline: TrialResult, result: TrialResult, title: str) -> None
         task_verdict(result.metrics) if beside else "",
         *fallbacks,
         *result.notes,
+        *_traffic(workload),
         *_roof(baseline, result),
         f"log: {result.log}",
     )
     for line in filter(None, told):
         console.print(line, markup=False)
+
+
+def _traffic(workload: Workload) -> list[str]:
+    if (traffic := workload.traffic) is None:
+        return []
+    return [f"measured with {traffic.in_words(workload.prompt_tokens, workload.new_tokens)}"]
 
 
 def _roof(baseline: TrialResult, result: TrialResult) -> list[str]:

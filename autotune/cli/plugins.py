@@ -83,7 +83,8 @@ def show(
             param["help"],
         )
     console.print(table)
-    console.print(f"here: {facts['missing'] or 'yes'}", markup=False)
+    workload = f", with {facts['workload']}" if facts["workload"] else ""
+    console.print(f"here: {facts['missing'] or f'yes{workload}'}", markup=False)
 
 
 def _docstring(plugin: Plugin) -> str:
@@ -96,7 +97,7 @@ def _facts(plugin: Plugin, installed: Registry) -> dict[str, Any]:
     """What both commands say of a plugin."""
     from autotune.device import detect
     from autotune.params import any_of
-    from autotune.space import missing
+    from autotune.space import missing, needed_workload
 
     tasks = plugin.requires.tasks
     return {
@@ -107,6 +108,7 @@ def _facts(plugin: Plugin, installed: Registry) -> dict[str, Any]:
         "tasks": list(tasks),
         "device": plugin.requires.device,
         "packages": list(plugin.requires.packages),
+        "workload": needed_workload(plugin),
         "missing": missing(plugin, tasks[0] if tasks else "causal-lm", detect()),
         "params": [
             {

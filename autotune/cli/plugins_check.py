@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +11,10 @@ import typer
 
 from autotune.cli import options
 from autotune.errors import InputError
+from autotune.plugin import Plugin, Trait
 
 if TYPE_CHECKING:
+    from autotune.registry import Registry
     from autotune.search.check import Choice, Tried
     from autotune.search.plan import Plan
 
@@ -30,6 +33,18 @@ _QUICK: dict[str, dict[str, Any]] = {
     },
 }
 """Enough to see an effect, not enough to trust a speed."""
+
+_TRAFFIC: dict[str, Any] = {
+    "workload.new_tokens": 6,
+    "workload.traffic": {
+        "requests": 8,
+        "prompt_tokens_spread_ratio": 0.5,
+        "new_tokens_spread_ratio": 0.5,
+        "repeat_ratio": 0.25,
+        "shared_prefix_tokens": 8,
+    },
+}
+"""For plugins that do nothing where all requests are alike."""
 
 
 def check(
@@ -81,10 +96,12 @@ def check(
         "device": None if device == "auto" else device,
         **_quickly(),
     }
-    study = options.study_of(None, given)
-    with training_bar() as bar:
-        plan = replace(make_plan(study, output, bar, only={}), registry=installed)
-    tried = _try(plan, wanted, *_chosen(plan, wanted, in_pairs))
+    tried: list[Tried] = []
+    for together, known, workload in _rounds(installed, wanted):
+        study = options.study_of(None, {**given, **workload})
+        with training_bar() as bar:
+            plan = replace(make_plan(study, output, bar, only={}), registry=known)
+        tried += _try(plan, together, *_chosen(plan, together, in_pairs))
     if json:
         _print_json(tried)
     else:
@@ -94,6 +111,22 @@ def check(
         _write(markdown, plan, tried)
     if any(one.verdict is Verdict.FAILED for one in tried):
         raise typer.Exit(1)
+
+
+def _rounds(
+    installed: Registry, wanted: list[str]
+) -> Iterator[tuple[list[str], Registry, dict[str, Any]]]:
+    """Names that are tried on one workload, what may be beside them, what that workload has."""
+    apart = {name for name, plugin in installed.plugins.items() if _needs_traffic(plugin)}
+    if alike := [name for name in wanted if name not in apart]:
+        yield alike, installed.select(n for n in installed.plugins if n not in apart), {}
+    if differing := [name for name in wanted if name in apart]:
+        yield differing, installed, _TRAFFIC
+
+
+def _needs_traffic(plugin: Plugin) -> bool:
+    needed = plugin.requires.workload
+    return bool(needed) and Trait.UNIFORM not in needed
 
 
 def _quickly() -> dict[str, Any]:

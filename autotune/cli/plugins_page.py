@@ -51,4 +51,5 @@ def _when(param: Mapping[str, Any]) -> str:
 def _needs(plugin: Mapping[str, Any]) -> str:
     tasks = [f"a {' or '.join(plugin['tasks'])} model"] if plugin["tasks"] else []
     device = [{"cuda": "a GPU", "cpu": "a CPU"}[plugin["device"]]] if plugin["device"] else []
-    return ", ".join((*tasks, *device, *plugin["packages"]))
+    workload = [plugin["workload"]] if plugin["workload"] else []
+    return ", ".join((*tasks, *device, *plugin["packages"], *workload))

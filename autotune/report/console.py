@@ -70,6 +70,8 @@ def _confirmation(summary: StudySummary) -> str:
 def _legend(summary: StudySummary) -> list[str]:
     """What stands in the cells, and the terms that not everybody knows."""
     lines = [f"value {format.PLUS_MINUS} half its 95 % interval; below, the ratio to the baseline"]
+    if summary.traffic:
+        lines.append(f"measured with {summary.traffic}")
     if not summary.front and summary.study.constraints:
         limits = ", ".join(summary.study.constraints)
         lines.insert(0, f"no recipe that was measured keeps every constraint: {limits}")

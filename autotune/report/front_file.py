@@ -60,6 +60,8 @@ class FrontFile(_Part):
     state: str
     model: str
     device: str
+    traffic: str = ""
+    """What the requests were, the share that repeats among it; empty where they were alike."""
     definition_sha256: str
     objectives: tuple[Objective, ...]
     constraints: tuple[str, ...]
@@ -100,6 +102,7 @@ def front_file(summary: StudySummary) -> FrontFile:
         state=study.state.value,
         model=summary.model,
         device=summary.device,
+        traffic=summary.traffic,
         definition_sha256=study.definition_sha256,
         objectives=tuple(
             Objective(name=m.name, unit=m.unit, direction=m.direction, label=m.label)

@@ -103,6 +103,8 @@ def sentences(summary: StudySummary) -> list[str]:
     failed = sum(len(trials) for trials in summary.failures.values())
     outside = sum(not point.feasible for point in summary.points)
     told = [f"{len(finished)} recipes were tried on {summary.device}{_span(summary)}."]
+    if summary.traffic:
+        told.append(f"Each served the same traffic: {summary.traffic}.")
     told.append(
         f"{len(summary.points) - outside} were measured within every constraint, "
         f"{outside} outside one, {failed} gave no numbers."

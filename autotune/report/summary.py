@@ -29,6 +29,7 @@ from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import describe
 from autotune.report.roof import device_rates
 from autotune.store import StudyRecord, StudyState, TrialRecord
+from autotune.traffic import Traffic
 
 WEIGHTS = "weights_bytes"
 TASKS = "task_accuracy"
@@ -135,6 +136,15 @@ class StudySummary:
         """The device's name, else what the study asked for."""
         asked = self.study.definition.get("device")
         return self.study.environment.get("device") or str(asked or "unknown device")
+
+    @property
+    def traffic(self) -> str:
+        """What the requests were, the share that repeats among it; empty where they were alike."""
+        workload = self.study.definition.get("workload") or {}
+        if not (given := workload.get("traffic")):
+            return ""
+        traffic = Traffic.model_validate(given)
+        return traffic.in_words(workload["prompt_tokens"], workload["new_tokens"])
 
     @property
     def hypervolume(self) -> float:

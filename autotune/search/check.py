@@ -178,6 +178,7 @@ def _pool(
         task=plan.model.task,
         model_config=read_config(Path(plan.model.path)),
         device=plan.device,
+        traits=plan.study.workload.traits,
         seed=plan.study.seed,
     )
 

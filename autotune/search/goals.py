@@ -21,6 +21,7 @@ from autotune.metrics import (
 )
 from autotune.search.target import Target
 
+_OF_ONE_BATCH = ("prefill_tokens_per_second", "decode_tokens_per_second")
 _NEED_TWO_TOKENS = (
     "tpot_seconds",
     "decode_tokens_per_second",
@@ -108,6 +109,11 @@ def _check(name: str, what: str, study: StudyFile, task: str, device: Device) ->
         )
     if name in _NEED_TWO_TOKENS and study.workload.new_tokens < 2:
         raise InputError(f"the {what} {name} needs workload.new_tokens of 2 or more")
+    if name in _OF_ONE_BATCH and study.workload.traffic:
+        raise InputError(
+            f"the {what} {name} is that of a batch by itself, and this workload's requests share "
+            "passes (workload.traffic): use output_tokens_per_second"
+        )
     if name == "energy_joules" and what == "objective":
         raise InputError(
             "energy_joules is the energy of a window of fixed length, which is no aim; use "

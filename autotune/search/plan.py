@@ -163,6 +163,7 @@ def _pool(
         task=model.task,
         model_config=config,
         device=device,
+        traits=study.workload.traits,
         weights_bytes=weights_file_bytes(Path(model.path)),
         seed=study.seed,
     )

@@ -20,6 +20,8 @@ def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
     Raises:
         InputError: A file is missing, not UTF-8, too short, or both are the same text.
     """
+    if given.traffic and model.task != "causal-lm":
+        raise InputError(f"workload.traffic is for causal-lm models, this one is {model.task}")
     (evaluation, held_out), (calibration, seen) = read_texts(given)
     limit = _check_lengths(given, model)
     window = min(given.evaluation_window_tokens, limit)
@@ -37,6 +39,7 @@ def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
         evaluation_window_tokens=window,
         calibration_sequences=given.calibration_sequences,
         seed=seed,
+        traffic=given.traffic,
     )
 
 
@@ -62,7 +65,10 @@ def read_texts(given: WorkloadFile) -> tuple[tuple[Path, str], tuple[Path, str]]
 def needed_tokens(given: WorkloadFile, window: int) -> int:
     """Tokens of evaluation text that a study needs: each window scores all but its first."""
     windows = -(-given.evaluation_positions // (window - 1))
-    return max(windows * window, given.prompt_tokens)
+    if (traffic := given.traffic) is None:
+        return max(windows * window, given.prompt_tokens)
+    _, longest = traffic.prompt_range(given.prompt_tokens)
+    return max(windows * window, longest + traffic.requests)  # each begins at another token
 
 
 def _file(given: str | None, kind: str) -> Path:
@@ -94,7 +100,10 @@ def _check_lengths(given: WorkloadFile, model: ModelRef) -> int:
     config = read_config(Path(model.path))
     limit = next((v for k in _POSITIONS if type(v := config.get(k)) is int and v > 1), 1 << 30)
     generates = model.task == "causal-lm"
-    wanted = given.prompt_tokens + (given.new_tokens if generates else 0)
+    prompt, new = given.prompt_tokens, given.new_tokens
+    if given.traffic:
+        prompt, new = given.traffic.prompt_range(prompt)[1], given.traffic.new_range(new)[1]
+    wanted = prompt + (new if generates else 0)
     if wanted > limit:
         what = "prompt_tokens + new_tokens" if generates else "prompt_tokens"
         raise InputError(

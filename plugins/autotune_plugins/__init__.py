@@ -4,6 +4,7 @@ from autotune.plugin import Plugin
 from autotune_plugins.allocator import Allocator
 from autotune_plugins.attention import Attention
 from autotune_plugins.batch import Batch
+from autotune_plugins.batching import Batching
 from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
 from autotune_plugins.distill import Distill
@@ -11,8 +12,10 @@ from autotune_plugins.early_exit import EarlyExit
 from autotune_plugins.embedding import Embedding
 from autotune_plugins.engine import Engine
 from autotune_plugins.precision import Precision
+from autotune_plugins.prefix_cache import PrefixCache
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
+from autotune_plugins.result_cache import ResultCache
 from autotune_plugins.speculative import Speculative
 from autotune_plugins.threads import Threads
 
@@ -27,7 +30,10 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Threads,
     Allocator,
     Batch,
+    Batching,
     Cache,
+    PrefixCache,
+    ResultCache,
     Speculative,
     Engine,
     EarlyExit,

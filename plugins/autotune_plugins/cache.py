@@ -6,7 +6,7 @@ from typing import Any
 
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import ModelConfig, Plugin, Requires, Unsupported
+from autotune.plugin import ModelConfig, Plugin, Requires, Trait, Unsupported
 
 
 class Cache(Plugin):
@@ -45,7 +45,7 @@ class Cache(Plugin):
             help="How many of the latest tokens are kept.",
         ),
     }
-    requires = Requires(tasks=("causal-lm",))
+    requires = Requires(tasks=("causal-lm",), workload=(Trait.UNIFORM,))
 
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
         kind = params["kind"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import ModelConfig, Plugin, Requires, Unsupported
+from autotune.plugin import ModelConfig, Plugin, Requires, Trait, Unsupported
 
 _KNOWN = ("gemma", "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3")
 """Between their last layer and their logits is nothing but the final norm and the head."""
@@ -51,7 +51,7 @@ class EarlyExit(Plugin):
             help="Whether the head is asked once, or again after every further layer.",
         ),
     }
-    requires = Requires(tasks=("causal-lm",))
+    requires = Requires(tasks=("causal-lm",), workload=(Trait.UNIFORM,))
     conflicts = ("compile", "speculative", "engine")
 
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:

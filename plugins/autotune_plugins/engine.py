@@ -7,7 +7,15 @@ from typing import Any
 
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import Context, Estimate, ModelConfig, Plugin, Unsupported
+from autotune.plugin import (
+    Context,
+    Estimate,
+    ModelConfig,
+    Plugin,
+    Requires,
+    Trait,
+    Unsupported,
+)
 from autotune_plugins._sizes import BITS, checkpoint_dtype
 
 _PRECISIONS = {
@@ -64,6 +72,7 @@ class Engine(Plugin):
             help="The engine's threads within one operation; 0 is one for each core.",
         ),
     }
+    requires = Requires(workload=(Trait.UNIFORM,))
     # All of these change how torch loads, holds or executes the model.
     conflicts = (
         *("precision", "quantize", "embedding", "attention", "compile"),

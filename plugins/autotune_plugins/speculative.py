@@ -6,7 +6,7 @@ from typing import Any
 
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
-from autotune.plugin import Context, Estimate, ModelConfig, Plugin, Requires, Unsupported
+from autotune.plugin import Context, Estimate, ModelConfig, Plugin, Requires, Trait, Unsupported
 from autotune_plugins._assistant import make_assistant
 from autotune_plugins._layers import find_layout
 from autotune_plugins._sizes import shares
@@ -56,7 +56,7 @@ class Speculative(Plugin):
             help="Which share of the layers the assistant keeps.",
         ),
     }
-    requires = Requires(tasks=("causal-lm",))
+    requires = Requires(tasks=("causal-lm",), workload=(Trait.UNIFORM,))
 
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
         kinds = set(model_config.get("layer_types") or ())

@@ -28,6 +28,24 @@ def llama() -> Any:
 
 
 @pytest.fixture
+def chaotic() -> Any:
+    """One that says other tokens at the least change of its input, in double precision: no
+    rounding decides which."""
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        eos_token_id=None,
+    )
+    return LlamaForCausalLM(config).double().eval().requires_grad_(False)
+
+
+@pytest.fixture
 def windows() -> dict[str, torch.Tensor]:
     """Evaluation windows, ``[6, 16]``."""
     torch.manual_seed(1)

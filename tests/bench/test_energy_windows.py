@@ -37,8 +37,8 @@ def spec(tmp_path: Path) -> TrialSpec:
     return fake_spec().model_copy(update={"settings": settings, "directory": str(tmp_path)})
 
 
-def request() -> Timing:
-    return Timing(0.0, 0.5, 1.0, 1, 4, 5)
+def request() -> list[Timing]:
+    return [Timing(0.0, 0.5, 1.0, 1, 4, 5)]
 
 
 @pytest.mark.parametrize(("readings", "works"), [(3, True), (2, False)])
@@ -61,7 +61,7 @@ def test_request_that_fails_is_not_the_meters_fault(
 ) -> None:
     monkeypatch.setattr(energy, "find_meter", lambda *_: Plug(3))
 
-    def fail() -> Timing:
+    def fail() -> list[Timing]:
         raise RuntimeError("out of paper")
 
     with pytest.raises(RuntimeError, match="out of paper"):

@@ -11,6 +11,10 @@ import pytest
 from rich.console import Console
 
 from autotune.cli.checked import checked_markdown, checked_table
+from autotune.cli.plugins_check import _rounds
+from autotune.config import build_study
+from autotune.plugin import Trait
+from autotune.registry import installed
 from autotune.search.check import Tried, Verdict
 
 
@@ -53,3 +57,16 @@ def test_what_a_library_says_is_shown_as_it_is() -> None:
         console.print(checked_table([one]))
     assert words in captured.get()
     assert f"| p | a=1 | failed |  | {words} |" in checked_markdown([one])
+
+
+def test_plugins_that_live_of_traffic_are_tried_with_it() -> None:
+    plain, traffic = _rounds(installed(), ["prefix_cache", "batch"])
+    assert (plain[0], plain[2]) == (["batch"], {})
+    assert not {"batching", "prefix_cache", "result_cache"} & plain[1].plugins.keys()
+    assert traffic[0] == ["prefix_cache"]
+    assert traffic[1] is installed()
+    stated = build_study(
+        {"model": "m", "workload": {"traffic": traffic[2]["workload.traffic"]}}, ""
+    )
+    assert stated.workload.traits == set(Trait) - {Trait.UNIFORM}
+    assert [names for names, _, _ in _rounds(installed(), ["batch"])] == [["batch"]]

@@ -321,3 +321,16 @@ def test_disturbed_baseline_is_said_everywhere(summary: StudySummary) -> None:
     assert warning in printed(console.front_table(doubtful))
     assert warning in page(render_html(doubtful))
     assert "(C) after one that was too disturbed" in page(render_html(summary))
+
+
+def test_what_repeats_is_said_beside_the_numbers(summary: StudySummary) -> None:
+    assert summary.traffic == ""
+    traffic = {"requests": 8, "repeat_ratio": 0.5, "new_tokens_spread_ratio": 0.25}
+    workload = {"prompt_tokens": 16, "new_tokens": 4, "traffic": traffic}
+    definition = {**summary.study.definition, "workload": workload}
+    changed = summary.study.model_copy(update={"definition": definition})
+    repeating = StudySummary.of(changed, summary.trials)
+    words = "8 requests, prompts of 16 tokens, answers of 3 to 5, 50% repeat an earlier one"
+    assert repeating.traffic == front_file(repeating).traffic == words
+    assert words in " ".join(printed(console.front_table(repeating)).split())
+    assert f"Each served the same traffic: {words}." in render_html(repeating)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,11 @@ from autotune.bench.caches import LOSSY, growing_cache
 from autotune.bench.engines.early_exit import Exits
 from autotune.bench.engines.lookup import look_up
 from autotune.bench.engines.model_draft import ModelDraft, part_of
-from autotune.engine import Batch, Engine, Passes, Timing
+from autotune.bench.engines.rows import Rows
+from autotune.bench.engines.serving import SERVING, Server, check_serving
+from autotune.bench.engines.ticks import DeviceTicks, HostTicks, Ticks, synchroniser
+from autotune.bench.engines.torch_encoder import TorchEncoder
+from autotune.engine import Batch, Engine, Passes, Request, Timing
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
 
@@ -26,43 +29,6 @@ def build(model: Any, task: str, workload: Workload) -> Engine:
     return TorchEncoder(model, task)
 
 
-def _synchroniser(device: torch.device) -> Callable[[], None]:
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
-
-
-class _HostTicks:
-    """When each step ended, where a step is over as soon as its call is."""
-
-    def __init__(self) -> None:
-        self._seconds = [time.perf_counter()]
-
-    def tick(self, tokens: int = 1) -> None:
-        """Several tokens of one step come at the same moment."""
-        self._seconds += [time.perf_counter()] * tokens
-
-    def gaps(self) -> tuple[float, ...]:
-        return tuple(later - earlier for earlier, later in pairwise(self._seconds))
-
-
-class _DeviceTicks:
-    """When each step ended on the GPU, by events in its stream: nothing waits for them before
-    the request is over."""
-
-    def __init__(self) -> None:
-        self._events: list[torch.cuda.Event] = []
-        self.tick()
-
-    def tick(self, tokens: int = 1) -> None:
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        self._events += [event] * tokens
-
-    def gaps(self) -> tuple[float, ...]:
-        milliseconds = (earlier.elapsed_time(later) for earlier, later in pairwise(self._events))
-        return tuple(value / 1000 for value in milliseconds)
-
-
-_Ticks = _HostTicks | _DeviceTicks
 Guess = Callable[[torch.Tensor, int], torch.Tensor]
 """Prompts with what was generated, and how many tokens to guess, to at most so many of them."""
 
@@ -81,13 +47,14 @@ class TorchGenerator(Engine):
         "exit_confidence": 0.0,
         "exit_share": 0.5,
         "exit_places": "first",
+        **SERVING,
     }
 
     def __init__(self, model: Any, new_tokens: int) -> None:
         self._model = model
         self._new_tokens = new_tokens
-        self._synchronise = _synchroniser(model.device)
-        self._make_ticks = _DeviceTicks if model.device.type == "cuda" else _HostTicks
+        self._synchronise = synchroniser(model.device)
+        self._make_ticks = DeviceTicks if model.device.type == "cuda" else HostTicks
         self._static_caches: dict[tuple[int, int], Any] = {}
         self._drafters: dict[float, TorchGenerator] = {}
         """Share of the layers → what drafts with them; 0 is the assistant."""
@@ -165,8 +132,22 @@ class TorchGenerator(Engine):
             self._new_tokens = usual
         return self._said
 
+    @torch.inference_mode()
+    def serve(self, requests: Sequence[Request], run_args: Mapping[str, Any]) -> list[Timing]:
+        """As the base class; each step's tokens are copied to the host before the next step."""
+        check_serving(run_args, self._model)
+        kernel = self._model.config._attn_implementation
+        server = Server(self._rows, self._model.device, kernel, run_args)
+        self._synchronise()
+        timings = server.serve(requests)
+        self._finite = bool(torch.isfinite(server.logits).all())
+        return timings
+
+    def _rows(self) -> Rows:
+        return Rows(self._step, lambda: growing_cache(self._model.config, self.run_args))
+
     def _decode(
-        self, token: torch.Tensor, cache: Any, ticks: _Ticks
+        self, token: torch.Tensor, cache: Any, ticks: Ticks
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One token a step.
 
@@ -202,7 +183,7 @@ class TorchGenerator(Engine):
         return engine, {**run_args, "exit_confidence": 0.0}
 
     def _decode_drafts(
-        self, words: torch.Tensor, cache: Any, ticks: _Ticks, drafts: int, guess: Guess
+        self, words: torch.Tensor, cache: Any, ticks: Ticks, drafts: int, guess: Guess
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Checks guesses: what the model would have said itself is taken, up to the first one in
         any sequence that it would not, and one token more. Arguments and result as of ``_decode``,
@@ -222,12 +203,17 @@ class TorchGenerator(Engine):
             ticks.tick(taken)
         return words[:, begin:], logits
 
-    def _step(self, ids: torch.Tensor, cache: Any, keep: int = 1) -> torch.Tensor:
-        """Logits of the last positions, ``[batch, keep, vocabulary]``."""
-        less = {"logits_to_keep": keep} if self._keeps_logits else {}
-        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **less)
-        logits: torch.Tensor = output.logits[:, -keep:]
-        return logits
+    def _step(
+        self, ids: torch.Tensor, cache: Any, keep: int | torch.Tensor = 1, **more: Any
+    ) -> torch.Tensor:
+        """Logits of the last positions, or of those given, ``[batch, keep, vocabulary]``."""
+        if self._keeps_logits:
+            more["logits_to_keep"] = keep
+        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **more)
+        logits: torch.Tensor = output.logits
+        if isinstance(keep, int):
+            return logits[:, -keep:]
+        return logits if self._keeps_logits else logits[:, keep]
 
     def _cache(self, run_args: Mapping[str, Any], batch: int, prompt_tokens: int) -> Any:
         from transformers import StaticCache
@@ -303,47 +289,3 @@ class TorchGenerator(Engine):
         ids = batch["input_ids"]
         steps = [self._step(ids[:, i : i + 1], cache) for i in range(ids.shape[1])]
         return torch.cat(steps, dim=1).float()
-
-
-class TorchEncoder(Engine):
-    """One forward pass of an encoder or classifier."""
-
-    # An encoder has no cache; plugins that ask for one for generation may say so here too.
-    run_args: Mapping[str, Any] = {"batch_size": 1, "cache": None}
-
-    def __init__(self, model: Any, task: str) -> None:
-        self._model = model
-        self._task = task
-        self._synchronise = _synchroniser(model.device)
-        self._finite = True
-
-    @property
-    def last_finite(self) -> bool:
-        """Whether the latest forward pass gave finite numbers."""
-        return self._finite
-
-    @torch.inference_mode()
-    def request(self, prompts: Batch, run_args: Mapping[str, Any]) -> Timing:
-        """One forward pass, its result on the host."""
-        self._synchronise()
-        start = time.perf_counter()
-        result = self.outputs(prompts, run_args).cpu()
-        last = time.perf_counter()
-        self._finite = bool(torch.isfinite(result).all())
-        sequences, tokens = prompts["input_ids"].shape
-        return Timing(start, last, last, sequences, tokens, 0)
-
-    def passes(self, prompts: Batch) -> Passes:
-        """The one forward pass."""
-        return Passes(prompt=lambda: self._model(**prompts))
-
-    @torch.inference_mode()
-    def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
-        """Class logits, or the mean of the last hidden states over real tokens."""
-        output = self._model(**batch)
-        if self._task == "sequence-classification":
-            logits: torch.Tensor = output.logits.float()
-            return logits
-        hidden: torch.Tensor = output.last_hidden_state.float()
-        mask = batch["attention_mask"].unsqueeze(-1)
-        return (hidden * mask).sum(1) / mask.sum(1)

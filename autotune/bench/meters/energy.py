@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from autotune import energy
@@ -17,12 +17,12 @@ _PHASE_SECONDS = 0.1
 """Windows begin at random points of a sensor's cycle, which is about so long."""
 
 
-def measure_energy(spec: TrialSpec, request: Callable[[], Timing]) -> Metrics:
+def measure_energy(spec: TrialSpec, run: Callable[[], Sequence[Timing]]) -> Metrics:
     """Runs windows of requests; where nothing can tell energy, says why at once.
 
     Args:
         spec: The trial.
-        request: Runs one request.
+        run: Runs one request, or all of a workload's traffic.
     """
     task, settings = spec.model.task, spec.settings
     meter = energy.find_meter(spec.device, settings.cpu_watts_per_core)
@@ -35,7 +35,7 @@ def measure_energy(spec: TrialSpec, request: Callable[[], Timing]) -> Metrics:
         for _ in range(max(settings.energy_windows, meter.min_windows)):
             time.sleep(chance.uniform(0, _PHASE_SECONDS))
             try:
-                windows.append(_window(meter, request, seconds))
+                windows.append(_window(meter, run, seconds))
             except _MeterFailed as failed:
                 return energy.unavailable(task, f"{meter.source} failed: {failed}")
     return energy.energy_metrics(task, windows, meter.source) | energy.temperature(spec.device)
@@ -45,13 +45,13 @@ class _MeterFailed(Exception):
     """The meter, not the requests."""
 
 
-def _window(meter: EnergyMeter, request: Callable[[], Timing], seconds: float) -> Window:
+def _window(meter: EnergyMeter, run: Callable[[], Sequence[Timing]], seconds: float) -> Window:
     blocks: list[speed.Block] = []
     failures: list[Exception] = []
 
     def work() -> None:
         try:
-            blocks.append(speed.run_block(request, seconds))
+            blocks.append(speed.run_block(run, seconds))
         except Exception as error:
             failures.append(error)
             raise

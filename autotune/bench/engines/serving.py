@@ -1,0 +1,224 @@
+"""Traffic through a model: which requests go together, and when each of their tokens came."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicLayer
+
+from autotune.bench.caches import growing_cache
+from autotune.bench.engines.reuse import Answers, Prefixes
+from autotune.bench.engines.rows import Rows
+from autotune.engine import Request, Timing
+from autotune.plugin import Unsupported
+
+SERVING: Mapping[str, Any] = {
+    "batching": "arrival",
+    "batching_window": 4,
+    "prefix_entries": 0,
+    "result_entries": 0,
+}
+"""Run arguments that only traffic has: how requests are put into batches, how many batches' worth
+are sorted at a time, and how many prompts and answers are kept for those that come later."""
+
+
+def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
+    """Refuses what cannot be driven with rows of different lengths.
+
+    Raises:
+        Unsupported: And why.
+    """
+    if run_args["cache"] != "dynamic" or run_args["draft_tokens"]:
+        raise Unsupported(
+            "sequences of different lengths run together with the dynamic key-value cache and "
+            "without guesses only"
+        )
+    if run_args["batching"] == "packed":
+        _check_packing(run_args, model)
+    layers = growing_cache(model.config, run_args).layers
+    if others := {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}:
+        raise Unsupported(
+            "sequences of different lengths run together where all layers attend to all tokens; "
+            f"this model's cache has {', '.join(sorted(others))}"
+        )
+    plain = getattr(model, "_orig_mod", model)
+    if "position_ids" not in inspect.signature(type(plain).forward).parameters:
+        raise Unsupported(
+            f"{type(plain).__name__} takes no position_ids, which sequences of different lengths "
+            "need to run together"
+        )
+
+
+def _check_packing(run_args: Mapping[str, Any], model: Any) -> None:
+    kernel = model.config._attn_implementation
+    if kernel not in ("sdpa", "flash_attention_2"):
+        raise Unsupported(
+            f"prompts packed into one row need the attention kernel sdpa or flash_attention_2, "
+            f"not {kernel}"
+        )
+    if run_args["prefix_entries"]:
+        raise Unsupported("prompts packed into one row are computed whole, known prefixes or not")
+
+
+class Answer:
+    """What has come of one request so far."""
+
+    def __init__(self, request: Request, start: float) -> None:
+        self.request = request
+        self._start = start
+        self._seconds: list[float] = []
+        self.tokens: list[int] = []
+
+    def add(self, token: int, now: float) -> bool:
+        """Takes in the next token; whether it was the last one."""
+        self.tokens.append(token)
+        self._seconds.append(now)
+        return self.is_done
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.tokens) == self.request.new_tokens
+
+    def timing(self) -> Timing:
+        """Its clock readings; an answer that came whole has no gaps between its tokens."""
+        first, last = self._seconds[0], self._seconds[-1]
+        pairs = pairwise(self._seconds) if last > first else ()
+        gaps = tuple(later - earlier for earlier, later in pairs)
+        size = len(self.request.prompt), len(self.tokens)
+        return Timing(self._start, first, last, 1, *size, gaps)
+
+
+class Server:
+    """Serves traffic once, to its end. A request is handed over, and its clock begins, when the
+    server takes it: alone, with its batch, with the window that is sorted, or when a row is free.
+
+    No policy looks at how long an answer will be: who serves real requests does not know.
+    """
+
+    def __init__(
+        self,
+        new_rows: Callable[[], Rows],
+        device: torch.device,
+        attention: str,
+        run_args: Mapping[str, Any],
+    ) -> None:
+        """
+        Args:
+            new_rows: Makes empty rows.
+            device: The model's.
+            attention: transformers' name of the kernel.
+            run_args: ``batch_size`` and those of ``SERVING``.
+        """
+        self._known_answers = Answers(run_args["result_entries"])
+        self._known_prefixes = Prefixes(run_args["prefix_entries"])
+        self._keeps_prefixes = run_args["prefix_entries"] > 0
+        self._new_rows = new_rows
+        self._device = device
+        self._size = int(run_args["batch_size"])
+        self._window = int(run_args["batching_window"])
+        self._policy = {
+            "arrival": self._in_order_of_arrival,
+            "sorted": self._in_sorted_batches,
+            "continuous": self._continuously,
+            "packed": self._in_order_of_arrival,
+        }[run_args["batching"]]
+        self._packs = run_args["batching"] == "packed"
+        self._mask_needed = attention == "sdpa"
+        self._waiting: deque[Request] = deque()
+        self.answers: list[Answer] = []
+        """Of the latest traffic, in its order."""
+        self.logits = torch.empty(0)
+        """Of the latest pass."""
+
+    def serve(self, requests: Sequence[Request]) -> list[Timing]:
+        """Serves all; returns when the last answer is there."""
+        self._waiting = deque(requests)
+        self.answers = []
+        self._policy()
+        return [answer.timing() for answer in self.answers]
+
+    def _take(self, most: int) -> list[Answer]:
+        """The next requests that have to be computed, in their order; none where none wait."""
+        taken: list[Answer] = []
+        while self._waiting and len(taken) < most:
+            answer = Answer(self._waiting.popleft(), time.perf_counter())
+            self.answers.append(answer)
+            known = self._known_answers.find(answer.request)
+            if known is None:
+                taken.append(answer)
+                continue
+            now = time.perf_counter()
+            for token in known:
+                answer.add(token, now)
+        return taken
+
+    def _in_order_of_arrival(self) -> None:
+        """Batches as they come, padded to the longest prompt."""
+        while batch := self._take(self._size):
+            self._run(batch)
+
+    def _in_sorted_batches(self) -> None:
+        """Several batches' worth at a time, those of about the same length together."""
+        while window := self._take(self._size * self._window):
+            window.sort(key=lambda answer: len(answer.request.prompt))
+            for batch in _parts(window, self._size):
+                self._run(batch)
+
+    def _continuously(self) -> None:
+        """A row is free again as soon as its answer is done: iteration-level scheduling (Yu et
+        al., Orca, 2022). Prompts have a pass of their own, between those of the answers."""
+        rows, going = self._new_rows(), list[Answer]()
+        while True:
+            left = [i for i, answer in enumerate(going) if not answer.is_done]
+            if len(left) < len(going):
+                rows.keep(left)
+                going = [going[i] for i in left]
+            if new := self._take(self._size - len(going)):
+                rows.join(self._begin(new))
+                going += new
+            elif going:
+                self._advance(rows, going)
+            else:
+                return
+
+    def _run(self, batch: Sequence[Answer]) -> None:
+        """One batch, until its longest answer is done."""
+        rows = self._begin(batch)
+        while not all(answer.is_done for answer in batch):
+            self._advance(rows, batch)
+
+    def _begin(self, batch: Sequence[Answer]) -> Rows:
+        """Reads the prompts of some requests, and says their first tokens."""
+        rows = self._new_rows()
+        asked = [answer.request.prompt for answer in batch]
+        prompts = [prompt.to(self._device) for prompt in asked]
+        if self._packs:
+            said = rows.prefill_packed(prompts, self._mask_needed)
+        else:
+            said = rows.prefill(prompts, [self._known_prefixes.find(ids) for ids in asked])
+        self._note(batch, said, rows)
+        if self._keeps_prefixes:
+            for row, prompt in enumerate(asked):
+                self._known_prefixes.put(prompt, rows.held(row))
+        return rows
+
+    def _advance(self, rows: Rows, batch: Sequence[Answer]) -> None:
+        self._note(batch, rows.decode(), rows)
+
+    def _note(self, batch: Sequence[Answer], said: Sequence[int], rows: Rows) -> None:
+        """Rows of a batch that are done go on until its longest answer is: that is dropped."""
+        now = time.perf_counter()
+        self.logits = rows.logits
+        for answer, token in zip(batch, said, strict=True):
+            if not answer.is_done and answer.add(token, now):
+                self._known_answers.put(answer.request, answer.tokens)
+
+
+def _parts(whole: Sequence[Answer], size: int) -> Iterator[Sequence[Answer]]:
+    return (whole[i : i + size] for i in range(0, len(whole), size))
