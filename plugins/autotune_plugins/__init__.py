@@ -8,6 +8,8 @@ from autotune_plugins.cache import Cache
 from autotune_plugins.compile import Compile
 from autotune_plugins.distill import Distill
 from autotune_plugins.embedding import Embedding
+from autotune_plugins.loading import Loading
+from autotune_plugins.offload import Offload
 from autotune_plugins.precision import Precision
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
@@ -24,6 +26,8 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Compile,
     Threads,
     Allocator,
+    Loading,
+    Offload,
     Batch,
     Cache,
     Speculative,
