@@ -136,6 +136,15 @@ class Plugin:
         """
         return {}
 
+    def device_settings(self, params: Params) -> dict[str, Any]:
+        """What is set of the device while the recipe's own work runs, and restored after it.
+
+        Keys: ``gpu_limit_ratio`` (of the board's default power limit), ``gpu_clock_ratio`` (of the
+        highest SM clock), ``cpu_governor`` (a name). Only with the user's consent
+        (``--allow-power-changes``); what cannot be set ends the trial as unsupported.
+        """
+        return {}
+
     def load_args(self, params: Params) -> dict[str, Any]:
         """Keyword arguments for ``from_pretrained``; dtypes by name (``"bfloat16"``).
 

@@ -38,6 +38,7 @@ def check(
     model: options.Model = "demo-tiny",
     task: options.Task = "auto",
     device: options.DeviceName = "auto",
+    allow_power_changes: options.AllowPowerChanges = False,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the table to this file.")
     ] = None,
@@ -72,6 +73,7 @@ def check(
         "model": model,
         "task": None if task == "auto" else task,
         "device": None if device == "auto" else device,
+        "allow_power_changes": allow_power_changes,
         **_quickly(),
     }
     study = options.study_of(None, given)

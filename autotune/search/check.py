@@ -179,6 +179,7 @@ def _pool(
         model_config=read_config(Path(plan.model.path)),
         device=plan.device,
         seed=plan.study.seed,
+        allow_power_changes=plan.study.allow_power_changes,
     )
 
 

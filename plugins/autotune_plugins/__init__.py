@@ -10,6 +10,7 @@ from autotune_plugins.distill import Distill
 from autotune_plugins.embedding import Embedding
 from autotune_plugins.loading import Loading
 from autotune_plugins.offload import Offload
+from autotune_plugins.power import Power
 from autotune_plugins.precision import Precision
 from autotune_plugins.prune import Prune
 from autotune_plugins.quantize import Quantize
@@ -28,6 +29,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Allocator,
     Loading,
     Offload,
+    Power,
     Batch,
     Cache,
     Speculative,
