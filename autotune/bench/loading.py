@@ -54,10 +54,13 @@ class Loading:
         """
         from transformers import core_model_loading as core
 
+        if not self.threads:
+            yield
+            return
         usual = getattr(core, "GLOBAL_WORKERS", None)
-        if self.threads and usual is None:
+        if usual is None:
             raise Unsupported("this version of transformers does not say how many threads load")
-        core.GLOBAL_WORKERS = self.threads or usual
+        core.GLOBAL_WORKERS = self.threads
         try:
             yield
         finally:

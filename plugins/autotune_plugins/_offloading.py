@@ -112,13 +112,15 @@ def offload_to_disk(model: Any, layers: Sequence[nn.Module]) -> list[MappedWeigh
     Raises:
         Unsupported: Their weights are no views of it, or were changed since.
     """
+    import torch
+
     files = _mapped_files()
     kept = [MappedWeights(list(layer.parameters()), files) for layer in layers]
     away = {parameter for layer in layers for parameter in layer.parameters()}
     for parameter in model.parameters():
         if parameter in away:
             parameter.offloaded = True
-        else:
+        elif type(parameter.data) is torch.Tensor:  # others were made after loading
             parameter.data = parameter.data.clone()
     for file in files:  # what was copied from it was read, too
         if not file.changed:
