@@ -21,24 +21,27 @@ class Power(Plugin):
     """
 
     name = "power"
+    # One at a time: of a limit and a clock only the lower one is felt.
     params = {
+        "cpu_governor": Choice(
+            *("none", "performance", "schedutil", "powersave"),
+            default="none",
+            stage=Stage.SETUP,
+            help="On a CPU: what sets its frequency; none leaves it as it is.",
+        ),
         "gpu_limit_ratio": Choice(
             *(1.0, 0.9, 0.8, 0.7, 0.6),
             default=1.0,
             stage=Stage.SETUP,
+            when={"cpu_governor": "none"},
             help="On a GPU: power limit over the board's default limit; 1.0 leaves it as it is.",
         ),
         "gpu_clock_ratio": Choice(
             *(1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
             default=1.0,
             stage=Stage.SETUP,
+            when={"cpu_governor": "none", "gpu_limit_ratio": 1.0},
             help="On a GPU: locked SM clock over the highest; 1.0 leaves it to the driver.",
-        ),
-        "cpu_governor": Choice(
-            *("none", "performance", "schedutil", "powersave"),
-            default="none",
-            stage=Stage.SETUP,
-            help="On a CPU: what sets its frequency; none leaves it as it is.",
         ),
     }
 

@@ -50,10 +50,10 @@ def test_a_kernel_without_governors_is_refused(
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_nothing_is_tried_without_consent(new_gpu: Device, allowed: bool) -> None:
-    values = {"power": {"gpu_limit_ratio": (0.8,), "gpu_clock_ratio": (1.0,)}}
+    values = {"power": {"gpu_limit_ratio": (0.8,), "cpu_governor": ("none",)}}
     pool = build_pool(
         Registry({"power": Power()}),
-        values | {"power": values["power"] | {"cpu_governor": ("none",)}},
+        values,
         task="causal-lm",
         model_config={},
         device=new_gpu,
