@@ -118,6 +118,8 @@ class StudyFile(_Section):
     """Lets the model's repository run its own Python code."""
     allow_pickle: bool = False
     """Takes pickled weights where a model has no others."""
+    allow_power_changes: bool = False
+    """Lets plugins set power limits, clocks and governors while a trial runs."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="before")
@@ -153,8 +155,8 @@ class StudyFile(_Section):
 
     @property
     def trust(self) -> Trust:
-        """What the model's files may do."""
-        return Trust(trust_remote_code=self.trust_remote_code, allow_pickle=self.allow_pickle)
+        """What the model's files may do, and plugins to the machine."""
+        return Trust(**{name: getattr(self, name) for name in Trust.model_fields})
 
     def definition(self) -> dict[str, Any]:
         """All but its name and who measures, as JSON data: what makes the study what it is, and

@@ -125,15 +125,18 @@ Metrics = dict[str, Measurement]
 
 
 class Trust(Message):
-    """What the files of a model may do besides being read as data."""
+    """What a study may do besides reading data: the files of its model, and its plugins to the
+    machine."""
 
     trust_remote_code: bool = False
     """The repository's own Python may run."""
     allow_pickle: bool = False
     """Weights may be pickled: torch's restricted reader loads them."""
+    allow_power_changes: bool = False
+    """Power limits, clocks and governors of the device may be set while a trial runs."""
 
     def why_not(self, allowed: Trust) -> str:
-        """Why a worker does not load such a model; empty if it does.
+        """Why a worker does not measure for such a study; empty if it does.
 
         Args:
             allowed: What the worker was started with.
@@ -144,7 +147,7 @@ class Trust(Message):
 
 
 DATA_ONLY = Trust()
-"""They are read, and nothing of them runs."""
+"""Files are read, nothing of them runs, and the machine stays as it is."""
 
 
 class ModelRef(Message):

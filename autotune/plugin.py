@@ -160,12 +160,28 @@ class Plugin:
         neither as the model's memory nor as time."""
         return self.requires.packages
 
+    def device_settings(self, params: Params) -> dict[str, Any]:
+        """What is set of the device while the recipe's own work runs, and restored after it.
+
+        Keys: ``gpu_limit_ratio`` (of the board's default power limit), ``gpu_clock_ratio`` (of the
+        highest SM clock), ``cpu_governor`` (a name). Only with the user's consent
+        (``--allow-power-changes``); what cannot be set ends the trial as unsupported.
+        """
+        return {}
+
     def load_args(self, params: Params) -> dict[str, Any]:
-        """Keyword arguments for ``from_pretrained``; dtypes by name (``"bfloat16"``)."""
+        """Keyword arguments for ``from_pretrained``; dtypes by name (``"bfloat16"``).
+
+        Two more say how weights come: ``mapped_weights`` (True: they stay views of the mapped
+        checkpoint, on a CPU) and ``load_threads`` (how many read and convert them).
+        """
         return {}
 
     def transform(self, model: Any, params: Params, context: Context) -> Any:
         """Changes the loaded model, in place or not.
+
+        Parameters that it keeps elsewhere and brings in when they are needed get an attribute
+        ``offloaded``, true: they are no weights in memory.
 
         Args:
             model: A ``transformers.PreTrainedModel`` in eval mode on its device.

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from autotune.device import Device
@@ -20,6 +21,11 @@ from autotune.registry import Registry
 
 POOL_LIMIT = 100_000
 """A larger pool is replaced by a random sample of this size."""
+
+NEEDS_CONSENT = (
+    "changes the power settings of the machine, also for others who use it: it needs "
+    "--allow-power-changes"
+)
 
 _NO_RECIPE_GROWS_SO_MUCH = 8.0
 """Weights grow at most from 8 bits to 32."""
@@ -108,6 +114,7 @@ def build_pool(
     traits: frozenset[Trait] = frozenset({Trait.UNIFORM}),
     weights_bytes: int = 0,
     seed: int,
+    allow_power_changes: bool = False,
 ) -> Pool:
     """Enumerates the recipes that can work.
 
@@ -121,6 +128,7 @@ def build_pool(
         weights_bytes: Size of the model's weight files; recipes whose weights alone would not fit
             into the device's memory are left out.
         seed: Draws the sample if there are more than ``POOL_LIMIT`` recipes.
+        allow_power_changes: The user's consent to recipes that set something of the device.
 
     Raises:
         InputError: A restriction names an unknown param or value.
@@ -135,7 +143,15 @@ def build_pool(
         if why_not:
             refusals.append(Refusal(name, {}, why_not))
             on = []
-        feasible = [c for c in on if not _refused(plugin, c, model_config, device, refusals)]
+        refused = partial(
+            _refused,
+            plugin,
+            model_config=model_config,
+            device=device,
+            allow_power_changes=allow_power_changes,
+            refusals=refusals,
+        )
+        feasible = [choice for choice in on if not refused(choice)]
         options[name] = [{}, *feasible]
     _switch_off_needless(options, registry.plugins, refusals)
     combinations = _count(options, registry.plugins)
@@ -236,6 +252,7 @@ def _refused(
     params: Params,
     model_config: Mapping[str, Any],
     device: Device,
+    allow_power_changes: bool,
     refusals: list[Refusal],
 ) -> bool:
     try:
@@ -248,6 +265,9 @@ def _refused(
             raise Unsupported(f"needs {gpus} GPUs on one host, here are {here}")
         hook = "check"
         plugin.check(params, model_config, device)
+        hook = "device_settings"
+        if plugin.device_settings(params) and not allow_power_changes:
+            raise Unsupported(NEEDS_CONSENT)
     except Unsupported as refusal:
         refusals.append(Refusal(plugin.name, params, str(refusal)))
         return True

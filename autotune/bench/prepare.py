@@ -14,6 +14,7 @@ import torch
 from autotune import registry
 from autotune.bench.artifacts import artifact_file, own_artifact_file
 from autotune.bench.engines import torch_engine
+from autotune.bench.loading import Loading, make_cold
 from autotune.bench.meters.memory import MemoryMeter, weights_bytes, weights_disk_bytes
 from autotune.bench.tokens import Tokens, load_tokens
 from autotune.engine import Engine
@@ -71,6 +72,7 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     kind = _model_class(spec)
     context = _context(spec, tokens, kind)
     _import_libraries(plugins, spec.recipe)
+    clock = make_cold(spec)
     memory.before_loading()
     began = time.perf_counter()
     model = _load(kind, spec, plugins)
@@ -90,7 +92,7 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
         model = None
     memory.end_of("transform")
     metrics = {
-        "load_seconds": _reading(load_seconds, "s", "wall clock"),
+        "load_seconds": _reading(load_seconds, "s", clock),
         "transform_seconds": _reading(transform_seconds, "s", "wall clock"),
         "weights_bytes": _reading(float(held), "B", _source(engine, "unique storages")),
         "weights_disk_bytes": _reading(float(stored), "B", _source(engine, "state dict")),
@@ -161,29 +163,23 @@ def _import_libraries(plugins: Mapping[str, Plugin], recipe: RecipeDict) -> None
 
 def _load(kind: Any, spec: TrialSpec, plugins: Mapping[str, Plugin]) -> Any:
     arguments = merge(spec.recipe, plugins, lambda p, v: p.load_args(v), "load argument")
+    loading = Loading.taken_from(arguments)
     if spec.device.kind != "cpu":
         arguments.setdefault("device_map", {"": spec.device.torch_name})
-    model, found = kind.from_pretrained(
-        spec.model.path,
-        local_files_only=True,
-        # None takes pickled weights only where there are no others.
-        use_safetensors=None if spec.model.trust.allow_pickle else True,
-        weights_only=True,
-        trust_remote_code=spec.model.trust.trust_remote_code,
-        output_loading_info=True,
-        **arguments,
-    )
+    with loading.reading():
+        model, found = kind.from_pretrained(
+            spec.model.path,
+            local_files_only=True,
+            # None takes pickled weights only where there are no others.
+            use_safetensors=None if spec.model.trust.allow_pickle else True,
+            weights_only=True,
+            trust_remote_code=spec.model.trust.trust_remote_code,
+            output_loading_info=True,
+            **arguments,
+        )
     _check_complete(found["missing_keys"], spec.model.task)
-    read_into_memory(model)
+    loading.settle(model)
     return model.eval().requires_grad_(False)
-
-
-def read_into_memory(model: Any) -> None:
-    """Copies the weights that are views of the mapped checkpoint. A single one left would keep
-    all the file's pages resident, also of the weights that a transform has replaced."""
-    for parameter in model.parameters():
-        if parameter.device.type == "cpu" and type(parameter.data) is torch.Tensor:
-            parameter.data = parameter.data.clone()
 
 
 def _check_complete(missing: Iterable[str], task: str) -> None:

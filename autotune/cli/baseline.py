@@ -36,5 +36,6 @@ def baseline(
         output,
         trust_remote_code,
         allow_pickle,
+        False,  # the baseline changes nothing
         json,
     )

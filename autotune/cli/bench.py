@@ -29,6 +29,7 @@ def bench(
     output: options.Output = options.DEFAULT_OUTPUT,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    allow_power_changes: options.AllowPowerChanges = False,
     json: options.AsJson = False,
 ) -> None:
     """Measure one recipe beside the baseline; nothing is stored but the log.
@@ -45,6 +46,7 @@ def bench(
         "workload.task_files": task_file,
         "trust_remote_code": trust_remote_code,
         "allow_pickle": allow_pickle,
+        "allow_power_changes": allow_power_changes,
     }
     _measure_and_print(study, given, setting or [], output, json)
 

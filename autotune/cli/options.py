@@ -79,6 +79,13 @@ AllowPickle = Annotated[
     bool,
     typer.Option("--allow-pickle", help="Take pickled weights where the model has no others."),
 ]
+AllowPowerChanges = Annotated[
+    bool,
+    typer.Option(
+        "--allow-power-changes",
+        help="Let plugins set power limits, clocks and governors while a trial runs (as root).",
+    ),
+]
 
 DEFAULT_OUTPUT = Path("studies")
 

@@ -59,6 +59,7 @@ def check(
     model: options.Model = "demo-tiny",
     task: options.Task = "auto",
     device: options.DeviceName = "auto",
+    allow_power_changes: options.AllowPowerChanges = False,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the table to this file.")
     ] = None,
@@ -94,6 +95,7 @@ def check(
         "model": model,
         "task": None if task == "auto" else task,
         "device": None if device == "auto" else device,
+        "allow_power_changes": allow_power_changes,
         **_quickly(),
     }
     tried: list[Tried] = []

@@ -93,6 +93,7 @@ def search(
     ] = 30.0,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    allow_power_changes: options.AllowPowerChanges = False,
     allow_different_env: options.AllowDifferentEnv = False,
     json: options.AsJson = False,
 ) -> None:
@@ -130,6 +131,7 @@ def search(
         "worker": worker,
         "trust_remote_code": trust_remote_code,
         "allow_pickle": allow_pickle,
+        "allow_power_changes": allow_power_changes,
     }
     url = options.database_url(database, output)
     stored = _stored(url, name) if resume and not (model or study) else None

@@ -32,6 +32,7 @@ def worker(
     output: options.Output = options.DEFAULT_OUTPUT,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    allow_power_changes: options.AllowPowerChanges = False,
 ) -> None:
     """Measure trials of searches that run elsewhere: one worker for each device.
 
@@ -55,7 +56,11 @@ def worker(
         name=name or f"{socket.gethostname()}-{device}-{os.getpid()}",
         device=device,
         directory=output.absolute(),
-        allows=Trust(trust_remote_code=trust_remote_code, allow_pickle=allow_pickle),
+        allows=Trust(
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            allow_power_changes=allow_power_changes,
+        ),
     ).to_environment()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", _MODULE])

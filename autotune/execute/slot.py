@@ -20,7 +20,9 @@ from autotune.execute.warm import WarmSessions
 from autotune.messages import TrialResult, TrialSpec
 from autotune.outcome import Outcome
 from autotune.plugin import Unsupported
+from autotune.power import PowerHold
 from autotune.registry import Registry
+from autotune.space import NEEDS_CONSENT, merge
 
 
 def device_locks(device: Device) -> list[FileLock]:
@@ -43,6 +45,7 @@ class DeviceSlot:
 
     def __init__(self, registry: Registry, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
+        self._plugins = registry.plugins
         self._sessions = WarmSessions(registry)
         self._beside = Beside(self._sessions)
         self._steps = TrialSteps(self._sessions, self._beside)
@@ -58,6 +61,7 @@ class DeviceSlot:
                 with trial.phase("lock"):
                     for lock in device_locks(spec.device):
                         held.enter_context(self._locked(lock))
+                self._hold_power(trial, held)
                 if spec.tasks_only:
                     self._steps.run_tasks(trial)
                 else:
@@ -72,6 +76,22 @@ class DeviceSlot:
             trial.fail(error.outcome, error.explanation)
             self._sessions.drop("candidate")
         return trial.result()
+
+    def _hold_power(self, trial: TrialUnderWay, held: ExitStack) -> None:
+        """Has what the recipe sets of the device set while its own work runs.
+
+        Raises:
+            Unsupported: It cannot be set, or must not be.
+        """
+        spec = trial.spec
+        known = {n: p for n, p in spec.recipe.items() if n in self._plugins}
+        asked = merge(known, self._plugins, lambda p, v: p.device_settings(v), "device setting")
+        if asked:
+            if not spec.model.trust.allow_power_changes:
+                raise Unsupported(NEEDS_CONSENT)
+            trial.applied = held.enter_context(PowerHold(asked, spec.device.uuids)).applied
+            words = ", ".join(f"{name}={value}" for name, value in asked.items())
+            trial.notes.append(f"set while it was measured and restored since: {words}")
 
     def _locked(self, lock: FileLock) -> AbstractContextManager[object]:
         """Waits for a device; gives up when the slot is terminated."""

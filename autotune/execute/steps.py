@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from autotune import constraints, roof
-from autotune.bench.protocol import PROBE_SECONDS, Operation, item_file, reference_files
+from autotune.bench.protocol import PROBE_SECONDS, Operation, Reply, item_file, reference_files
 from autotune.energy import energy_source, idle_power
 from autotune.errors import BenchError
 from autotune.execute.beside import Beside, baseline_of
@@ -51,7 +51,7 @@ class TrialSteps:
             self._score(trial, candidate)
         trial.stop_if_violated()
         with trial.phase("warmup"):
-            trial.learn(ask(candidate, Operation.WARMUP, spec))
+            trial.learn(_ask(trial, candidate, Operation.WARMUP))
         self._measure(trial, candidate)
         trial.stop_if_violated()
         with trial.phase("measure"):
@@ -78,7 +78,8 @@ class TrialSteps:
     def _candidate(self, trial: TrialUnderWay) -> BenchSession:
         trial.warm = self._sessions.is_warm("candidate", trial.spec)
         trial.log = str(session_log(trial.spec, "candidate"))  # it may fail before it is a session
-        session, reply = self._sessions.get("candidate", trial.spec)
+        with trial.applied():
+            session, reply = self._sessions.get("candidate", trial.spec)
         trial.log = str(session.log)
         trial.learn(reply)
         trial.environment |= reply.environment
@@ -101,7 +102,7 @@ class TrialSteps:
         before = recorder.read(pids)
         with trial.phase("measure"):
             trial.pairs = alternate(
-                lambda: ask(candidate, Operation.BLOCK, spec).values,
+                lambda: _ask(trial, candidate, Operation.BLOCK).values,
                 lambda: self._beside.block(trial),
                 spec.settings,
                 headline,
@@ -156,7 +157,14 @@ class TrialSteps:
             trial.learn(ask(candidate, Operation.ENERGY, trial.spec))
         elif _wants_energy(trial.spec):
             with trial.phase("energy"):
-                trial.learn(ask(candidate, Operation.ENERGY, trial.spec))
+                trial.learn(_ask(trial, candidate, Operation.ENERGY))
+
+
+def _ask(trial: TrialUnderWay, candidate: BenchSession, operation: Operation) -> Reply:
+    """Asks for what is timed, with the recipe's settings of the device: they hold for nothing that
+    runs beside it."""
+    with trial.applied():
+        return ask(candidate, operation, trial.spec)
 
 
 def lacks_reference(spec: TrialSpec) -> bool:

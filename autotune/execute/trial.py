@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Literal
 
 from autotune import constraints
@@ -46,6 +47,8 @@ class TrialUnderWay:
         self.alone = False
         """Whether a probe takes the baseline's place."""
         self.log = ""
+        self.applied: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+        """Within it the recipe's settings of the device are in force."""
         self.matmul_format = ""
         self._seconds: dict[str, float] = {}
         self._outcome: Outcome | None = None

@@ -113,7 +113,9 @@ _CATALOGUE = (
         "s",
         DOWN,
         Family.COLD,
-        "from_pretrained until every weight is in memory, wall clock",
+        "from_pretrained until every weight is in memory (mapped ones: until it is mapped), wall "
+        "clock; where the study judges it, the weights' files are dropped from the page cache "
+        "before (source: cold files), else they are there as others left them",
         "load",
     ),
     Metric(
@@ -195,7 +197,8 @@ _CATALOGUE = (
         DOWN,
         Family.MEMORY,
         "VmHWM while it serves (reset after the first request) - resident size after imports "
-        "and before loading - pages of shared libraries that came in since",
+        "and before loading - pages of shared libraries that came in since; pages of mapped "
+        "weights count once they were touched, also if another process shares them",
         "model peak (host)",
         "most memory that the model and its requests take beside Python and the libraries",
         # What a process keeps of earlier phases differs by about three mebibytes.
@@ -207,7 +210,8 @@ _CATALOGUE = (
         "B",
         DOWN,
         Family.MEMORY,
-        "bytes of unique storages of parameters and buffers, tied weights once",
+        "bytes of unique storages of parameters and buffers, tied weights once; without those "
+        "that are kept elsewhere and brought in layer by layer",
         "weights",
         resolution_ratio=0.001,
     ),

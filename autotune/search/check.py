@@ -180,6 +180,7 @@ def _pool(
         device=plan.device,
         traits=plan.study.workload.traits,
         seed=plan.study.seed,
+        allow_power_changes=plan.study.allow_power_changes,
     )
 
 

@@ -166,6 +166,7 @@ def _pool(
         traits=study.workload.traits,
         weights_bytes=weights_file_bytes(Path(model.path)),
         seed=study.seed,
+        allow_power_changes=study.allow_power_changes,
     )
     if recipe is not None and recipe not in pool.recipes:
         raise InputError(f"{recipe} cannot work here: {_reasons(pool)}")

@@ -9,6 +9,7 @@ from autotune.device import Device, detect
 from autotune.energy import CpuTimeEstimate, energy_source
 from autotune.environment import ENERGY_SOURCE, NO_ENERGY, describe_environment
 from autotune.execute.fleet.messages import WorkerCard
+from autotune.power import restore_leftovers
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Target:
             InputError: It has no such device, or a broken energy meter.
         """
         device = detect(wanted)
+        restore_leftovers()  # a dead run's settings are not this machine's
         return cls(device, describe_environment(device), energy_source(device)[1])
 
     @classmethod

@@ -76,13 +76,15 @@ def _refuse_files(study: StudyFile) -> None:
         "workload.task_files": workload.task_files,
         "trust_remote_code": study.trust_remote_code,
         "allow_pickle": study.allow_pickle,
+        "allow_power_changes": study.allow_power_changes,
     }
     refused = [key for key, value in given.items() if value]
     if refused:
         raise ApiError(
             422,
             "not_allowed_here",
-            f"{', '.join(refused)}: a request may not name files, nor say what a model may do",
+            f"{', '.join(refused)}: a request may not name files, nor say what a model or a "
+            "plugin may do",
             hint="leave it out, or run 'autotune search' on the server",
         )
 

@@ -78,7 +78,8 @@ class PluginContract:
 
     def test_arguments_are_json(self) -> None:
         for variant in self._on():
-            for hook in (self.plugin().load_args, self.plugin().run_args):
+            plugin = self.plugin()
+            for hook in (plugin.load_args, plugin.run_args, plugin.device_settings):
                 given = hook(variant)
                 assert json.loads(json.dumps(given, allow_nan=False)) == given, (
                     f"{hook.__name__}({variant}) gives {given}: not JSON with text keys"

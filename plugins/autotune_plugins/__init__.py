@@ -11,6 +11,9 @@ from autotune_plugins.distill import Distill
 from autotune_plugins.early_exit import EarlyExit
 from autotune_plugins.embedding import Embedding
 from autotune_plugins.engine import Engine
+from autotune_plugins.loading import Loading
+from autotune_plugins.offload import Offload
+from autotune_plugins.power import Power
 from autotune_plugins.precision import Precision
 from autotune_plugins.prefix_cache import PrefixCache
 from autotune_plugins.prune import Prune
@@ -29,6 +32,9 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Compile,
     Threads,
     Allocator,
+    Loading,
+    Offload,
+    Power,
     Batch,
     Batching,
     Cache,

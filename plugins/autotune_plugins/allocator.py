@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import functools
 import os
+import re
 from pathlib import Path
 
 from autotune.device import Device
@@ -26,8 +27,8 @@ class Allocator(Plugin):
 
     On a CPU jemalloc, tcmalloc and mimalloc keep freed blocks for the next request and so avoid
     page faults, for a higher peak; huge pages spare the processor its page tables where blocks
-    are of several megabytes. On a GPU expandable segments avoid fragmentation, which is memory
-    and sometimes the difference between running and not.
+    are of several megabytes. On a GPU expandable segments avoid fragmentation, and so do large
+    blocks that are not split: it is memory, and sometimes the difference between running and not.
     """
 
     name = "allocator"
@@ -50,11 +51,20 @@ class Allocator(Plugin):
             stage=Stage.SETUP,
             help="On a GPU: whether torch's segments of memory can grow in place.",
         ),
+        "max_split_size_mb": Choice(
+            *(0, 64, 128, 256, 512),
+            default=0,
+            stage=Stage.SETUP,
+            help="On a GPU: larger blocks, in MiB, are not split; 0 splits all.",
+        ),
     }
 
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
-        if params["segments"] != "fixed" and device.kind != "cuda":
-            raise Unsupported("expandable segments are for memory of a GPU")
+        if device.kind != "cuda":
+            if params["segments"] != "fixed":
+                raise Unsupported("expandable segments are for memory of a GPU")
+            if params["max_split_size_mb"]:
+                raise Unsupported("max_split_size_mb is for memory of a GPU")
         if params["library"] != "system":
             _require_cpu(f"library={params['library']}", device)
             _find(str(params["library"]))
@@ -69,14 +79,28 @@ class Allocator(Plugin):
             found["LD_PRELOAD"] = " ".join(filter(None, [_find(str(params["library"])), before]))
         if params["huge_pages"] != "none":
             found["THP_MEM_ALLOC_ENABLE"] = "1"  # torch's, for what it allocates on the CPU
-        if params["segments"] == "expandable":
-            found["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-        return found
+        return found | _cuda_settings(params)
 
     def expects(self, params: Params) -> dict[str, str]:
         library, pages = str(params["library"]), str(params["huge_pages"])
         allocator = {} if library == "system" else {"allocator": library}
         return allocator | ({} if pages == "none" else {"huge_pages": pages})
+
+
+def _cuda_settings(params: Params) -> dict[str, str]:
+    """Torch's allocator on GPUs, with what is set of it already."""
+    ours = {"expandable_segments": "True"} if params["segments"] == "expandable" else {}
+    if params["max_split_size_mb"]:
+        ours["max_split_size_mb"] = str(params["max_split_size_mb"])
+    if not ours:
+        return {}
+    # torch reads one of them alone, and which one has changed between its versions.
+    both = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    given = [name for name in both if os.environ.get(name)]
+    parts = re.split(r",(?![^\[]*\])", os.environ[given[0]]) if given else []
+    kept = [part for part in parts if part.partition(":")[0].strip() not in ours]
+    text = ",".join([*kept, *(f"{key}:{value}" for key, value in ours.items())])
+    return dict.fromkeys(given or both[:1], text)
 
 
 def _require_cpu(what: str, device: Device) -> None:

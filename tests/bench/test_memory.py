@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from autotune.bench.loading import read_into_memory
 from autotune.bench.meters.memory import (
     MemoryMeter,
     library_bytes,
     weights_bytes,
     weights_disk_bytes,
 )
-from autotune.bench.prepare import read_into_memory
 from autotune.bench.self_test import spike_error_bytes
 from autotune.testing import fake_device
 

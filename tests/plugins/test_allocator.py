@@ -13,7 +13,12 @@ from autotune.plugin import Unsupported
 from autotune_plugins import allocator
 from autotune_plugins.allocator import Allocator
 
-OFF = {"library": "system", "huge_pages": "none", "segments": "fixed"}
+OFF = {
+    "library": "system",
+    "huge_pages": "none",
+    "segments": "fixed",
+    "max_split_size_mb": 0,
+}
 HUGE = """
 import torch
 def kilobytes():
@@ -85,6 +90,8 @@ def test_each_device_has_its_own(cpu: Device, new_gpu: Device) -> None:
     assert Allocator().env(expandable) == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     with pytest.raises(Unsupported, match="memory of a GPU"):
         Allocator().check(expandable, {}, cpu)
+    with pytest.raises(Unsupported, match="memory of a GPU"):
+        Allocator().check(OFF | {"max_split_size_mb": 128}, {}, cpu)
     for given in ({"library": "jemalloc"}, {"huge_pages": "transparent"}):
         with pytest.raises(Unsupported, match="is for models on a CPU; this is a GPU"):
             Allocator().check(OFF | given, {}, new_gpu)
@@ -94,3 +101,27 @@ def test_what_must_be_found_to_run() -> None:
     assert Allocator().expects(OFF | {"segments": "expandable"}) == {}
     asked = Allocator().expects(OFF | {"library": "jemalloc", "huge_pages": "transparent"})
     assert asked == {"allocator": "jemalloc", "huge_pages": "transparent"}
+
+
+@pytest.mark.parametrize("name", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_settings_of_the_gpus_allocator_are_joined(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = OFF | {"segments": "expandable", "max_split_size_mb": 128}
+    ours = "expandable_segments:True,max_split_size_mb:128"
+    assert Allocator().env(both) == {"PYTORCH_ALLOC_CONF": ours}
+    given = "max_split_size_mb:32,roundup_power2_divisions:[256:1,512:2]"
+    monkeypatch.setenv(name, given)
+    joined = f"roundup_power2_divisions:[256:1,512:2],{ours}"
+    assert Allocator().env(both) == {name: joined}
+
+
+def test_torch_reads_the_settings() -> None:
+    """Its parser looks at values without a GPU too; at a key that it does not know it does not."""
+    env = Allocator().env(OFF | {"segments": "expandable", "max_split_size_mb": 128})
+    code = "import torch; torch._C._accelerator_setAllocatorSettings({!r})"
+    text = env["PYTORCH_ALLOC_CONF"]
+    run(code.format(text))
+    for wrong in (text.replace("128", "7"), text.replace("True", "maybe")):
+        with pytest.raises(AssertionError, match=r"too small|Expected 'True'"):
+            run(code.format(wrong))

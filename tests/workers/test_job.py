@@ -50,7 +50,7 @@ def refused(folder: Path, spec: TrialSpec, allows: Trust) -> dict[str, str]:
         return after.refused
 
 
-@pytest.mark.parametrize("option", ["allow_pickle", "trust_remote_code"])
+@pytest.mark.parametrize("option", ["allow_pickle", "trust_remote_code", "allow_power_changes"])
 def test_a_study_cannot_make_a_worker_trust_a_model_more_than_it_allows(
     tmp_path: Path, option: str
 ) -> None:

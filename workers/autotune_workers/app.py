@@ -17,6 +17,7 @@ from autotune.environment import ENV_ID, describe_environment
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import RUN_JOB, RunJob, WorkerCard, queue_name
 from autotune.execute.fleet.settings import WorkerSettings
+from autotune.power import restore_leftovers
 from autotune.processes import die_with_parent
 from autotune.store import Store
 from autotune.store.jobs import Jobs
@@ -38,6 +39,7 @@ def make_card(settings: WorkerSettings) -> WorkerCard:
         StoreError: The database cannot be used.
     """
     device = detect(settings.device)
+    restore_leftovers()  # a dead run's settings are not this machine's
     environment = describe_environment(device)
     with Store.open(settings.database) as store:
         database = store.identity()

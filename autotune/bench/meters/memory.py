@@ -52,10 +52,12 @@ def library_bytes() -> int:
 def weights_bytes(model: Any) -> int:
     """Bytes of the unique storages of all parameters and buffers, tied weights once.
 
-    Quantized tensors are subclasses that hide their parts; they are taken apart.
+    Quantized tensors are subclasses that hide their parts; they are taken apart. Those that a
+    transform marked as ``offloaded`` are elsewhere.
     """
     seen: dict[tuple[str, int], int] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
+    held = (t for t in model.parameters() if not getattr(t, "offloaded", False))
+    for tensor in [*held, *model.buffers()]:
         for part in plain_parts(tensor):
             storage = part.untyped_storage()
             seen[str(part.device), storage.data_ptr()] = storage.nbytes()

@@ -29,8 +29,8 @@ def _allowed(text: str) -> Trust:
         return Trust.model_validate_json(text)
     except ValidationError as error:
         raise InputError(
-            f"{ALLOWS} is {text!r}; 'autotune worker' sets it from --trust-remote-code and "
-            "--allow-pickle"
+            f"{ALLOWS} is {text!r}; 'autotune worker' sets it from --trust-remote-code, "
+            "--allow-pickle and --allow-power-changes"
         ) from error
 
 
@@ -46,7 +46,7 @@ class WorkerSettings:
     directory: Path
     """Where its bench processes' logs go."""
     allows: Trust = DATA_ONLY
-    """What models may do here besides being read as data."""
+    """What models and plugins may do here besides reading data."""
     beat_seconds: float = 2.0
     """Between two signs of life of a job; well under the coordinator's lease."""
 
