@@ -30,12 +30,12 @@ def input_norms(model: Any, linears: Sequence[nn.Linear], batches: Batches) -> l
     import torch
 
     squares = [torch.zeros(linear.in_features, device=linear.weight.device) for linear in linears]
-    for batch, real in _batches_on(model, batches):
+    for batch, real in batches_on(model, batches):
         hooks = [
             linear.register_forward_pre_hook(partial(_add_squares, total, real))
             for linear, total in zip(linears, squares, strict=True)
         ]
-        with _removed_after(hooks), torch.no_grad():
+        with removed_after(hooks), torch.no_grad():
             model.base_model(**batch)
     return [total.sqrt() for total in squares]
 
@@ -52,12 +52,12 @@ def block_influences(model: Any, layers: Sequence[nn.Module], batches: Batches) 
     import torch
 
     totals = [0.0] * len(layers)
-    for batch, real in _batches_on(model, batches):
+    for batch, real in batches_on(model, batches):
         hooks = [
             layer.register_forward_hook(partial(_add_turn, totals, index, real), with_kwargs=True)
             for index, layer in enumerate(layers)
         ]
-        with _removed_after(hooks), torch.no_grad():
+        with removed_after(hooks), torch.no_grad():
             model.base_model(**batch)
     return totals
 
@@ -79,16 +79,22 @@ def _add_turn(
     totals[index] += float((1 - cosine).sum())
 
 
-def _batches_on(model: Any, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+def batches_on(model: Any, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """Each batch on the model's device, with a mask of its real tokens.
+
+    Raises:
+        Unsupported: There is no text.
+    """
     if not batches:
-        raise Unsupported("this pruning method needs calibration text, and there is none")
+        raise Unsupported("this method needs calibration text, and there is none")
     for batch in batches:
         moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
         yield moved, moved["attention_mask"].bool()
 
 
 @contextmanager
-def _removed_after(hooks: Sequence[Any]) -> Iterator[None]:
+def removed_after(hooks: Sequence[Any]) -> Iterator[None]:
+    """Removes torch's hooks, whatever happens meanwhile."""
     try:
         yield
     finally:
