@@ -100,7 +100,7 @@ def _formats(
         grid = fit_grid(weight.float(), wanted.format(linear, bits))
         return grid.values(grid.codes(weight.float())).to(weight.dtype)
 
-    bits = choose_bits(model, linears, rounded, float(params["target_bits"]), context)
+    bits = choose_bits(model, linears, rounded, int(params["target_bits"]), context)
     return {linear: wanted.format(linear, count) for linear, count in bits.items()}
 
 

@@ -6,7 +6,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from autotune.device import Device
-from autotune.params import Choice, Float, Params, Stage
+from autotune.params import Choice, Params, Stage
 from autotune.plugin import (
     Context,
     Estimate,
@@ -59,10 +59,9 @@ class Quantize(Plugin):
             when={"scheme": "intx"},
             help="Bits of each weight, without its part of the scales.",
         ),
-        "target_bits": Float(
-            *(3.0, 6.0),
-            step=1.0,
-            default=4.0,
+        "target_bits": Choice(
+            *(3, 4, 6),
+            default=4,
             stage=Stage.MODEL,
             when={"scheme": "intx_mixed"},
             help="Bits per weight that the linears together do not exceed, without scales.",
@@ -92,7 +91,7 @@ class Quantize(Plugin):
             *("keep", "int8"),
             default="keep",
             stage=Stage.MODEL,
-            when={"scheme": "intx"},
+            when={"scheme": "intx", "weight_bits": (8, 4)},
             help="Whether each token's activations are quantized and multiplied in int8.",
         ),
     }
@@ -125,7 +124,7 @@ class Quantize(Plugin):
         scheme = str(params["scheme"])
         if scheme == "intx":
             asked = {"quantized": f"int{params['weight_bits']}"}
-            return asked | ({"matmul": "int8"} if params["activations"] == "int8" else {})
+            return asked | ({"matmul": "int8"} if params.get("activations") == "int8" else {})
         width, _, kind = scheme.partition("_")
         matmul = {"matmul": width} if kind == "dynamic" else {}
         return {"quantized": scheme} | matmul
@@ -238,5 +237,5 @@ def _bits(params: Params) -> float:
         case "intx":
             return int(params["weight_bits"]) + (16 if params["symmetric"] else 24) / group
         case "intx_mixed":
-            return float(params["target_bits"]) + 24 / group
+            return int(params["target_bits"]) + 24 / group
     return 8

@@ -37,7 +37,7 @@ def uniform(bits: int, rounding: str) -> Values:
     return {"scheme": "intx", "weight_bits": bits, "rounding": rounding} | same
 
 
-def mixed(target: float, rounding: str = "nearest") -> Values:
+def mixed(target: int, rounding: str = "nearest") -> Values:
     same: Values = {"group_size": 64, "rounding": rounding}
     return {"scheme": "intx_mixed", "target_bits": target} | same
 
@@ -55,7 +55,7 @@ def average(model: Any) -> float:
     return float(np.average(held_bits(model), weights=sizes))
 
 
-@pytest.mark.parametrize("params", [uniform(4, "gptq"), mixed(3.0)])
+@pytest.mark.parametrize("params", [uniform(4, "gptq"), mixed(3)])
 def test_calibration_text_is_needed(params: Values, llama: Any, context_of: ContextOf) -> None:
     with pytest.raises(Unsupported, match="needs calibration text"):
         quantized(llama, params, context_of(llama, calibration=[]))
@@ -103,8 +103,8 @@ def test_an_encoder_is_calibrated_and_mixed_too(
 ) -> None:
     before = output_of(bert, tokens)
     context = context_of(bert, task="feature-extraction")
-    quantized(bert, mixed(4.5, "gptq"), context)
-    assert average(bert) <= 4.5
+    quantized(bert, mixed(4, "gptq"), context)
+    assert average(bert) <= 4
     error = (output_of(bert, tokens) - before).norm() / before.norm()
     assert 0 < error < 0.2
 
@@ -182,13 +182,13 @@ def test_gptq_loses_less_than_the_nearest_on_a_trained_model(bits: int, losses_o
 def test_mixed_bits_lose_less_than_uniform_ones_of_the_same_average(
     rounding: str, losses_of: Losses
 ) -> None:
-    model, divergence, _, notes = losses_of(mixed(3.0, rounding))
+    model, divergence, _, notes = losses_of(mixed(3, rounding))
     _, other, _, _ = losses_of(uniform(3, rounding))
     assert divergence < other
     assert len(set(held_bits(model))) > 1
-    assert average(model) <= 3.0
+    assert average(model) <= 3
     assert f"{average(model):.2f} on average" in notes[0]
-    again, *_ = losses_of(mixed(3.0, rounding))
+    again, *_ = losses_of(mixed(3, rounding))
     assert held_bits(again) == held_bits(model)
 
 

@@ -37,7 +37,7 @@ def intx(**changes: Scalar) -> Values:
     return values | changes
 
 
-def mixed(target: float, rounding: str = "nearest") -> Values:
+def mixed(target: int, rounding: str = "nearest") -> Values:
     return {
         "scheme": "intx_mixed",
         "target_bits": target,
@@ -80,7 +80,7 @@ def test_weights_are_multiples_of_a_step_and_near_to_what_they_were(
 @pytest.mark.parametrize(
     "params",
     [intx(weight_bits=bits, symmetric=s) for bits, s in product((8, 4, 3, 2), (False, True))]
-    + [mixed(3.0)],
+    + [mixed(3)],
 )
 def test_bytes_in_memory_and_on_disk_are_those_that_are_estimated(
     params: Values, dtype: torch.dtype, llama: Any, context_of: ContextOf
@@ -100,9 +100,9 @@ def test_bytes_in_memory_and_on_disk_are_those_that_are_estimated(
     ("dtype", "params"),
     [
         (torch.float32, intx(weight_bits=3, rounding="gptq")),
-        (torch.float32, intx(weight_bits=2, symmetric=True, activations="int8")),
+        (torch.float32, intx(symmetric=True, activations="int8")),
         (torch.bfloat16, intx()),
-        (torch.bfloat16, mixed(4.5)),
+        (torch.bfloat16, mixed(4)),
     ],
 )
 def test_a_saved_state_dict_gives_the_same_logits(
@@ -123,7 +123,7 @@ def test_a_saved_state_dict_gives_the_same_logits(
     assert torch.equal(output_of(other, tokens), output_of(model, tokens))
 
 
-@pytest.mark.parametrize("params", [intx(weight_bits=2), intx(activations="int8"), mixed(3.0)])
+@pytest.mark.parametrize("params", [intx(weight_bits=2), intx(activations="int8"), mixed(3)])
 def test_every_linear_but_the_head_is_quantized_as_asked(
     params: Values, llama: Any, cpu: Device, context_of: ContextOf
 ) -> None:
