@@ -66,7 +66,7 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
 def _round_in_order(
     weight: Tensor, factor: Tensor, grid: tuple[Tensor, Tensor], last_code: int
 ) -> Tensor:
-    """Args: the weight is overwritten; scale and zero are given for each column."""
+    """Overwrites the weight; the grid's scale and zero are given for each column."""
     import torch
 
     scale, zero = grid

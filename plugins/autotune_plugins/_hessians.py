@@ -77,7 +77,7 @@ def _square_of(linear: nn.Linear) -> Tensor:
 
 def _add_products(total: Tensor, real: Tensor, linear: nn.Module, inputs: tuple[Tensor]) -> None:
     tokens = inputs[0]
-    # A pooler gets one row of each sequence, a router's expert any: none of them is padding.
+    # A pooler gets one row of each sequence, and which rows an expert gets is not known.
     rows = tokens[real] if tokens.shape[:2] == real.shape else tokens.flatten(0, -2)
     total.addmm_(rows.float().t(), rows.float())
 

@@ -123,7 +123,8 @@ def _calibrated(
             yield linear, codes, grid
     if unseen:
         context.notes.append(
-            f"{unseen} linears were rounded to the nearest: no calibration text reaches them"
+            f"{unseen} of {len(formats)} linears were rounded to the nearest: "
+            "no calibration text reaches them"
         )
 
 

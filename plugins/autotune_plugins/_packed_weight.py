@@ -66,9 +66,9 @@ class PackedWeight(TorchAOBaseTensor):  # type: ignore[misc]
     def dequantize(self) -> Tensor:
         """The weight that the codes stand for, ``[out, in]``."""
         dtype = self.number_format
-        centred = unpack(self.packed, self.bits).view(*self.scale.shape, -1).to(dtype)
+        codes = unpack(self.packed, self.bits).view(*self.scale.shape, -1).to(dtype)
         middle = 2 ** (self.bits - 1) if self.zero is None else self.zero.to(dtype).unsqueeze(-1)
-        return ((centred - middle) * self.scale.to(dtype).unsqueeze(-1)).view(self.form)
+        return ((codes - middle) * self.scale.to(dtype).unsqueeze(-1)).view(self.form)
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:

@@ -109,6 +109,30 @@ def test_an_encoder_is_calibrated_and_mixed_too(
     assert 0 < error < 0.2
 
 
+def test_a_linear_that_no_text_reaches_is_rounded_to_the_nearest_and_told(
+    llama: Any, context_of: ContextOf
+) -> None:
+    llama.model.spare = torch.nn.Linear(64, 32)
+    before = llama.model.spare.weight.detach().clone()
+    context = context_of(llama)
+    quantized(llama, uniform(8, "gptq"), context)
+    assert (llama.model.spare.weight.dequantize() - before).abs().max() < 0.01
+    assert "1 of 29 linears were rounded to the nearest" in context.notes[0]
+
+
+def test_a_classifier_is_measured_by_its_classes(
+    tokens: torch.Tensor, context_of: ContextOf
+) -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = BertConfig(vocab_size=256, num_attention_heads=4, num_labels=3, **sizes)
+    model = BertForSequenceClassification(config).eval()
+    quantized(model, mixed(3, "gptq"), context_of(model, task="sequence-classification"))
+    assert average(model) <= 3
+    assert model(tokens).logits.isfinite().all()
+
+
 def test_bits_go_where_they_save_most_and_no_further() -> None:
     losses = [[8.0, 4.0, 2.0, 1.0], [0.8, 0.4, 0.2, 0.1], [0.08, 0.04, 0.02, 0.01]]
     assert allocate(losses, [10, 10, 10], 5.0) == [8, 4, 3]
