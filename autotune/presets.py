@@ -50,7 +50,17 @@ _RECOVERY = {
     "clip_norm": (1.0,),
     "dtype": ("float32",),
 }
-_EXACT_OR_NEAR = _whole("attention", "compile", "precision", "quantize", "threads", "allocator")
+_WITH_KERNELS = {
+    "scheme": (
+        *("int8_weight_only", "int8_dynamic", "int4_weight_only"),
+        *("float8_weight_only", "float8_dynamic"),
+    )
+}
+"""Of quantize: the others save memory, not time."""
+_EXACT_OR_NEAR = {
+    **_whole("attention", "compile", "precision", "threads", "allocator"),
+    "quantize": _WITH_KERNELS,
+}
 
 PRESETS: dict[str, Preset] = {
     "latency": Preset(
@@ -86,7 +96,11 @@ PRESETS: dict[str, Preset] = {
     ),
     "quick": Preset(
         "a first impression: few recipes, short measurements, one repetition",
-        plugins={"precision": {}, "quantize": {}, "batch": {"size": (1, 4, 16)}, "prune": {}},
+        plugins={
+            **_whole("precision", "prune"),
+            "quantize": _WITH_KERNELS,
+            "batch": {"size": (1, 4, 16)},
+        },
         more={
             "workload": {"evaluation_positions": 1024},
             "measure": {"block_seconds": 0.2, "max_pairs": 10},

@@ -103,7 +103,8 @@ def _other_format(kernels: tuple[Kernel, ...], asked: str | None) -> Iterator[Fa
 def _words(kernel: Kernel, device: Device) -> str:
     name, formats = kernel
     told = f"quantized linears compute with {name} on {' and '.join(formats)}"
-    if name == "aten::mm" and all("float" in f and "float8" not in f for f in formats):
+    plain = all("float" in f and "float8" not in f for f in formats)
+    if name in ("aten::mm", "aten::linear") and plain:
         return f"{told}: the weights are converted on each call, unless compilation fuses that"
     if device.kind == "cpu" and "int8" in formats and not _INT8_FLAGS & device.cpu_flags:
         return f"{told}: this CPU has no int8 dot products (VNNI, AMX)"

@@ -35,7 +35,7 @@ def input_norms(model: Any, linears: Sequence[nn.Linear], batches: Batches) -> l
             linear.register_forward_pre_hook(partial(_add_squares, total, real))
             for linear, total in zip(linears, squares, strict=True)
         ]
-        with _removed_after(hooks), torch.no_grad():
+        with removed_after(hooks), torch.no_grad():
             model.base_model(**batch)
     return [total.sqrt() for total in squares]
 
@@ -57,7 +57,7 @@ def block_influences(model: Any, layers: Sequence[nn.Module], batches: Batches) 
             layer.register_forward_hook(partial(_add_turn, totals, index, real), with_kwargs=True)
             for index, layer in enumerate(layers)
         ]
-        with _removed_after(hooks), torch.no_grad():
+        with removed_after(hooks), torch.no_grad():
             model.base_model(**batch)
     return totals
 
@@ -80,20 +80,21 @@ def _add_turn(
 
 
 def batches_on(model: Any, batches: Batches) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Calibration text on the model's device, each batch with where it is no padding.
+    """Each batch on the model's device, with a mask of its real tokens.
 
     Raises:
-        Unsupported: There is none.
+        Unsupported: There is no text.
     """
     if not batches:
-        raise Unsupported("this pruning method needs calibration text, and there is none")
+        raise Unsupported("this method needs calibration text, and there is none")
     for batch in batches:
         moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
         yield moved, moved["attention_mask"].bool()
 
 
 @contextmanager
-def _removed_after(hooks: Sequence[Any]) -> Iterator[None]:
+def removed_after(hooks: Sequence[Any]) -> Iterator[None]:
+    """Removes torch's hooks, whatever happens meanwhile."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Weights in 8 or 4 bits."""
+"""Weights in 2 to 8 bits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from autotune.plugin import (
     Unsupported,
 )
 from autotune_plugins._capability import require_capability
+from autotune_plugins._intx import pack_linears
 from autotune_plugins._sizes import BITS, checkpoint_dtype, shares
 from autotune_plugins._torchao import quiet_torchao
 
@@ -24,31 +25,74 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_PACKED = ("intx", "intx_mixed")
+"""Schemes of our own: torchao has a byte for each weight of fewer than 4 bits."""
+
+
 class Quantize(Plugin):
-    """Store the weights of the linear layers in 8 or 4 bits, by torchao.
+    """Store the weights of the linear layers in 2 to 8 bits.
 
     Weight-only schemes pay where reading the weights is the bottleneck: decoding at small
     batches. int8_weight_only loses next to nothing and becomes fast together with compile.
     int8_dynamic also computes in int8: for prefill and large batches, with compile. The int4
     kernels want bfloat16 weights; smaller groups lose less and store more. float8 needs a GPU
-    of compute capability 8.9. The output head and embeddings stay as they are: see embedding.
+    of compute capability 8.9. These are torchao's. intx packs any number of bits, in any format
+    of the other weights, and unpacks them on each call: small rather than fast, but for 4 bits
+    in bfloat16 on a CPU, which take torch's kernel. intx_mixed gives each linear 2, 3, 4 or 8
+    bits by how much the outputs suffer. gptq loses less than rounding to the nearest. The
+    output head and embeddings stay as they are: see embedding.
     """
 
     name = "quantize"
     params = {
         "scheme": Choice(
             *("none", "int8_weight_only", "int8_dynamic", "int4_weight_only"),
-            *("float8_weight_only", "float8_dynamic"),
+            *("float8_weight_only", "float8_dynamic", "intx", "intx_mixed"),
             default="none",
             stage=Stage.MODEL,
             help="Format of the weights, and whether activations are quantized as well.",
+        ),
+        "weight_bits": Choice(
+            *(8, 4, 3, 2),
+            default=4,
+            stage=Stage.MODEL,
+            when={"scheme": "intx"},
+            help="Bits of each weight, without its part of the scales.",
+        ),
+        "target_bits": Choice(
+            *(3, 4, 6),
+            default=4,
+            stage=Stage.MODEL,
+            when={"scheme": "intx_mixed"},
+            help="Bits per weight that the linears together do not exceed, without scales.",
         ),
         "group_size": Choice(
             *(32, 64, 128),
             default=64,
             stage=Stage.MODEL,
-            when={"scheme": "int4_weight_only"},
-            help="How many int4 weights share one scale.",
+            when={"scheme": ("int4_weight_only", *_PACKED)},
+            help="How many weights share one scale.",
+        ),
+        "symmetric": Choice(
+            *(False, True),
+            default=False,
+            stage=Stage.MODEL,
+            when={"scheme": "intx"},
+            help="Whether zero is the middle of every group's range, rather than stored with it.",
+        ),
+        "rounding": Choice(
+            *("nearest", "gptq"),
+            default="nearest",
+            stage=Stage.MODEL,
+            when={"scheme": _PACKED},
+            help="Each weight by itself, or by the layer's outputs on calibration text.",
+        ),
+        "activations": Choice(
+            *("keep", "int8"),
+            default="keep",
+            stage=Stage.MODEL,
+            when={"scheme": "intx", "weight_bits": (8, 4)},
+            help="Whether each token's activations are quantized and multiplied in int8.",
         ),
     }
     requires = Requires(packages=("torchao",))
@@ -60,8 +104,14 @@ class Quantize(Plugin):
             require_capability(scheme, device, (8, 9))
         if scheme == "int4_weight_only" and device.kind == "cuda":
             require_capability(scheme, device, (8, 0))
+        if params.get("activations") == "int8" and device.kind != "cpu":
+            raise Unsupported("activations=int8 with intx is for CPUs: elsewhere int8_dynamic")
 
     def transform(self, model: Any, params: Params, context: Context) -> Any:
+        if params["scheme"] in _PACKED:
+            linears = pack_linears(model, _linears(model), params, context)
+            _verify(set(linears), context)
+            return model
         chosen = _choose(model, params, context)
         with quiet_torchao():
             from torchao.quantization import quantize_
@@ -72,6 +122,9 @@ class Quantize(Plugin):
 
     def expects(self, params: Params) -> dict[str, str]:
         scheme = str(params["scheme"])
+        if scheme == "intx":
+            asked = {"quantized": f"int{params['weight_bits']}"}
+            return asked | ({"matmul": "int8"} if params.get("activations") == "int8" else {})
         width, _, kind = scheme.partition("_")
         matmul = {"matmul": width} if kind == "dynamic" else {}
         return {"quantized": scheme} | matmul
@@ -175,7 +228,14 @@ def _verify(chosen: set[nn.Linear], context: Context) -> None:
 
 
 def _bits(params: Params) -> float:
-    """Bits per weight. A group of int4 weights shares two bfloat16 numbers, scale and zero."""
-    if params["scheme"] == "int4_weight_only":
-        return 4 + 2 * 16 / float(params["group_size"])
+    """Bits per weight. A group of int4 weights shares two bfloat16 numbers, scale and zero; one
+    of packed weights a bfloat16 scale and, unless symmetric, a byte."""
+    group = float(params.get("group_size", 0))
+    match params["scheme"]:
+        case "int4_weight_only":
+            return 4 + 2 * 16 / group
+        case "intx":
+            return int(params["weight_bits"]) + (16 if params["symmetric"] else 24) / group
+        case "intx_mixed":
+            return int(params["target_bits"]) + 24 / group
     return 8
