@@ -111,18 +111,19 @@ def export(model: Any, task: str) -> tuple[Any, list[tuple[int, int]]]:
 
     model.eval().requires_grad_(False)
     ids = torch.zeros(2, 3, dtype=torch.long)
-    sequences, tokens = torch.export.Dim("sequences"), torch.export.Dim("tokens")
-    both = {0: sequences, 1: tokens}
+    # Not by names: a named size must have no limit, as learned positions have.
+    any_size = torch.export.Dim.DYNAMIC
+    both = {0: any_size, 1: any_size}
     if task != "causal-lm":
         given: tuple[Any, ...] = (ids, torch.ones_like(ids))
         shapes: Any = {"input_ids": both, "attention_mask": both}
         return torch.export.export(_encoder(model, task), given, dynamic_shapes=shapes), []
     states = [(t.shape[1], t.shape[3]) for t in _keys_and_values(model, ids)]
     past = [torch.zeros(2, heads, 5, size) for heads, size in states]
-    before = {0: sequences, 2: torch.export.Dim("past")}
+    before = {0: any_size, 2: any_size}
     shapes = {
         "input_ids": both,
-        "positions": {0: torch.export.Dim("wanted")},
+        "positions": {0: any_size},
         "past": [before] * len(past),
     }
     given = (ids, torch.tensor([0, 2]), past)
