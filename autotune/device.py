@@ -38,6 +38,8 @@ class Device(BaseModel):
     """The UUIDs of all GPUs of the host that trials may use, this one's among them."""
     others: tuple[str, ...] = ()
     """The UUIDs of the further GPUs that a trial of several has."""
+    index: int = 0
+    """Which of the trial's GPUs this process computes on; each of several has its own."""
     compute_capability: tuple[int, int] | None = None
     """CUDA compute capability, e.g. ``(9, 0)``; null on a CPU."""
     cpu_flags: frozenset[str] = frozenset()
@@ -46,7 +48,7 @@ class Device(BaseModel):
     @property
     def torch_name(self) -> str:
         """The device as torch names it in a bench process, which sees the trial's GPUs alone."""
-        return "cpu" if self.kind == "cpu" else "cuda:0"
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
 
     @property
     def uuids(self) -> tuple[str, ...]:

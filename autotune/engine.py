@@ -84,6 +84,10 @@ class Engine(ABC):
     """Set for a request that nobody times: called once the first output token is on the host. An
     engine that cannot tell leaves it alone; its memory is then not split by phase."""
 
+    last_tokens: torch.Tensor | None = None
+    """The output tokens of the latest request, ``[sequences, new tokens]``; None from an engine
+    that does not keep them, and of an encoder."""
+
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Fills in defaults.
 

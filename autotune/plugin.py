@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     from autotune.device import Device
 
-__all__ = ["Context", "Estimate", "Phase", "Plugin", "Requires", "Trait", "Unsupported"]
+__all__ = [
+    "Context",
+    "Estimate",
+    "Phase",
+    "Plugin",
+    "Processes",
+    "Requires",
+    "Trait",
+    "Unsupported",
+]
 
 ModelConfig = Mapping[str, Any]
 """The model's ``config.json``, parsed."""
@@ -79,6 +88,21 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Processes:
+    """How many processes of one host run a model together, and what each of them holds."""
+
+    count: int = 1
+    replicas: int = 1
+    """Whole models among them: groups of ``count / replicas`` processes in a row hold the parts of
+    one each (see ``load_args``), and share the sequences of a batch."""
+
+    @property
+    def parts(self) -> int:
+        """How many processes hold one whole model among them."""
+        return self.count // self.replicas
+
+
+@dataclass(frozen=True)
 class Context:
     """What a transform may use besides the model. It lives in the bench process."""
 
@@ -120,9 +144,10 @@ class Plugin:
     A subclass declares ``name`` and ``params``, has a docstring whose first line says in one
     sentence what it does, and overrides only the hooks it needs. A plugin whose params are all
     at their defaults is off: none of its hooks is called. Hooks are pure and small. ``check``,
-    ``estimate`` and ``gpus`` run in the coordinator and must not import heavy libraries; ``env``
-    runs just before the bench process starts; all others run inside that process, where anything
-    they raise ends that one trial: ``Unsupported`` as unsupported, all else as crashed.
+    ``estimate``, ``gpus`` and ``processes`` run in the coordinator and must not import heavy
+    libraries; ``env`` runs just before the bench process starts; all others run inside that
+    process, where anything they raise ends that one trial: ``Unsupported`` as unsupported, all
+    else as crashed.
     """
 
     name: ClassVar[str]
@@ -146,6 +171,12 @@ class Plugin:
     def gpus(self, params: Params) -> int:
         """How many GPUs of one host a trial takes; the first of them is ``cuda:0`` to torch."""
         return 1
+
+    def processes(self, params: Params) -> Processes:
+        """How many processes run the model together; all of them do what the bench process does.
+        Each computes on a GPU of its own, which need not be said in ``gpus``, or on its share of
+        the CPU's cores."""
+        return Processes()
 
     def env(self, params: Params) -> dict[str, str]:
         """Environment variables of the bench process.

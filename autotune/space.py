@@ -15,7 +15,7 @@ from autotune.device import Device
 from autotune.errors import InputError, PluginError, unknown_name
 from autotune.messages import RecipeDict
 from autotune.params import Params, Scalar
-from autotune.plugin import Phase, Plugin, Trait, Unsupported
+from autotune.plugin import Phase, Plugin, Processes, Trait, Unsupported
 from autotune.recipe import Recipe, checked_value, is_off, needless
 from autotune.registry import Registry
 
@@ -256,8 +256,12 @@ def _refused(
     refusals: list[Refusal],
 ) -> bool:
     try:
+        hook = "processes"
+        divided = plugin.processes(params)
+        if divided.count < 1 or divided.count % divided.replicas:
+            raise ValueError(f"{divided.count} processes cannot hold {divided.replicas} models")
         hook = "gpus"
-        gpus = plugin.gpus(params)
+        gpus = gpus_of(plugin, params, device)
         if gpus < 1:
             raise ValueError(f"a trial takes 1 GPU or more, not {gpus}")
         if gpus > 1 and (device.kind != "cuda" or device.count < gpus):
@@ -277,6 +281,25 @@ def _refused(
             f"{type(error).__name__}: {error}; only Unsupported may be raised there"
         ) from error
     return False
+
+
+def gpus_of(plugin: Plugin, params: Params, device: Device) -> int:
+    """How many GPUs a plugin's params take: on a GPU, each of several processes has its own."""
+    ranks = plugin.processes(params).count if device.kind == "cuda" else 1
+    return max(plugin.gpus(params), ranks)
+
+
+def processes_of(recipe: RecipeDict, plugins: Mapping[str, Plugin]) -> Processes:
+    """How the processes of a recipe divide its model.
+
+    Raises:
+        Unsupported: Two plugins ask for several processes.
+    """
+    asked = {name: plugins[name].processes(params) for name, params in recipe.items()}
+    several = {name: found for name, found in asked.items() if found.count > 1}
+    if len(several) > 1:
+        raise Unsupported(f"plugins {' and '.join(several)} both divide the model")
+    return next(iter(several.values()), Processes())
 
 
 _Part = tuple[str, tuple[tuple[str, Scalar], ...]]

@@ -53,7 +53,7 @@ _NO_KERNEL = ("No available kernel", "No viable backend")
 """What torch says where its kernels of attention are switched off that could."""
 
 
-def _failure(error: BaseException) -> Reply:
+def failure(error: BaseException) -> Reply:
     from autotune.bench.prepare import is_out_of_memory
 
     _let_go(error)
@@ -104,7 +104,7 @@ def main() -> None:
                 assert session is not None
                 reply = session.handle(request)
         except Exception as error:
-            reply = _failure(error)
+            reply = failure(error)
         replies.write(reply.model_dump_json() + "\n")
     # A plugin's stray threads or exit handlers must not keep the process alive.
     sys.stderr.flush()

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from autotune import constraints
+from autotune.bench.meters.memory import is_divided
 from autotune.messages import TrialSpec
 from autotune.plugin import Unsupported
 
@@ -86,7 +87,9 @@ def read_into_memory(model: Any, threads: int = 0) -> None:
         model: Its parameters on a GPU and quantized ones stay as they are.
         threads: Read the file with so many; 0 with those that torch copies with.
     """
-    plain = [p for p in model.parameters() if _is_plain(p)]
+    # Of one that is divided among processes this one's part; `to_local` gives another view.
+    held = (p._local_tensor if is_divided(p) else p for p in model.parameters())
+    plain = [part for part in held if _is_plain(part)]
     if not threads:
         for parameter in plain:
             parameter.data = parameter.data.clone()

@@ -15,18 +15,26 @@ from autotune import registry
 from autotune.bench.artifacts import artifact_file, own_artifact_file
 from autotune.bench.engines import torch_engine
 from autotune.bench.loading import Loading, make_cold
-from autotune.bench.meters.memory import MemoryMeter, weights_bytes, weights_disk_bytes
+from autotune.bench.meters.memory import (
+    MemoryMeter,
+    is_divided,
+    weights_bytes,
+    weights_disk_bytes,
+)
+from autotune.bench.ranks import require_plan
 from autotune.bench.tokens import Tokens, load_tokens
 from autotune.engine import Engine
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, RecipeDict, TrialSpec
 from autotune.outcome import Outcome
 from autotune.params import Params
-from autotune.plugin import Context, Phase, Plugin, Unsupported
+from autotune.plugin import Context, Phase, Plugin, Processes, Unsupported
 from autotune.space import merge
 from autotune.workload.model import check_weights, read_config
 
 _T = TypeVar("_T")
+ALONE = Processes()
+"""One process that holds the whole model."""
 
 
 @dataclass
@@ -52,12 +60,19 @@ class Prepared:
         return self.engine.resolve(given)
 
 
-def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
+def prepare(
+    spec: TrialSpec,
+    memory: MemoryMeter,
+    join: Callable[[], None] = lambda: None,
+    processes: Processes = ALONE,
+) -> Prepared:
     """Loads the model and applies every transform but those of the compile phase.
 
     Args:
         spec: The trial.
         memory: Begins when all is imported and tokenized, just before the weights come.
+        join: Connects this process with those that prepare the same model.
+        processes: How they divide it.
 
     Raises:
         Unsupported: A plugin says no.
@@ -69,21 +84,31 @@ def prepare(spec: TrialSpec, memory: MemoryMeter) -> Prepared:
     plugins = registry.installed().select(spec.recipe).plugins
     device = torch.device(spec.device.torch_name)
     tokens = load_tokens(spec.model, spec.workload, device)
-    kind = _model_class(spec)
+    kind, empty = _model_class(spec)
+    require_plan(empty, _load_arguments(spec, plugins).get("distributed_config"))
     context = _context(spec, tokens, kind)
     _import_libraries(plugins, spec.recipe)
     clock = make_cold(spec)
+    join()
     memory.before_loading()
     began = time.perf_counter()
     model = _load(kind, spec, plugins)
     load_seconds = time.perf_counter() - began
     memory.end_of("load")
-    began = time.perf_counter()
+    began, divided = time.perf_counter(), _count_divided(model)
     for phase in Phase:
         if phase is not Phase.COMPILE:
             model = transform(model, spec, plugins, context, phase)
     engine = build_engine(model, spec, plugins, context)
     transform_seconds = time.perf_counter() - began
+    if _count_divided(model) != divided:
+        raise Unsupported(
+            "tensor parallelism is for the weights as they were loaded, and a plugin of this "
+            "recipe has replaced some of which each process holds a part"
+        )
+    if processes.parts > 1 and not isinstance(engine, torch_engine.TorchGenerator):
+        name = type(engine).__name__
+        raise Unsupported(f"{name} runs whole models, and each process holds a part of one")
     own = engine.own_weights()
     held = own.held_bytes if own else weights_bytes(model)
     stored = own.stored_bytes if own else weights_disk_bytes(model)
@@ -119,9 +144,9 @@ def _reading(value: float, unit: str, source: str) -> Measurement:
     return Measurement(value=value, unit=unit, source=source)
 
 
-def _model_class(spec: TrialSpec) -> Any:
-    """The transformers class for the task, its code imported and torch's threads started, so
-    that neither counts as the model's memory."""
+def _model_class(spec: TrialSpec) -> tuple[Any, Any]:
+    """The transformers class for the task and a model of it without weights, its code imported
+    and torch's threads started, so that neither counts as the model's memory."""
     import transformers
 
     transformers.logging.disable_progress_bar()
@@ -134,9 +159,9 @@ def _model_class(spec: TrialSpec) -> Any:
     trust = spec.model.trust.trust_remote_code
     config = transformers.AutoConfig.from_pretrained(spec.model.path, trust_remote_code=trust)
     with torch.device("meta"):
-        kind.from_config(config, trust_remote_code=trust)
+        empty = kind.from_config(config, trust_remote_code=trust)
     torch.nn.functional.linear(torch.ones(256, 256), torch.ones(256, 256))
-    return kind
+    return kind, empty
 
 
 def _source(engine: Engine, otherwise: str) -> str:
@@ -161,10 +186,15 @@ def _import_libraries(plugins: Mapping[str, Plugin], recipe: RecipeDict) -> None
             importlib.import_module(package)
 
 
+def _load_arguments(spec: TrialSpec, plugins: Mapping[str, Plugin]) -> dict[str, Any]:
+    return merge(spec.recipe, plugins, lambda p, v: p.load_args(v), "load argument")
+
+
 def _load(kind: Any, spec: TrialSpec, plugins: Mapping[str, Plugin]) -> Any:
-    arguments = merge(spec.recipe, plugins, lambda p, v: p.load_args(v), "load argument")
+    arguments = _load_arguments(spec, plugins)
     loading = Loading.taken_from(arguments)
-    if spec.device.kind != "cpu":
+    # A model that is divided goes where its processes' ranks say.
+    if spec.device.kind != "cpu" and "distributed_config" not in arguments:
         arguments.setdefault("device_map", {"": spec.device.torch_name})
     with loading.reading():
         model, found = kind.from_pretrained(
@@ -180,6 +210,10 @@ def _load(kind: Any, spec: TrialSpec, plugins: Mapping[str, Plugin]) -> Any:
     _check_complete(found["missing_keys"], spec.model.task)
     loading.settle(model)
     return model.eval().requires_grad_(False)
+
+
+def _count_divided(model: Any) -> int:
+    return sum(map(is_divided, model.parameters())) if isinstance(model, torch.nn.Module) else 0
 
 
 def _check_complete(missing: Iterable[str], task: str) -> None:
@@ -244,6 +278,20 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "not enough memory" in words
         or "out of memory" in words
     )
+
+
+def compile_model(made: Prepared, spec: TrialSpec) -> bool:
+    """Applies the transforms of the compile phase, after accuracy was scored.
+
+    Returns:
+        Whether the model is another one, with a new engine.
+    """
+    model = transform(made.model, spec, made.plugins, made.context, Phase.COMPILE)
+    if model is made.model:
+        return False
+    made.model = model
+    made.engine = build_engine(model, spec, made.plugins, made.context)
+    return True
 
 
 def build_engine(

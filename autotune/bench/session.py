@@ -10,6 +10,8 @@ import torch
 
 from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
+from autotune.bench.engines.parallel_engine import ParallelEngine
+from autotune.bench.group import Group, GroupMemory
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter, unknown_accuracy
 from autotune.bench.meters.energy import measure_energy
@@ -18,7 +20,7 @@ from autotune.bench.meters.percentiles import Latencies
 from autotune.bench.meters.phases import request_phases
 from autotune.bench.meters.tasks import run_tasks, score_metrics
 from autotune.bench.meters.work import Work, count_work
-from autotune.bench.prepare import Prepared, build_engine, is_out_of_memory, prepare, transform
+from autotune.bench.prepare import Prepared, compile_model, is_out_of_memory, prepare
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.reload import save_and_reload
 from autotune.bench.tokens import take
@@ -26,7 +28,6 @@ from autotune.engine import NoOutputs, Timing
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, TrialSpec
 from autotune.outcome import Outcome
-from autotune.plugin import Phase
 from autotune.space import merge
 
 _STEADY = 0.05
@@ -39,8 +40,8 @@ class Session:
     def __init__(self, spec: TrialSpec) -> None:
         torch.manual_seed(spec.seed)
         self._spec = spec
-        self._memory = MemoryMeter(spec.device)
-        self._prepared: Prepared = prepare(spec, self._memory)
+        self._group = Group.of(spec)
+        self._memory, self._prepared = self._prepare()
         self._asked = merge(
             spec.recipe, self._prepared.plugins, lambda p, v: p.expects(v), "expectation"
         )
@@ -51,10 +52,21 @@ class Session:
         self._run_args: dict[str, Any] = {}
         self._work: Work | None = None
 
+    def _prepare(self) -> tuple[MemoryMeter, Prepared]:
+        if self._group is None:
+            alone = MemoryMeter(self._spec.device)
+            return alone, prepare(self._spec, alone)
+        memory = GroupMemory(self._spec, self._group)
+        made = self._group.prepare(memory)
+        made.engine = ParallelEngine(made.engine, self._group)
+        if self._group.processes.replicas > 1:
+            made.engine.check_replicas(made.tokens.prompts)
+        return memory, made
+
     def prepared(self) -> Reply:
         """What preparing cost, after a check that one forward pass gives finite numbers."""
         self._check_finite()
-        if self._spec.settings.verify_reload:
+        if self._spec.settings.verify_reload and self._group is None:
             save_and_reload(self._prepared.model, self._first_outputs)
         self._work = self._count_work()
         model, asked, device = self._prepared.model, self._asked, self._spec.device
@@ -191,11 +203,10 @@ class Session:
         if not self._compiled:
             if "compiled" in self._asked:
                 self._watch = CompileWatch(self._asked, self._spec.device)
-            made = self._prepared
-            model = transform(made.model, self._spec, made.plugins, made.context, Phase.COMPILE)
-            if model is not made.model:
-                made.model = model
-                made.engine = build_engine(model, self._spec, made.plugins, made.context)
+            if self._group is not None:
+                self._group.ask_all("compile")
+            if compile_model(self._prepared, self._spec) and self._group is not None:
+                self._prepared.engine = ParallelEngine(self._prepared.engine, self._group)
             self._compiled = True
 
     def _run(self) -> Sequence[Timing]:

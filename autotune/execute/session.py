@@ -16,6 +16,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from autotune.bench.meters.process_tree import descendants
 from autotune.bench.protocol import Operation, Reply, Request
 from autotune.errors import BenchError
 from autotune.execute.process import Start, bench_environment, spawn
@@ -63,6 +64,11 @@ class BenchSession:
     def pid(self) -> int:
         """The child's process id."""
         return self._process.pid
+
+    @property
+    def pids(self) -> list[int]:
+        """The child's process id and those of its own children."""
+        return [self.pid, *descendants(self.pid)]
 
     def ask(self, operation: Operation, timeout_seconds: float, spec: TrialSpec | None) -> Reply:
         """Sends one request and waits, without polling, for its reply.

@@ -97,7 +97,7 @@ class TrialSteps:
         headline = speed_headline(spec.objectives, spec.model.task)
         with trial.phase("baseline"):
             beside = self._measure_roof(trial, self._beside.start(trial))
-            pids = [candidate.pid, beside.pid]
+            pids = [*candidate.pids, *beside.pids]
         recorder = ContentionRecorder(spec.device)
         before = recorder.read(pids)
         with trial.phase("measure"):

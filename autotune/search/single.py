@@ -13,6 +13,7 @@ from autotune.messages import TASK_RUN, Metrics, TrialResult, TrialSpec
 from autotune.outcome import Lesson, lesson
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
+from autotune.space import gpus_of
 
 
 def measure_recipe(
@@ -86,7 +87,7 @@ def make_spec(
         model=plan.model,
         workload=plan.workload,
         device=plan.device,
-        gpus=max((on[name].gpus(params) for name, params in recipe.to_dict().items()), default=1),
+        gpus=max((gpus_of(on[n], p, plan.device) for n, p in recipe.to_dict().items()), default=1),
         settings=plan.study.measure,
         known_accuracy=known_accuracy,
         baseline=baseline,

@@ -102,6 +102,10 @@ class PluginContract:
             self._assert_pure(plugin.estimate, variant, config)
             self._assert_pure(plugin.gpus, variant)
             assert plugin.gpus(variant) >= 1
+            self._assert_pure(plugin.processes, variant)
+            divided = plugin.processes(variant)
+            assert divided.count >= divided.replicas >= 1, f"processes({variant}): {divided}"
+            assert divided.count % divided.replicas == 0, f"processes({variant}): {divided}"
             for hook in (plugin.env, plugin.load_args, plugin.run_args, plugin.expects):
                 self._assert_pure(hook, variant)
 

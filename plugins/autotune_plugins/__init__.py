@@ -13,6 +13,7 @@ from autotune_plugins.embedding import Embedding
 from autotune_plugins.engine import Engine
 from autotune_plugins.loading import Loading
 from autotune_plugins.offload import Offload
+from autotune_plugins.parallel import Parallel
 from autotune_plugins.power import Power
 from autotune_plugins.precision import Precision
 from autotune_plugins.prefix_cache import PrefixCache
@@ -30,6 +31,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Embedding,
     Attention,
     Compile,
+    Parallel,
     Threads,
     Allocator,
     Loading,

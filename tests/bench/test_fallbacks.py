@@ -14,7 +14,7 @@ import torch
 from torch.backends import cuda
 
 from autotune.bench import fallbacks, kernels
-from autotune.bench.__main__ import _failure
+from autotune.bench.__main__ import failure
 from autotune.bench.protocol import Fallback
 from autotune.device import Device, detect
 from autotune.outcome import Outcome
@@ -236,7 +236,7 @@ def test_a_plugin_may_ask_for_a_capability_and_an_unknown_one_is_not_judged() ->
 
 
 def test_attention_that_no_kernel_is_left_for_is_unsupported() -> None:
-    reply = _failure(RuntimeError("No available kernel. Aborting execution."))
+    reply = failure(RuntimeError("No available kernel. Aborting execution."))
     assert reply.outcome is Outcome.UNSUPPORTED
     assert "no kernel of scaled_dot_product_attention that is left" in reply.explanation
-    assert _failure(RuntimeError("odd")).outcome is Outcome.CRASHED
+    assert failure(RuntimeError("odd")).outcome is Outcome.CRASHED

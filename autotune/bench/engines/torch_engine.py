@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from autotune.bench.caches import LOSSY, growing_cache
+from autotune.bench.engines.divided import for_stage, require_plain
 from autotune.bench.engines.early_exit import Exits
 from autotune.bench.engines.lookup import look_up
 from autotune.bench.engines.model_draft import ModelDraft, part_of
@@ -60,8 +61,6 @@ class TorchGenerator(Engine):
         """Share of the layers → what drafts with them; 0 is the assistant."""
         self._exits: dict[tuple[Any, ...], tuple[Exits, TorchGenerator]] = {}
         self._finite = True
-        self._said = torch.empty(0, 0, dtype=torch.long)
-        """All tokens of the latest request."""
         plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
         accepted = inspect.signature(type(plain).forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
@@ -84,6 +83,7 @@ class TorchGenerator(Engine):
                 "guesses are checked several at once, and a token can leave out layers only by "
                 "itself: speculative decoding and early exit do not go together"
             )
+        require_plain(self._model, found)
         return found
 
     @torch.inference_mode()
@@ -93,7 +93,7 @@ class TorchGenerator(Engine):
             engine, plain = self._exiting(run_args)
             engine.on_first_token = self.on_first_token
             timing = engine.request(prompts, plain)
-            self._finite, self._said = engine._finite, engine._said
+            self._finite, self.last_tokens = engine._finite, engine.last_tokens
             return timing
         ids = prompts["input_ids"]
         cache = self._cache(run_args, *ids.shape)
@@ -115,7 +115,7 @@ class TorchGenerator(Engine):
                 tokens, logits = self._decode(token, cache, ticks)
             tokens.cpu()
         last = time.perf_counter()
-        self._said = torch.cat([token, tokens], dim=1)
+        self.last_tokens = torch.cat([token, tokens], dim=1)
         self._finite = bool(torch.isfinite(logits).all())
         return Timing(
             start, first, last, ids.shape[0], ids.shape[1], self._new_tokens, ticks.gaps()
@@ -130,7 +130,8 @@ class TorchGenerator(Engine):
             self.request(prompts, run_args)
         finally:
             self._new_tokens = usual
-        return self._said
+        assert self.last_tokens is not None
+        return self.last_tokens
 
     @torch.inference_mode()
     def serve(self, requests: Sequence[Request], run_args: Mapping[str, Any]) -> list[Timing]:
@@ -219,7 +220,8 @@ class TorchGenerator(Engine):
         from transformers import StaticCache
 
         if run_args["cache"] != "static":
-            return growing_cache(self._model.config, run_args)
+            cache = growing_cache(self._model.config, run_args)
+            return for_stage(cache, self._model)
         # One cache for a shape, emptied between requests: CUDA graphs need its address to stay.
         length = prompt_tokens + self._new_tokens
         key = (batch, length)
@@ -279,7 +281,7 @@ class TorchGenerator(Engine):
             engine, plain = self._exiting(run_args)
             return engine.outputs(batch, plain)
         if self.alters_outputs(run_args):
-            return self._outputs_through(growing_cache(self._model.config, run_args), batch)
+            return self._outputs_through(self._cache(run_args, 0, 0), batch)
         output = self._model(**batch, use_cache=False)
         logits: torch.Tensor = output.logits.float()
         return logits

@@ -65,13 +65,29 @@ def weights_bytes(model: Any) -> int:
 
 
 def weights_disk_bytes(model: Any) -> int:
-    """Bytes of the tensors that saving writes: of the state dict, tied weights once, and of a
-    view only what it shows. Quantized tensors are taken apart."""
-    seen: dict[tuple[str, int, int], int] = {}
-    for tensor in model.state_dict().values():
-        for part in plain_parts(tensor):
-            seen[str(part.device), part.data_ptr(), part.nbytes] = part.nbytes
-    return sum(seen.values())
+    """Bytes of the tensors that saving writes."""
+    return sum(weights_on_disk(model).values())
+
+
+def weights_on_disk(model: Any) -> dict[str, int]:
+    """Bytes of the tensors that saving writes, by name: of the state dict, tied weights once, and
+    of a view only what it shows. Quantized tensors are taken apart; one that several processes
+    hold parts of counts whole, since it is saved once."""
+    seen: set[tuple[str, int, int]] = set()
+    found: dict[str, int] = {}
+    for name, tensor in model.state_dict().items():
+        for number, part in enumerate(plain_parts(tensor)):
+            place = (str(part.device), part.data_ptr(), part.nbytes)
+            if place not in seen:
+                seen.add(place)
+                whole = tensor if is_divided(tensor) else part
+                found[f"{name}.{number}"] = whole.nbytes
+    return found
+
+
+def is_divided(tensor: Any) -> bool:
+    """Whether processes hold parts of a tensor: it is a ``DTensor``."""
+    return hasattr(tensor, "full_tensor")
 
 
 def plain_parts(tensor: Any) -> list[Any]:
@@ -80,7 +96,9 @@ def plain_parts(tensor: Any) -> list[Any]:
     flatten = getattr(inner, "__tensor_flatten__", None)
     if flatten is None or type(inner) is torch.Tensor:
         return [inner]
-    return [part for name in flatten()[0] for part in plain_parts(getattr(inner, name))]
+    parts = (getattr(inner, name) for name in flatten()[0])
+    # Of a tensor that is divided among processes: this one's part, and who they are.
+    return [p for part in parts if isinstance(part, torch.Tensor) for p in plain_parts(part)]
 
 
 class MemoryMeter:
@@ -100,7 +118,7 @@ class MemoryMeter:
 
     def before_loading(self) -> None:
         """Notes what the process holds when everything but the model is there."""
-        self.start()
+        self._begin()
         self._resident_before_loading = status_bytes("VmRSS")
         self._libraries_before_loading = library_bytes()
 
@@ -114,7 +132,7 @@ class MemoryMeter:
         if self._device.kind == "cuda":
             live = _on_all_gpus(torch.cuda.max_memory_allocated)
             self._phases[device_peak(phase)] = _bytes(live, "torch allocator")
-        self.start()
+        self._begin()
 
     def phases(self) -> Metrics:
         """The peaks of the phases that have ended so far."""
@@ -122,6 +140,9 @@ class MemoryMeter:
 
     def start(self) -> None:
         """Begins a new peak."""
+        self._begin()
+
+    def _begin(self) -> None:
         release_freed()
         reset_peak()
         if self._device.kind == "cuda":
