@@ -18,11 +18,12 @@ from pydantic import (
 
 from autotune import constraints, metrics
 from autotune.errors import InputError, unknown_name
-from autotune.messages import MeasureSettings, Trust
+from autotune.messages import MeasureSettings
 from autotune.params import Scalar
 from autotune.plugin import Trait
 from autotune.presets import with_preset
 from autotune.traffic import Traffic
+from autotune.trust import Trust
 
 TASKS = ("causal-lm", "sequence-classification", "feature-extraction")
 """What a model can be asked to do."""

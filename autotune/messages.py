@@ -13,6 +13,7 @@ from autotune.outcome import Outcome
 from autotune.params import Scalar
 from autotune.statistics import Interval
 from autotune.traffic import Traffic
+from autotune.trust import DATA_ONLY, Trust
 
 RecipeDict = dict[str, dict[str, Scalar]]
 """A recipe as plain data: plugin name → its active params."""
@@ -122,32 +123,6 @@ class Measurement(Message):
 
 Metrics = dict[str, Measurement]
 """Measurements by metric name."""
-
-
-class Trust(Message):
-    """What a study may do besides reading data: the files of its model, and its plugins to the
-    machine."""
-
-    trust_remote_code: bool = False
-    """The repository's own Python may run."""
-    allow_pickle: bool = False
-    """Weights may be pickled: torch's restricted reader loads them."""
-    allow_power_changes: bool = False
-    """Power limits, clocks and governors of the device may be set while a trial runs."""
-
-    def why_not(self, allowed: Trust) -> str:
-        """Why a worker does not measure for such a study; empty if it does.
-
-        Args:
-            allowed: What the worker was started with.
-        """
-        mine, theirs = self.model_dump(), allowed.model_dump()
-        lacking = [f"--{k.replace('_', '-')}" for k in mine if mine[k] and not theirs[k]]
-        return f"does not allow {', '.join(lacking)}; start it with the same" if lacking else ""
-
-
-DATA_ONLY = Trust()
-"""Files are read, nothing of them runs, and the machine stays as it is."""
 
 
 class ModelRef(Message):

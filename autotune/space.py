@@ -27,6 +27,9 @@ NEEDS_CONSENT = (
     "--allow-power-changes"
 )
 
+_ON_AT_ONCE = 4
+"""Plugins that are on in a recipe of the sample, on average, where there are many."""
+
 _NO_RECIPE_GROWS_SO_MUCH = 8.0
 """Weights grow at most from 8 bits to 32."""
 
@@ -315,9 +318,9 @@ def _combine(
 ) -> Iterator[Recipe]:
     """Recipes of all combinations, or the baseline and a random sample of them.
 
-    In the sample each plugin is off in one half of the draws, however many values it has: evenly
-    among all variants, one with many values would be on in nearly every recipe, and what it adds
-    to another could not be seen.
+    In the sample each plugin is off in half of the draws or more, however many values it has:
+    evenly among all variants, one with many values would be on in nearly every recipe, and what it
+    adds to another could not be seen. Where there are many plugins, a few of them are on.
     """
     parts = [[_part(name, values) for values in options[name]] for name in sorted(options)]
     if combinations <= POOL_LIMIT:
@@ -329,8 +332,10 @@ def _combine(
     for on in on_only:  # what each does by itself is always worth knowing
         yield from (Recipe((part,)) for part in on)
     draw = random.Random(seed)
+    could_be_on = [on for on in on_only if on]
+    chance = min(0.5, _ON_AT_ONCE / len(could_be_on))
     for _ in range(POOL_LIMIT):
-        drawn = [draw.choice(on) for on in on_only if on and draw.random() < 0.5]
+        drawn = [draw.choice(on) for on in could_be_on if draw.random() < chance]
         yield Recipe(tuple(drawn))
 
 

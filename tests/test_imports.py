@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors hashing urls processes logs params metrics outcome device statistics pairing "
-        "presets markdown",
+        "presets markdown trust",
         "plugin traffic messages engine",
         "recipe registry space constraints config energy power environment workload demo roof",
         "bench execute store",

@@ -14,7 +14,7 @@ from autotune.cli import options
 from autotune.errors import InputError
 from autotune.execute.fleet import settings
 from autotune.execute.fleet.settings import WorkerSettings
-from autotune.messages import Trust
+from autotune.trust import Trust
 
 _MODULE = "autotune_workers"
 

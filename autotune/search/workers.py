@@ -10,7 +10,7 @@ from autotune.environment.software import software
 from autotune.errors import InputError
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import WorkerCard, queue_name
-from autotune.messages import DATA_ONLY, Trust
+from autotune.trust import DATA_ONLY, Trust
 
 _OURS = ("autotune", "plugin_distributions")
 """What must be the same here as there: recipes are planned here and carried out there."""

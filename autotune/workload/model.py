@@ -9,7 +9,8 @@ from typing import Any
 
 from autotune.config import TASKS
 from autotune.errors import InputError
-from autotune.messages import DATA_ONLY, ModelRef, Trust
+from autotune.messages import ModelRef
+from autotune.trust import DATA_ONLY, Trust
 
 _TASK_OF_SUFFIX = {
     "ForCausalLM": "causal-lm",

@@ -15,7 +15,7 @@ from autotune.bench.protocol import Operation, Reply
 from autotune.errors import BenchError
 from autotune.execute import slot, warm
 from autotune.execute.slot import DeviceSlot
-from autotune.messages import Measurement, TrialResult, TrialSpec, Trust
+from autotune.messages import Measurement, TrialResult, TrialSpec
 from autotune.metrics import metric
 from autotune.outcome import Outcome
 from autotune.params import Choice, Params, Stage
@@ -23,6 +23,7 @@ from autotune.plugin import Plugin
 from autotune.power import PowerHold
 from autotune.registry import Registry
 from autotune.testing import fake_spec
+from autotune.trust import Trust
 
 BLOCK = {"output_tokens_per_second": 10.0, "e2e_latency_seconds": 1.0, "ttft_seconds": 0.5}
 

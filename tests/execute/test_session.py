@@ -26,10 +26,11 @@ from autotune.execute.steps import TrialSteps
 from autotune.execute.template import fork
 from autotune.execute.trial import TrialUnderWay
 from autotune.execute.warm import Role, WarmSessions, ask
-from autotune.messages import DATA_ONLY, Grade, MeasureSettings, Progress, TrialSpec, Trust
+from autotune.messages import Grade, MeasureSettings, Progress, TrialSpec
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe, keys
 from autotune.testing import ExecutorContract
+from autotune.trust import DATA_ONLY, Trust
 from autotune.workload.model import resolve
 from autotune.workload.text import build_workload
 

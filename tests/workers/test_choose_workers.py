@@ -11,9 +11,9 @@ from autotune.environment import ENV_ID, describe_environment, env_id
 from autotune.errors import InputError
 from autotune.execute.fleet.broker import Broker
 from autotune.execute.fleet.messages import WorkerCard, queue_name
-from autotune.messages import DATA_ONLY, Trust
 from autotune.search.workers import choose_workers
 from autotune.testing import fake_device
+from autotune.trust import DATA_ONLY, Trust
 from fleet_support.servers import RedisServer
 
 DATABASE = "0123456789abcdef"

@@ -9,10 +9,11 @@ import pytest
 from autotune.execute.base import OnProgress
 from autotune.execute.fleet.messages import RunJob
 from autotune.execute.fleet.settings import WorkerSettings
-from autotune.messages import DATA_ONLY, TrialResult, TrialSpec, Trust
+from autotune.messages import TrialResult, TrialSpec
 from autotune.store import Store
 from autotune.store.jobs import Jobs
 from autotune.testing import fake_device, fake_result, fake_spec
+from autotune.trust import DATA_ONLY, Trust
 from autotune_workers.job import JobRunner, Slot
 
 

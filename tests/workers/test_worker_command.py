@@ -12,7 +12,7 @@ import pytest
 from autotune.cli.worker import parse_cores
 from autotune.errors import InputError
 from autotune.execute.fleet.settings import WorkerSettings
-from autotune.messages import Trust
+from autotune.trust import Trust
 
 
 def test_cores_as_the_kernel_writes_them() -> None:

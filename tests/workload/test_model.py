@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from autotune.errors import InputError
-from autotune.messages import Trust
+from autotune.trust import Trust
 from autotune.workload.model import fingerprint, read_config, resolve, weights_file_bytes
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "hidden_size": 8}

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autotune.errors import InputError
-from autotune.messages import DATA_ONLY, Trust
+from autotune.trust import DATA_ONLY, Trust
 
 BROKER = "AUTOTUNE_BROKER_URL"
 DATABASE = "AUTOTUNE_DATABASE_URL"
