@@ -99,8 +99,8 @@ def test_weights_are_the_engines_and_accuracy_is_unknown_with_a_reason(spec: Tri
 
     asked(session, spec, Operation.WARMUP)
     peaks = asked(session, spec, Operation.MEMORY)
-    assert peaks["host_model_peak_bytes"].value is None
-    assert peaks["host_model_peak_bytes"].reason == "it is somewhere else"
+    for name in ("host_model_peak_bytes", "host_prefill_peak_rss_bytes"):
+        assert (peaks[name].value, peaks[name].reason) == (None, "it is somewhere else")
 
 
 def test_nothing_compiles_a_model_that_is_gone(spec: TrialSpec) -> None:

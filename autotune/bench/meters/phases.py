@@ -32,7 +32,8 @@ def request_phases(
         memory.end_of("prefill")
 
     memory.start()
-    engine.on_first_token = on_first_token if generates else None
+    told = generates and not engine.elsewhere
+    engine.on_first_token = on_first_token if told else None
     try:
         with TreePoller(os.getpid()) as tree:
             request()
@@ -45,6 +46,7 @@ def request_phases(
 
 
 def _not_told(engine: Engine) -> Metrics:
-    reason = f"{type(engine).__name__} does not say when its first token is there"
+    silent = f"{type(engine).__name__} does not say when its first token is there"
+    reason = engine.elsewhere or silent
     unknown = Measurement.unavailable("B", reason)
     return {host_peak(phase): unknown for phase in ("prefill", "decode")}
