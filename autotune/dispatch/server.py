@@ -24,7 +24,7 @@ from autotune.execute.warm import WarmSessions, ask
 from autotune.messages import RecipeDict, TrialSpec
 from autotune.search.plan import Plan, make_plan
 from autotune.search.single import make_spec
-from autotune.workload.model import end_tokens
+from autotune.workload.model import end_tokens, read_config
 from autotune.workload.paths import cache_directory
 
 
@@ -85,6 +85,7 @@ class Server:
         self._plan = plan
         self._largest = table.largest_batch
         self._ends = end_tokens(Path(plan.model.path))
+        self._vocabulary: int = read_config(Path(plan.model.path))["vocab_size"]
         self._tokenizer: Any = None
         self._sessions: dict[str, WarmSessions] = {}
         self._warned: set[str] = set()
@@ -112,7 +113,8 @@ class Server:
             One answer for each prompt, in their order.
 
         Raises:
-            InputError: There is no prompt, one is empty, or no token is asked for.
+            InputError: There is no prompt, one is empty or holds tokens that the model does not
+                have, or no token is asked for.
             AutotuneError: The bench process failed.
         """
         if isinstance(prompts, str) or not prompts or max_new_tokens < 1:
@@ -122,6 +124,10 @@ class Server:
         if len(ids) != len(prompts) or not all(ids):
             raise InputError("prompts are all texts or all token ids, and none is empty")
         items = [_Waiting(tuple(map(int, one)), max_new_tokens) for one in ids]
+        # In the bench process it would fail whatever runs with it.
+        for token in (token for item in items for token in item.ids):
+            if not 0 <= token < self._vocabulary:
+                raise InputError(f"no token {token}; this model has {self._vocabulary}, from 0 on")
         with self._changed:
             if self._closed:
                 raise AutotuneError("this server was closed")

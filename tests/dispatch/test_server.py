@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,8 @@ def test_each_request_is_served_by_the_point_of_its_cell(folder: Path, tiny_mode
         check_joined(server)
         with pytest.raises(InputError, match="none is empty"):
             server.generate([[]], max_new_tokens=4)
+        with pytest.raises(InputError, match="no token 1024; this model has 1024, from 0 on"):
+            server.generate([[5, 1024]], max_new_tokens=4)
         check_death(server, one[0].token_ids)
     with pytest.raises(AutotuneError, match="this server was closed"):
         server.generate(PROMPTS, max_new_tokens=4)
@@ -204,7 +207,7 @@ def check_joined(server: Server) -> None:
     for ask in asks:
         ask.start()
     while len(server._waiting) < 3:  # the first one is running
-        pass
+        time.sleep(0.01)
     held.set()
     for ask in asks:
         ask.join()
