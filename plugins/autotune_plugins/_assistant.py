@@ -11,15 +11,7 @@ from autotune_plugins._kept_weights import keep, take_kept
 from autotune_plugins._structured import cut_layers
 from autotune_plugins._training import Settings
 
-_TRAINING = Settings(
-    steps=200,
-    learning_rate=1e-3,
-    schedule="cosine",
-    accumulation=1,
-    clip_norm=1.0,
-    dtype="float32",
-    rank=0,
-)
+_TRAINING = Settings(steps=200)
 
 
 def make_assistant(model: Any, share: float, context: Context) -> Any:

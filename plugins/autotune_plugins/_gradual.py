@@ -13,15 +13,7 @@ from autotune_plugins._training import Settings
 STEPS = 3
 """In which the ratio is reached."""
 
-_RECOVERY = Settings(
-    steps=40,
-    learning_rate=1e-3,
-    schedule="cosine",
-    accumulation=1,
-    clip_norm=1.0,
-    dtype="float32",
-    rank=0,
-)
+_RECOVERY = Settings(steps=40)
 
 
 def shares(steps: int) -> list[float]:

@@ -26,15 +26,15 @@ _WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """The plugin's params."""
+    """The params of ``distill``, with their defaults but for the steps."""
 
     steps: int
-    learning_rate: float
-    schedule: str
-    accumulation: int
-    clip_norm: float
-    dtype: str
-    rank: int
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    accumulation: int = 1
+    clip_norm: float = 1.0
+    dtype: str = "float32"
+    rank: int = 0
     """Of the adapters; 0 trains all weights."""
 
 
