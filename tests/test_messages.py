@@ -24,6 +24,7 @@ from autotune.messages import (
 )
 from autotune.outcome import Outcome
 from autotune.testing import fake_result, fake_spec
+from autotune.trust import Trust
 
 SPEC = fake_spec(3, {"quantize": {"scheme": "int8", "group": 32, "symmetric": True, "clip": 1.0}})
 MESSAGES: tuple[Message, ...] = (

@@ -173,7 +173,8 @@ _CATALOGUE = (
         "B",
         DOWN,
         Family.MEMORY,
-        "VmHWM of the bench process while it serves, reset after the first request",
+        "VmHWM of the bench process while it serves, reset after the first request; like every "
+        "memory metric, of several processes that run one model the sum",
         "host peak",
         # A forked process has imported a little more than a new interpreter.
         resolution_ratio=0.02,

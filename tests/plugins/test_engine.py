@@ -20,6 +20,7 @@ from autotune_plugins._onnx_engine import OnnxGraph
 from autotune_plugins._onnx_export import quantize, save_onnx, write_onnx
 from autotune_plugins._openvino_engine import OpenvinoGraph
 from autotune_plugins._openvino_export import save_openvino, to_openvino, write_openvino
+from autotune.recipe import complete
 from autotune_plugins.engine import Engine
 from autotune_plugins.prune import Prune
 
@@ -220,7 +221,7 @@ def test_a_pruned_model_is_converted_and_its_weights_are_freed(
         calibration=calibration,
         new_tokens=NEW_TOKENS,
     )
-    Prune().transform(model, {"method": "structured", "ratio": 0.5}, context)
+    Prune().transform(model, complete(Prune(), {"method": "structured", "ratio": 0.5}), context)
     given = prompts(2)
     expected = model(**given).logits
     own = sum(p.nbytes for p in model.parameters())
