@@ -30,6 +30,10 @@ class Graph(ABC):
         """Forgets all keys and values."""
 
     @abstractmethod
+    def release(self) -> None:
+        """Gives back the memory that earlier passes, perhaps larger ones, have needed."""
+
+    @abstractmethod
     def run(self, given: Arrays) -> np.ndarray:
         """One pass over the next tokens.
 
@@ -52,6 +56,10 @@ class _GraphEngine(Engine):
     def last_finite(self) -> bool:
         """Whether the latest request's outputs were finite."""
         return self._finite
+
+    def forget(self) -> None:
+        """Scoring runs larger batches than serving, and its memory would count as the model's."""
+        self._graph.release()
 
     def own_weights(self) -> OwnWeights:
         """The graph's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotune.engine import OwnWeights
 from autotune.plugin import Unsupported
@@ -39,7 +39,9 @@ class OnnxGraph(Graph):
         # Small constants stand in the graph's own file.
         self.weights = OwnWeights(stored - file.stat().st_size, stored)
         self._outputs = [x.name for x in self.session.get_outputs()]
-        self._states = [x for x in self.session.get_inputs() if x.name.startswith("past.")]
+        given = self.session.get_inputs()
+        self._states = [x for x in given if x.name.startswith("past.")]
+        self._tokens = [x for x in given if x not in self._states]
         self._kept: list[onnxruntime.OrtValue] = []
 
     @property
@@ -55,8 +57,24 @@ class OnnxGraph(Graph):
         shapes = [(sequences, state.shape[1], 0, state.shape[3]) for state in self._states]
         self._kept = [OrtValue.ortvalue_from_numpy(np.zeros(s, np.float32)) for s in shapes]
 
+    def release(self) -> None:
+        """The arena shrinks at the end of a pass, if it is told to: here, of one token."""
+        import numpy as np
+        from onnxruntime import RunOptions
+
+        options = RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        one = np.ones((1, 1), np.int64)
+        given = {"input_ids": one, "positions": one[0] - 1, "attention_mask": one}
+        self.begin(1)
+        self._run({x.name: given[x.name] for x in self._tokens}, options)
+        self.begin(1)
+
     def run(self, given: Arrays) -> np.ndarray:
         """One pass; its keys and values are bound to the next one."""
+        return self._run(given, None)
+
+    def _run(self, given: Arrays, options: Any) -> np.ndarray:
         binding = self.session.io_binding()
         for name, array in given.items():
             binding.bind_cpu_input(name, array)
@@ -64,7 +82,7 @@ class OnnxGraph(Graph):
             binding.bind_ortvalue_input(state.name, kept)
         for name in self._outputs:
             binding.bind_output(name)
-        self.session.run_with_iobinding(binding)
+        self.session.run_with_iobinding(binding, options)
         result, *self._kept = binding.get_outputs()
         output: np.ndarray = result.numpy()
         return output

@@ -51,7 +51,7 @@ class OpenvinoGraph(Graph):
             raise Unsupported(f"OpenVINO takes {self.threads} threads here instead of {threads}")
         stored = sum(part.stat().st_size for part in folder.iterdir())
         self.weights = OwnWeights(_held_bytes(self.compiled), stored)
-        self._request = self.compiled.create_infer_request()
+        self._request: Any = self.compiled.create_infer_request()
         names = {name for port in self.compiled.inputs for name in port.get_names()}
         self._reorders = "beam_idx" in names
         self._order: np.ndarray | None = None
@@ -68,6 +68,12 @@ class OpenvinoGraph(Graph):
         if self._reorders:
             self._request.reset_state()
             self._order = np.arange(sequences, dtype=np.int32)
+
+    def release(self) -> None:
+        """A new request begins with new states; the compiled model frees its buffers."""
+        self._request = None
+        self.compiled.release_memory()
+        self._request = self.compiled.create_infer_request()
 
     def run(self, given: Arrays) -> np.ndarray:
         """One pass."""

@@ -176,6 +176,26 @@ def test_numbers_that_are_not_finite_are_noticed(graphs: Any, backend: str) -> N
 
 
 @BACKENDS
+def test_what_scoring_needed_is_given_back_before_serving(graphs: Any, backend: str) -> None:
+    from autotune.bench.allocator import release_freed
+    from autotune.bench.meters.memory import status_bytes
+
+    def resident() -> int:
+        release_freed()
+        return status_bytes("VmRSS")
+
+    engine, given = generator(graphs, backend, FLOAT[backend]), prompts(1)
+    engine.request(given, {})
+    before = resident()
+    engine.outputs(prompts(16, 256), {})
+    grown = resident() - before
+    assert grown > 8 << 20
+    engine.forget()
+    assert resident() - before < 0.6 * grown
+    assert torch.allclose(engine.outputs(given, {}), small_llama()(**given).logits, atol=1e-4)
+
+
+@BACKENDS
 def test_padding_is_refused_where_it_would_not_be_seen(graphs: Any, backend: str) -> None:
     given = prompts(2)
     mask = torch.ones_like(given["input_ids"])
@@ -206,6 +226,7 @@ def test_encoders_give_the_outputs_of_torch(task: str, backend: str, tmp_path: P
         batch = given | {"attention_mask": mask}
         expected = TorchEncoder(model, task).outputs(batch, {})
         assert torch.allclose(engine.outputs(batch, {}), expected, atol=1e-4)
+        engine.forget()
         timing = engine.request(batch, {"batch_size": sequences})
         assert timing.first == timing.last > timing.start
         assert engine.last_finite
