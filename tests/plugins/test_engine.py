@@ -14,13 +14,13 @@ import torch
 
 from autotune.device import Device
 from autotune.plugin import Context, Unsupported
+from autotune.recipe import complete
 from autotune_plugins._exporting import Job, _refuse_quantized, export
 from autotune_plugins._graph_engine import GraphEncoder, GraphGenerator
 from autotune_plugins._onnx_engine import OnnxGraph
 from autotune_plugins._onnx_export import quantize, save_onnx, write_onnx
 from autotune_plugins._openvino_engine import OpenvinoGraph
 from autotune_plugins._openvino_export import save_openvino, to_openvino, write_openvino
-from autotune.recipe import complete
 from autotune_plugins.engine import Engine
 from autotune_plugins.prune import Prune
 
