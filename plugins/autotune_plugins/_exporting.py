@@ -1,7 +1,7 @@
 """A torch model → the graph file of another engine, in a process of its own; no plugin.
 
-torch.export and what converts its result leave hundreds of megabytes in a process, which would be
-measured as the model's: ``python -m autotune_plugins._exporting FOLDER`` does it elsewhere.
+torch.export and what converts its result leave over a hundred megabytes in a process, which would
+be measured as the model's: ``python -m autotune_plugins._exporting FOLDER`` does it elsewhere.
 """
 
 from __future__ import annotations
