@@ -113,9 +113,9 @@ _CATALOGUE = (
         "s",
         DOWN,
         Family.COLD,
-        "from_pretrained until every weight is in memory (mapped ones: until it is mapped), wall "
-        "clock; where the study judges it, the weights' files are dropped from the page cache "
-        "before (source: cold files), else they are there as others left them",
+        "from_pretrained until every weight is in memory (mapped: until it is mapped), wall clock; "
+        "of files dropped from the page cache before where the study judges it (source: cold "
+        "files), else as others left them",
         "load",
     ),
     Metric(

@@ -82,7 +82,7 @@ def test_wrong_option_is_refused(
     ("content", "words"),
     [
         ("model: m\nconstrains: []", "no key named 'constrains'; did you mean 'constraints'?"),
-        ("model: m\nplugins: {prune: {ratio: [0.9]}}", "no value of prune.ratio 0.9"),
+        ("model: m\nplugins: {prune: {ratio: [0.95]}}", "no value of prune.ratio 0.95"),
         ("model: m\nplugins: {prune: {rato: [0.1]}}", "did you mean 'ratio'?"),
         ("model: m\nplugins: {prune: {method: [depht]}}", "did you mean 'depth'?"),
         ("model: [", "is not valid YAML"),

@@ -79,6 +79,7 @@ def watch(
 
     class Watching:
         pid = 1
+        pids = (1,)
 
         def __init__(self, log: Path, *_: Any) -> None:
             self.log = log
