@@ -113,7 +113,7 @@ _CATALOGUE = (
         "s",
         DOWN,
         Family.COLD,
-        "from_pretrained until every weight is in memory (mapped: until it is mapped), wall clock; "
+        "from_pretrained until all weights are in memory (mapped: until they are), wall clock; "
         "of files dropped from the page cache before where the study judges it (source: cold "
         "files), else as others left them",
         "load",
