@@ -57,6 +57,8 @@ _WITH_KERNELS = {
     )
 }
 """Of quantize: the others save memory, not time."""
+_SHRINKING = {"method": ("structured", "depth"), "schedule": ("one_shot",)}
+"""Of prune: zeros that are only written save no time, and steps take some."""
 _EXACT_OR_NEAR = {
     **_whole("attention", "compile", "precision", "threads", "allocator"),
     "quantize": _WITH_KERNELS,
@@ -66,12 +68,22 @@ PRESETS: dict[str, Preset] = {
     "latency": Preset(
         "one request at a time, answered as soon as possible",
         ("first_token", "latency", "memory", "accuracy"),
-        {**_EXACT_OR_NEAR, **_whole("speculative", "prune"), "cache": {"kind": ("static",)}},
+        {
+            **_EXACT_OR_NEAR,
+            **_whole("speculative"),
+            "prune": _SHRINKING,
+            "cache": {"kind": ("static",)},
+        },
     ),
     "throughput": Preset(
         "as many tokens as possible in the same time, in large batches",
         ("throughput", "memory", "energy", "accuracy"),
-        {**_EXACT_OR_NEAR, **_whole("cache", "prune"), "batch": {"size": _BATCHES}},
+        {
+            **_EXACT_OR_NEAR,
+            **_whole("cache"),
+            "prune": _SHRINKING,
+            "batch": {"size": _BATCHES},
+        },
     ),
     "memory": Preset(
         "the smallest peak of memory that still answers well",
@@ -86,7 +98,12 @@ PRESETS: dict[str, Preset] = {
     "energy": Preset(
         "the least energy per token; needs a meter, or --cpu-watts-per-core",
         ("energy", "throughput", "accuracy"),
-        {**_EXACT_OR_NEAR, **_whole("speculative", "prune"), "batch": {"size": _BATCHES}},
+        {
+            **_EXACT_OR_NEAR,
+            **_whole("speculative"),
+            "prune": _SHRINKING,
+            "batch": {"size": _BATCHES},
+        },
     ),
     "edge": Preset(
         "small devices: small on disk and in memory, quick to load, short prompts",
@@ -97,7 +114,8 @@ PRESETS: dict[str, Preset] = {
     "quick": Preset(
         "a first impression: few recipes, short measurements, one repetition",
         plugins={
-            **_whole("precision", "prune"),
+            **_whole("precision"),
+            "prune": _SHRINKING,
             "quantize": _WITH_KERNELS,
             "batch": {"size": (1, 4, 16)},
         },
