@@ -50,3 +50,12 @@ def test_what_cannot_be_read_as_data_is_refused() -> None:
 
 def test_other_models_are_left_alone() -> None:
     save_and_reload(object(), lambda: pytest.fail("asked"))
+
+
+def test_weights_that_are_elsewhere_stay_there() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    stays, moves = model[0].weight, model[1].weight
+    stays.offloaded = True
+    save_and_reload(model, lambda: model(torch.ones(1, 4)))
+    assert model[0].weight is stays
+    assert model[1].weight is not moves
