@@ -198,15 +198,24 @@ def check_outside(server: Server) -> None:
 def check_joined(server: Server) -> None:
     """What waits while another request runs is joined, up to the largest batch measured."""
     answers: list[Any] = []
-    held = threading.Event()
-    run, server._run = server._run, lambda batch: (held.wait(), run(batch))  # type: ignore[method-assign,assignment]
+    running, held = threading.Event(), threading.Event()
+    run = server._run
+
+    def hold(batch: Any) -> None:
+        running.set()
+        held.wait(60)
+        run(batch)
+
+    server._run = hold  # type: ignore[method-assign]
     asks = [
         threading.Thread(target=lambda: answers.extend(server.generate(PROMPTS[:1], 4)))
         for _ in range(4)
     ]
-    for ask in asks:
+    asks[0].start()
+    assert running.wait(60)
+    for ask in asks[1:]:
         ask.start()
-    while len(server._waiting) < 3:  # the first one is running
+    while len(server._waiting) < 3:
         time.sleep(0.01)
     held.set()
     for ask in asks:
