@@ -106,21 +106,21 @@ def prepare(
             "tensor parallelism is for the weights as they were loaded, and a plugin of this "
             "recipe has replaced some of which each process holds a part"
         )
+    name = type(engine).__name__
     if processes.parts > 1 and not isinstance(engine, torch_engine.TorchGenerator):
-        name = type(engine).__name__
         raise Unsupported(f"{name} runs whole models, and each process holds a part of one")
     own = engine.own_weights()
     held = own.held_bytes if own else weights_bytes(model)
     stored = own.stored_bytes if own else weights_disk_bytes(model)
     if own:
-        _refuse_compilation(engine, plugins)
+        _refuse_compilation(name, plugins)
         model = None
     memory.end_of("transform")
     metrics = {
         "load_seconds": _reading(load_seconds, "s", clock),
         "transform_seconds": _reading(transform_seconds, "s", "wall clock"),
-        "weights_bytes": _reading(float(held), "B", _source(engine, "unique storages")),
-        "weights_disk_bytes": _reading(float(stored), "B", _source(engine, "state dict")),
+        "weights_bytes": _reading(float(held), "B", name if own else "unique storages"),
+        "weights_disk_bytes": _reading(float(stored), "B", name if own else "state dict"),
         **memory.phases(),
     }
     return Prepared(model, engine, tokens, context, metrics, plugins)
@@ -164,17 +164,13 @@ def _model_class(spec: TrialSpec) -> tuple[Any, Any]:
     return kind, empty
 
 
-def _source(engine: Engine, otherwise: str) -> str:
-    return otherwise if engine.own_weights() is None else type(engine).__name__
-
-
-def _refuse_compilation(engine: Engine, plugins: Mapping[str, Plugin]) -> None:
+def _refuse_compilation(engine: str, plugins: Mapping[str, Plugin]) -> None:
     """The model that would be compiled is gone."""
     late = [name for name, plugin in plugins.items() if plugin.phase is Phase.COMPILE]
     if late:
         raise Unsupported(
             f"plugin {late[0]!r} changes how torch executes the model, which "
-            f"{type(engine).__name__} executes here"
+            f"{engine} executes here"
         )
 
 

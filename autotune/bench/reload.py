@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from autotune.bench.meters.memory import is_offloaded
 from autotune.errors import BenchError
 from autotune.outcome import Outcome
 
@@ -46,7 +47,7 @@ def save_and_reload(model: Any, outputs: Callable[[], torch.Tensor]) -> None:
 def _held(model: torch.nn.Module) -> dict[str, Any]:
     """The state dict without the weights that stay where they are: on disk, say."""
     named = model.named_parameters(remove_duplicate=False)
-    elsewhere = {name for name, weight in named if getattr(weight, "offloaded", False)}
+    elsewhere = {name for name, weight in named if is_offloaded(weight)}
     state = model.state_dict()
     return {name: tensor for name, tensor in state.items() if name not in elsewhere}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune.constraints import explain, parse_all
 from autotune.dispatch.table import Cell, DispatchTable, Point, make_cell
-from autotune.errors import AutotuneError, InputError, unknown_name
+from autotune.errors import InputError, unknown_name
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
 from autotune.front import FrontPoint
@@ -20,7 +20,7 @@ from autotune.recipe import Recipe
 from autotune.report.front_file import autotune_version
 from autotune.report.summary import StudySummary
 from autotune.search.plan import Plan
-from autotune.search.single import make_spec
+from autotune.search.single import make_spec, usable_baseline
 
 BATCH = "batch"
 """The plugin whose ``size`` a request brings itself."""
@@ -98,12 +98,7 @@ def measure_cells(
     found: dict[int, dict[str, TrialResult]] = {size: {} for size in batch_sizes}
     with closing(LocalExecutor(plan.registry, on_progress)) as executor:
         spec = cell_spec(plan, 0, {}, objective)
-        baseline = _run(executor, spec)
-        if not baseline.blocks:
-            raise AutotuneError(
-                f"the baseline cannot be measured ({baseline.outcome}): {baseline.explanation}; "
-                f"see {baseline.log}"
-            )
+        baseline = usable_baseline(_run(executor, spec))
         for number, (point, size, recipe) in enumerate(trials, start=1):
             if recipe.is_baseline:
                 found[size][point.name] = baseline

@@ -41,7 +41,15 @@ def measure_baseline(plan: Plan, executor: LocalExecutor) -> TrialResult:
     Raises:
         AutotuneError: It cannot be measured.
     """
-    baseline = _measured(plan, executor, make_spec(plan, 0, Recipe()))
+    return usable_baseline(_measured(plan, executor, make_spec(plan, 0, Recipe())))
+
+
+def usable_baseline(baseline: TrialResult) -> TrialResult:
+    """The baseline's result, if others can be compared with it.
+
+    Raises:
+        AutotuneError: It could not be measured.
+    """
     if not baseline.blocks:
         raise AutotuneError(
             f"the baseline cannot be measured ({baseline.outcome}): {baseline.explanation}; "

@@ -56,7 +56,7 @@ def weights_bytes(model: Any) -> int:
     transform marked as ``offloaded`` are elsewhere.
     """
     seen: dict[tuple[str, int], int] = {}
-    held = (t for t in model.parameters() if not getattr(t, "offloaded", False))
+    held = (t for t in model.parameters() if not is_offloaded(t))
     for tensor in [*held, *model.buffers()]:
         for part in plain_parts(tensor):
             storage = part.untyped_storage()
@@ -83,6 +83,11 @@ def weights_on_disk(model: Any) -> dict[str, int]:
                 whole = tensor if is_divided(tensor) else part
                 found[f"{name}.{number}"] = whole.nbytes
     return found
+
+
+def is_offloaded(weight: Any) -> bool:
+    """Whether a transform has marked a parameter as kept elsewhere than in memory."""
+    return bool(getattr(weight, "offloaded", False))
 
 
 def is_divided(tensor: Any) -> bool:
