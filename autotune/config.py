@@ -114,7 +114,9 @@ class StudyFile(_Section):
     measure: MeasureSettings = MeasureSettings()
     confirm: Confirm = Confirm()
     budget: Budget = Budget()
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: str = "autotune"
+    """``autotune``, ``random``, ``grid`` (the pool's order), or a sampler of Optuna's: ``tpe``,
+    ``gp``, ``nsga2``, ``nsga3``, ``qmc``, or the name of its class."""
     trust_remote_code: bool = False
     """Lets the model's repository run its own Python code."""
     allow_pickle: bool = False

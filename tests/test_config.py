@@ -28,7 +28,7 @@ def refusal(**given: Any) -> str:
 def test_model_alone_is_a_study() -> None:
     study = build()
     assert (study.task, study.device, study.plugins) == ("auto", "auto", None)
-    assert (study.sampler, study.seed, study.trust_remote_code) == ("tpe", 0, False)
+    assert (study.sampler, study.seed, study.trust_remote_code) == ("autotune", 0, False)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,6 @@ def test_unknown_key_is_refused_with_a_suggestion(given: dict[str, Any], words: 
         ({"model": ""}, "model: "),
         ({"model": 5}, "model: "),
         ({"task": "translation"}, "task: "),
-        ({"sampler": "grid"}, "sampler: "),
         ({"budget": {"trials": 0}}, "budget.trials: "),
         ({"budget": {"trials": -1}}, "budget.trials: "),
         ({"budget": {"trials": 1.5}}, "budget.trials: "),

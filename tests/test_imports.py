@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors hashing urls processes logs params metrics outcome device statistics pairing "
-        "presets markdown trust",
+        "presets markdown trust surrogate",
         "plugin traffic messages engine",
         "recipe registry space constraints config energy power environment workload demo roof",
         "bench execute store",
@@ -72,6 +72,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "torchao": (),
     "zeus": ("energy/zeus_process.py",),
     "lm_eval": ("bench/",),
+    "threadpoolctl": ("search/",),
     "plotly": ("report/",),
     "typer": ("cli/",),
     "fastapi": ("service/",),

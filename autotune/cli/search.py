@@ -76,7 +76,10 @@ def search(
     text: options.Text = None,
     cpu_watts_per_core: options.CpuWatts = None,
     task_file: options.TaskFiles = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe or random.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="autotune, random, grid, or one of Optuna's: tpe, gp, nsga2..."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,

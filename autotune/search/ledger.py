@@ -1,4 +1,4 @@
-"""A study's trials in both records: Optuna's, which sampler and dashboard read, and our own."""
+"""A study's trials in both records: Optuna's, which the dashboard reads, and our own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from autotune.outcome import Lesson, lesson
 from autotune.recipe import Recipe, describe
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
-from autotune.search.sampler import PoolSampler
 from autotune.search.storage import open_storage, unwrapped, usable
 from autotune.search.trial_tables import close_trial, find_trial, next_number, open_trial
 from autotune.store.accuracy import AccuracyKey
@@ -62,21 +61,17 @@ class Ledger:
     """The trials of a study in both records, Optuna's and our own: each trial is written to them
     in one transaction. Only the coordinator has one."""
 
-    def __init__(
-        self, plan: Plan, store: Store, url: str, code: PoolCode, sampler: PoolSampler
-    ) -> None:
+    def __init__(self, plan: Plan, store: Store, url: str, code: PoolCode) -> None:
         """
         Args:
             plan: Of the study.
             store: Our own record.
             url: Of the same database, for Optuna.
             code: The plan's pool.
-            sampler: What chooses.
         """
         self._plan = plan
         self._store = store
         self._code = code
-        self._sampler = sampler
         self._url = parse_url(url)
         self.patience_seconds = store.patience_seconds
         self._accuracy_key = accuracy_key(plan.device, plan.model.task, plan.environment)
@@ -93,7 +88,7 @@ class Ledger:
         with usable(self._url), self._reached():
             study = optuna.create_study(
                 storage=self._tables,
-                sampler=self._sampler,
+                sampler=optuna.samplers.RandomSampler(),  # never asked
                 study_name=self._plan.name,
                 directions=[d.value for d in self._plan.directions],
                 load_if_exists=True,
@@ -103,16 +98,6 @@ class Ledger:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(list(self._plan.objectives))
             return study
-
-    @transaction
-    def ask(self) -> Recipe:
-        """Chooses the next recipe; nothing is written yet."""
-        with self._reached():
-            # As Study.ask does: what the sampler reads of the study is as old as its latest
-            # question.
-            self._study._thread_local.cached_all_trials = None
-            asking = create_trial(state=TrialState.RUNNING)
-            return self._sampler.next_recipe(self._study, asking)
 
     def begin(self, recipe: Recipe) -> tuple[TrialRecord, Metrics | None]:
         """Begins a trial.
@@ -247,7 +232,6 @@ class Ledger:
     def _note(self, told: _Told) -> None:
         self._open.pop(told.number, None)
         if told.is_news:
-            self._sampler.after_trial(self._study, told.notes, TrialState.COMPLETE, told.values)
             self._note_worst(told.values)
         else:
             self._worst = None  # what is known is not all

@@ -15,10 +15,12 @@ from autotune.recipe import Recipe
 from autotune.search.budget import Clock
 from autotune.search.confirm import Repetition, confirmation_spec, repetitions, task_spec, unjudged
 from autotune.search.ledger import Ledger
+from autotune.search.observation import Observation
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
-from autotune.search.sampler import PoolSampler, make_inner
+from autotune.search.quantity import quantities_of
+from autotune.search.sampler import PoolSampler, make_chooser
 from autotune.search.single import make_spec
 from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
@@ -69,12 +71,14 @@ class Search:
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         # After a resume the draws must not repeat those of the first run.
         seed = (plan.study.seed + 1000 * store.trial_count(plan.name)) % 2**32
-        self._sampler = PoolSampler(code, make_inner(plan.study.sampler, seed), seed)
-        self._ledger = Ledger(plan, store, url, code, self._sampler)
+        quantities = quantities_of(plan.objectives, plan.constraints)
+        chooser = make_chooser(plan.study.sampler, code, quantities, plan.model_config, seed)
+        self._sampler = PoolSampler(code, chooser)
+        self._ledger = Ledger(plan, store, url, code)
         self._begun = 0
         self._running: dict[int, TrialRecord] = {}
-        self._prepared: TrialRecord | None = None
-        """The latest trial, if it had to prepare a process."""
+        self._latest: TrialRecord | None = None
+        """The latest trial that was measured: its process may be there still."""
         self._baseline: Metrics | None = None
 
     def run(self) -> StudyRecord:
@@ -144,7 +148,12 @@ class Search:
             Trials that were begun and have no result: they are run again under their number.
         """
         stored = {t.number: t for t in trials}
-        self._sampler.take(Recipe.from_dict(t.recipe) for t in stored.values())
+        for trial in trials:
+            recipe = Recipe.from_dict(trial.recipe)
+            if trial.result is None:
+                self._sampler.take([recipe])
+            else:
+                self._learn(recipe, trial.result)
         baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
         self._baseline = baseline.result.metrics if baseline and baseline.result else None
         open_ = set(self._ledger.open_trials())
@@ -169,7 +178,7 @@ class Search:
                 if waiting:
                     self._start(executor, *self._ledger.begin_again(waiting.popleft()))
                 else:
-                    self._start(executor, *self._ledger.begin(self._ask(executor)))
+                    self._start(executor, *self._ledger.begin(self._choose(executor)))
                     begun += 1
                 running += 1
                 reason = self._clock.stop_reason(begun, self._sampler.left)
@@ -232,12 +241,15 @@ class Search:
         """The baseline is measured before anything runs beside it."""
         return executor.slots if self._baseline is not None else 1
 
-    def _ask(self, executor: Executor) -> Recipe:
-        """After a trial that had to prepare, one sibling is measured in its warm session."""
-        latest = self._prepared
+    def _choose(self, executor: Executor) -> Recipe:
+        """The next recipe; the sampler is told whose prepared process is there."""
+        latest = self._latest
         warm = latest is not None and executor.warm_setup() == latest.setup_key
         self._sampler.warm = Recipe.from_dict(latest.recipe) if latest and warm else None
-        return self._ledger.ask()
+        return self._sampler.next_recipe()
+
+    def _learn(self, recipe: Recipe, result: TrialResult) -> None:
+        self._sampler.observe(recipe, Observation.of(result, self._plan.constraints))
 
     def _start(self, executor: Executor, trial: TrialRecord, known: Metrics | None) -> None:
         self._running[trial.number] = trial
@@ -258,8 +270,8 @@ class Search:
         if not trial.recipe:
             self._accept_baseline(result)
         self._ledger.finish(trial, result)
-        cold = result.outcome is Outcome.OK and not result.warm
-        self._prepared = trial if cold else None
+        self._learn(Recipe.from_dict(trial.recipe), result)
+        self._latest = trial
         self._observer.on_trial_finished(self._study, finished_record(trial, result))
 
     def _accept_baseline(self, result: TrialResult) -> None:

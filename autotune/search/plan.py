@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from autotune.params import Params
 from autotune.recipe import Recipe, RecipeKeys, keys
 from autotune.registry import Registry
 from autotune.search.goals import find_goals
+from autotune.search.sampler import check_sampler
 from autotune.search.target import Target
 from autotune.space import Pool, Restrictions, build_pool, missing_package, variants
 from autotune.workload.model import read_config, resolve, weights_file_bytes
@@ -53,6 +54,8 @@ class Plan:
     directory: Path
     """The study's folder: logs, front.json, report."""
     cache: Path
+    model_config: Mapping[str, Any] = field(default_factory=dict)
+    """The model's ``config.json``; plugins estimate their effects from it."""
 
     def definition(self) -> dict[str, Any]:
         """What makes the study what it is: the study file's part, and what the numbers of one
@@ -105,6 +108,7 @@ def make_plan(
     device = target.device
     chosen = registry.installed().select(study.plugins if only is None else only)
     _check_values(chosen, study.plugins or {})
+    check_sampler(study.sampler)
     recipe = None if only is None else Recipe.of(only, chosen.plugins)
     cache = cache_directory()
     require_writable(cache, "the cache", f"set {CACHE_VARIABLE} to a folder that can be")
@@ -133,6 +137,7 @@ def make_plan(
         notes=(*goals.notes, *_pool_notes(pool, chosen)),
         directory=output / name,
         cache=cache,
+        model_config=read_config(Path(model.path)),
     )
 
 
@@ -143,6 +148,7 @@ def check_study(study: StudyFile) -> None:
         InputError: Something is.
     """
     _check_values(registry.installed().select(study.plugins), study.plugins or {})
+    check_sampler(study.sampler)
     read_texts(study.workload)
     read_tasks(study.workload.task_files)
 

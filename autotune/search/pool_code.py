@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from autotune.params import Float, Int, Scalar
+from autotune.params import Float, Int, Param, Scalar
 from autotune.plugin import Plugin
 from autotune.recipe import Recipe, complete, is_off, needs_setup, share
 
 _Values = tuple[tuple[str, Scalar], ...]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Numbers = np.ndarray[Any, np.dtype[np.float32]]
+Integers = np.ndarray[Any, np.dtype[np.intp]]
 
 
 class PoolCode:
@@ -31,7 +32,7 @@ class PoolCode:
 
     def __init__(self, recipes: Sequence[Recipe], plugins: Mapping[str, Plugin]) -> None:
         self.recipes = recipes
-        self._plugins = plugins
+        self.plugins = plugins
         self._variants: dict[str, dict[_Values, dict[str, Scalar]]] = {
             name: {(): self._flat_plugin(name, ())} for name in plugins
         }
@@ -42,16 +43,21 @@ class PoolCode:
         every = [f"{p}.{n}" for p, plugin in plugins.items() for n in plugin.params]
         self._values = {name: self._seen_values(name) for name in every}
         self.names = [name for name in every if len(self._values[name]) > 1]
-        self._ordered = np.array([self._is_ordered(name) for name in self.names], dtype=bool)
+        self._ordered = np.array([self.is_ordered(name) for name in self.names], dtype=bool)
         self.distributions = {name: self._distribution(name) for name in self.names}
-        self._rows = self._code_rows()
-        self._setups = self._code_setups()
+        self.rows = self._code_rows()
+        """``[recipes, params]``: the place of each value among those of the param, from 0 to 1
+        where they have an order."""
+        self.setups = self._groups(needs_setup)
+        """For each recipe a number; recipes with the same one share their prepared process."""
+        self.outputs = self._groups(lambda param: param.changes_output)
+        """For each recipe a number; recipes with the same one share their accuracy."""
         self._index = {recipe: i for i, recipe in enumerate(recipes)}
 
     def recipe(self, flat: Mapping[str, Any]) -> Recipe:
         """The recipe that flat params describe; params that do not vary may be left out."""
         on: dict[str, dict[str, Scalar]] = {}
-        for name, plugin in self._plugins.items():
+        for name, plugin in self.plugins.items():
             given = {
                 n: flat.get(f"{name}.{n}", self._values[f"{name}.{n}"][0]) for n in plugin.params
             }
@@ -74,19 +80,19 @@ class PoolCode:
         index = self.index(recipe)
         if index is None:
             return np.zeros(len(self.recipes), dtype=bool)
-        return np.asarray((self._setups == self._setups[index]).all(axis=1))
+        return np.asarray(self.setups == self.setups[index])
 
     def distances(self, flat: Mapping[str, Any]) -> Numbers:
         """How far each recipe of the pool is: 1 per differing choice, less for near numbers."""
         wanted = np.array([self._position(n, flat[n]) for n in self.names], dtype=np.float32)
-        difference = np.abs(self._rows - wanted)
+        difference = np.abs(self.rows - wanted)
         difference[:, ~self._ordered] = difference[:, ~self._ordered] > 0
         return np.asarray(difference.sum(axis=1))
 
     def _flat(self, recipe: Recipe) -> dict[str, Scalar]:
         chosen = dict(recipe.choices)
         flat: dict[str, Scalar] = {}
-        for name in self._plugins:
+        for name in self.plugins:
             flat |= self._variants[name][chosen.get(name, ())]
         return flat
 
@@ -94,7 +100,7 @@ class PoolCode:
         given = dict(values)
         return {
             f"{name}.{param}": given.get(param, declared.default)
-            for param, declared in self._plugins[name].params.items()
+            for param, declared in self.plugins[name].params.items()
         }
 
     def _seen_values(self, name: str) -> tuple[Scalar, ...]:
@@ -114,42 +120,46 @@ class PoolCode:
         rows = np.empty((len(self.recipes), len(self.names)), dtype=np.float32)
         for i, recipe in enumerate(self.recipes):
             chosen = dict(recipe.choices)
-            rows[i] = [x for name in self._plugins for x in pieces[name][chosen.get(name, ())]]
+            rows[i] = [x for name in self.plugins for x in pieces[name][chosen.get(name, ())]]
         return rows
 
-    def _code_setups(self) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """For each recipe and plugin, a number for the part that needs preparing."""
-        numbers = {name: self._setup_numbers(name) for name in self._plugins}
-        setups = np.empty((len(self.recipes), len(self._plugins)), dtype=np.int32)
+    def _groups(self, belongs: Callable[[Param], bool]) -> Integers:
+        """Numbers the recipes by the params that belong."""
+        numbers = {name: self._part_numbers(name, belongs) for name in self.plugins}
+        parts = np.zeros((len(self.recipes), len(self.plugins) + 1), dtype=np.int32)
         for i, recipe in enumerate(self.recipes):
             chosen = dict(recipe.choices)
-            setups[i] = [numbers[name][chosen.get(name, ())] for name in self._plugins]
-        return setups
+            parts[i, :-1] = [numbers[name][chosen.get(name, ())] for name in self.plugins]
+        return np.unique(parts, axis=0, return_inverse=True)[1].reshape(-1)
 
-    def _setup_numbers(self, name: str) -> dict[_Values, int]:
-        plugin = self._plugins[name]
+    def _part_numbers(self, name: str, belongs: Callable[[Param], bool]) -> dict[_Values, int]:
+        plugin = self.plugins[name]
         parts: dict[_Values, int] = {}
         numbers: dict[_Values, int] = {}
         for values in self._variants[name]:
-            part = tuple(share(plugin, dict(values), needs_setup).items())
+            part = tuple(share(plugin, dict(values), belongs).items())
             numbers[values] = parts.setdefault(part, len(parts))
         return numbers
 
     def _position(self, name: str, value: Scalar) -> float:
         values = self._values[name]
-        if not self._is_ordered(name):
+        if not self.is_ordered(name):
             return float(values.index(value))
         nearest = min(range(len(values)), key=lambda i: abs(float(values[i]) - float(value)))
         return nearest / max(1, len(values) - 1)
 
-    def _is_ordered(self, name: str) -> bool:
+    def param(self, name: str) -> Param:
+        """What a plugin declares of a flat param."""
         plugin, param = name.split(".")
-        return isinstance(self._plugins[plugin].params[param], Int | Float)
+        return self.plugins[plugin].params[param]
+
+    def is_ordered(self, name: str) -> bool:
+        """Whether a param's values are numbers, so that some are nearer than others."""
+        return isinstance(self.param(name), Int | Float)
 
     def _distribution(self, name: str) -> BaseDistribution:
         values = self._values[name]
-        plugin, param = name.split(".")
-        declared = self._plugins[plugin].params[param]
+        declared = self.param(name)
         if isinstance(declared, Int):
             return IntDistribution(int(values[0]), int(values[-1]), log=declared.log)
         if isinstance(declared, Float):

@@ -59,7 +59,7 @@ def written(folder: Path) -> list[str]:
         (["--minutes", "0"], "--minutes: Input should be greater than 0"),
         (["--name", "../escape"], "name: String should match pattern"),
         (["--device", "tpu"], "unknown device 'tpu'; allowed: auto, cpu, cuda, cuda:N"),
-        (["--sampler", "magic"], "sampler: Input should be 'tpe' or 'random'"),
+        (["--sampler", "magic"], "no sampler named 'magic'"),
         (["--task", "poetry"], "task: Input should be"),
         (["--prompt-tokens", "2000"], "positions that the model has"),
         (["--text", "missing.txt"], "cannot read the text file"),

@@ -15,6 +15,7 @@ from autotune.outcome import Outcome
 from autotune.search import trial_tables
 from autotune.search.ledger import Ledger
 from autotune.search.loop import MAX_ATTEMPTS
+from autotune.search.sampler import PoolSampler
 from autotune.store import trials
 from autotune.store.records import StudyState
 from autotune.store.store import Store
@@ -50,8 +51,8 @@ def die_at(owner: Any, name: str, call: int, *, before: bool = False) -> Callabl
 
 
 POINTS: dict[str, tuple[Callable[[], None], int]] = {
-    "after ask": (die_at(Ledger, "ask", 2), 0),
-    "after ask of the baseline": (die_at(Ledger, "ask", 1), 0),
+    "after ask": (die_at(PoolSampler, "next_recipe", 2), 0),
+    "after ask of the baseline": (die_at(PoolSampler, "next_recipe", 1), 0),
     "while a trial is begun, in Optuna's tables": (die_at(trial_tables, "_add_attributes", 4), 0),
     "while a trial is begun, in ours": (die_at(trials, "start", 2), 0),
     "after the beginning": (die_at(Ledger, "begin", 2), 0),
@@ -89,7 +90,7 @@ def test_deaths_in_a_row(lab: Any) -> None:
     plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
     lab.die(plan, die_at(Ledger, "begin", 2))
     lab.die(plan, die_at(Ledger, "finish", 1), resume=True)
-    lab.die(plan, die_at(Ledger, "ask", 1), resume=True)
+    lab.die(plan, die_at(PoolSampler, "next_recipe", 1), resume=True)
     lab.search(plan, resume=True)
     assert [t.number for t in lab.trials()] == list(range(TRIALS))
     assert len(lab.calls()) == len(set(lab.calls())) == TRIALS
@@ -111,7 +112,7 @@ def test_result_that_an_older_version_did_not_tell_optuna_is_told(lab: Any) -> N
 def test_trial_of_optunas_that_was_never_begun_is_given_up(lab: Any, measured: int) -> None:
     """An older version could die just there; another program can add one at any time."""
     plan = lab.plan(*PLUGINS, budget={"trials": TRIALS})
-    point = (Ledger, "ask", measured + 1)
+    point = (PoolSampler, "next_recipe", measured + 1)
     lab.die(plan, die_at(*point))
     study = optuna.load_study(study_name=plan.name, storage=lab.url)
     study.ask()

@@ -17,11 +17,12 @@ from autotune.hashing import sha256_json
 from autotune.messages import TrialResult
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import Recipe
-from autotune.search.ledger import Ledger
+from autotune.search.ledger import Ledger, _Told
+from autotune.search.order_chooser import OrderChooser
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.register import register
-from autotune.search.sampler import PoolSampler, make_inner
+from autotune.search.sampler import PoolSampler
 from autotune.store import Store
 from autotune.store.records import TrialRecord
 from autotune.testing import fake_result, fake_spec
@@ -36,24 +37,26 @@ class OpenLedger(Ledger):
         self,
         plan: Plan,
         url: str,
-        sampler: PoolSampler | None = None,
         store: Store | None = None,
     ) -> None:
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         self.store = store or Store.open(url)
         register(plan, self.store, resume=self.store.find_study(plan.name) is not None)
         self.told: list[Sequence[float]] = []
-        own = sampler or PoolSampler(code, make_inner("random", 0), 0)
-        self._count, own.after_trial = own.after_trial, self._after_trial  # type: ignore[method-assign]
-        super().__init__(plan, self.store, url, code, own)
+        self._recipes = PoolSampler(code, OrderChooser(len(code.recipes), seed=0))
+        super().__init__(plan, self.store, url, code)
         self.open_trials()
 
-    def _after_trial(self, *given: Any) -> None:
-        self._count(*given)
-        self.told.append(given[-1])
+    def _note(self, told: _Told) -> None:
+        super()._note(told)
+        if told.is_news:
+            self.told.append(told.values)
 
     def next(self) -> TrialRecord:
         return self.begin(self.ask())[0]
+
+    def ask(self) -> Recipe:
+        return self._recipes.next_recipe()
 
     def end(self, result: TrialResult) -> None:
         self.finish(self.store.trial(self._plan.name, result.number), result)
@@ -178,20 +181,18 @@ def test_tell_after_a_death_between_two_constraints(ledger: OpenLedger, lab: Any
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-def test_recipes_are_those_of_optunas_own_ask(lab: Any, slots: int) -> None:
-    """Another way to write a trial changes neither what is chosen nor what is read back."""
+def test_trials_are_those_that_optuna_itself_would_write(lab: Any, slots: int) -> None:
     plan = lab.plan()
     code = PoolCode(plan.pool.recipes, plan.registry.plugins)
-    mine, other = (PoolSampler(code, make_inner("tpe", 3), 3) for _ in range(2))
-    ledger = OpenLedger(plan, lab.url, mine)
-    plain = optuna.create_study(sampler=other, directions=[d.value for d in plan.directions])
+    ledger = OpenLedger(plan, lab.url)
+    plain = optuna.create_study(directions=[d.value for d in plan.directions])
     running: list[tuple[TrialResult, optuna.Trial]] = []
     for number in range(40):
-        trial = plain.ask(code.distributions)
         begun = ledger.next()
-        assert (begun.number, begun.recipe) == (number, code.recipe(trial.params).to_dict())
-        # Numbers that follow from the recipe: TPE has something to learn.
-        draw = int(sha256_json(trial.params)[:4], 16) % 97
+        flat = code.flat(Recipe.from_dict(begun.recipe))
+        plain.enqueue_trial(flat)
+        trial = plain.ask(code.distributions)
+        draw = int(sha256_json(flat)[:4], 16) % 97
         running.append((measured(number, 100.0 + draw, draw / 100), trial))
         while len(running) >= slots:
             result, own = running.pop(0)
@@ -292,7 +293,7 @@ class Forgetful(Store):
 
 def test_answers_that_are_lost_do_no_harm(lab: Any) -> None:
     store = Forgetful.open(lab.url, patience_seconds=60)
-    ledger = OpenLedger(lab.plan(constraints=CONSTRAINTS), lab.url, store=store)
+    ledger = OpenLedger(lab.plan(constraints=CONSTRAINTS), lab.url, store)
     store.breaks = 2
     trial = ledger.next()
     store.breaks = 2

@@ -208,7 +208,7 @@ def test_prepared_process_is_used_for_siblings(lab: Any) -> None:
         result: TrialResult = lab.measure(spec)
         return result.model_copy(update={"warm": warm})
 
-    lab.search(lab.plan(budget={"trials": 7}), run)
+    lab.search(lab.plan(budget={"trials": 7}, sampler="tpe"), run)
     keys = [s.setup_key for s in lab.specs]
     for before, this, after in zip(keys, keys[1:], keys[2:], strict=False):
         seen = keys[: keys.index(this)].count(this)

@@ -50,7 +50,7 @@ def test_distributions_follow_the_kind(code_of: CodeOf) -> None:
 def test_param_that_does_not_vary_is_no_dimension(code_of: CodeOf) -> None:
     whole = code_of("quantize", "batch")
     without_int4 = [r for r in whole.recipes if "int4" not in str(r)]
-    code = PoolCode(without_int4, whole._plugins)
+    code = PoolCode(without_int4, whole.plugins)
     assert set(code.names) == {"quantize.scheme", "batch.size"}
     assert [code.recipe(code.flat(each)) for each in without_int4] == without_int4
 
@@ -121,4 +121,4 @@ def test_distances_of_a_wish_between_the_grid_points(code_of: CodeOf) -> None:
 def test_hundred_thousand_recipes_are_coded_in_moments(code_of: CodeOf) -> None:
     whole = code_of()
     many = list(whole.recipes) * 100
-    assert len(PoolCode(many, whole._plugins).distances(whole.flat(whole.recipes[3]))) == len(many)
+    assert len(PoolCode(many, whole.plugins).distances(whole.flat(whole.recipes[3]))) == len(many)

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import optuna
 import pytest
 
+from autotune.errors import InputError
+from autotune.metrics import Direction
 from autotune.recipe import Recipe
+from autotune.search.observation import Observation
+from autotune.search.optuna_chooser import SHORT_NAMES, optuna_names
 from autotune.search.pool_code import PoolCode
-from autotune.search.sampler import PoolSampler, make_inner
+from autotune.search.quantity import quantities_of
+from autotune.search.sampler import OWN_SAMPLERS, PoolSampler, check_sampler, make_chooser
 
 CodeOf = Callable[..., PoolCode]
-NAMES = ("tpe", "random")
+NAMES = ("autotune", "random", "grid", "tpe", "nsga2")
+OBJECTIVES = ("output_tokens_per_second", "weights_bytes")
 
 
 class Asked:
-    """A sampler inside a study in memory."""
+    """A sampler, and numbers by formula for what it asks."""
 
-    def __init__(self, code: PoolCode, name: str = "tpe", seed: int = 0) -> None:
+    def __init__(self, code: PoolCode, name: str = "autotune", seed: int = 0) -> None:
         self.code = code
-        self.sampler = PoolSampler(code, make_inner(name, seed), seed)
-        self._study = optuna.create_study(
-            sampler=self.sampler, directions=["maximize", "minimize"]
-        )
+        chooser = make_chooser(name, code, quantities_of(OBJECTIVES), {}, seed)
+        self.sampler = PoolSampler(code, chooser)
 
     def next(self, tell: bool = True) -> Recipe:
-        trial = self._study.ask(self.code.distributions)
-        recipe = self.code.recipe(trial.params)
+        recipe = self.sampler.next_recipe()
         if tell:
-            size = float(recipe.to_dict().get("batch", {}).get("size", 1))
-            self._study.tell(trial, [size, float(len(recipe.choices))])
+            self.tell(recipe)
         return recipe
+
+    def tell(self, recipe: Recipe) -> None:
+        size = float(recipe.to_dict().get("batch", {}).get("size", 1))
+        values = {OBJECTIVES[0]: (size, 0.0), OBJECTIVES[1]: (1.0 + len(recipe.choices), 0.0)}
+        self.sampler.observe(recipe, Observation(values=values))
 
     def draw(self, count: int) -> list[Recipe]:
         return [self.next() for _ in range(count)]
@@ -64,40 +72,25 @@ def test_running_trials_are_not_asked_for_again(code_of: CodeOf, name: str) -> N
     assert len(set(drawn)) == len(code.recipes)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_each_plugin_is_tried_alone_early(code_of: CodeOf, seed: int) -> None:
-    first = Asked(code_of(), seed=seed).draw(5)
-    assert [len(r.choices) for r in first] == [0, 1, 1, 1, 1]
-    assert {r.choices[0][0] for r in first[1:]} == {"quantize", "prune", "compile", "batch"}
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_order(code_of: CodeOf, name: str) -> None:
     assert Asked(code_of(), name, 3).draw(25) == Asked(code_of(), name, 3).draw(25)
 
 
-def test_other_seed_other_order(code_of: CodeOf) -> None:
-    assert Asked(code_of(), seed=1).draw(12) != Asked(code_of(), seed=2).draw(12)
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_other_seed_other_order(code_of: CodeOf, name: str) -> None:
+    assert Asked(code_of(), name, 1).draw(12) != Asked(code_of(), name, 2).draw(12)
 
 
-def test_siblings_of_the_prepared_recipe_are_preferred(code_of: CodeOf) -> None:
-    asked = Asked(code_of())
-    asked.draw(5)
-    prepared = Recipe.from_dict({"compile": {"on": True}, "prune": {"ratio": 0.4}})
-    asked.sampler.warm = prepared
-    for _ in range(4):
-        found = asked.next().to_dict()
-        found.pop("batch", None)
-        assert Recipe.from_dict(found) == prepared
-    assert asked.sampler.left == len(asked.code.recipes) - 9
-    found = asked.next().to_dict()
-    found.pop("batch", None)
-    assert Recipe.from_dict(found) != prepared
+def test_grid_follows_the_pool(code_of: CodeOf) -> None:
+    code = code_of()
+    assert Asked(code, "grid").draw(12) == list(code.recipes[:12])
 
 
-def test_taken_recipes_do_not_come(code_of: CodeOf) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_taken_recipes_do_not_come(code_of: CodeOf, name: str) -> None:
     code = code_of("quantize", "compile", "batch")
-    asked = Asked(code, seed=4)
+    asked = Asked(code, name, seed=4)
     taken = [code.recipes[i] for i in (0, 3, 7, 11)]
     asked.sampler.take([*taken, Recipe.from_dict({"batch": {"size": 3}})])
     assert asked.sampler.left == len(code.recipes) - 4
@@ -105,23 +98,72 @@ def test_taken_recipes_do_not_come(code_of: CodeOf) -> None:
     assert set(drawn) == set(code.recipes) - set(taken)
 
 
-def test_resume_goes_on_with_plugins_not_tried_alone(code_of: CodeOf) -> None:
-    asked = Asked(code_of())
-    asked.sampler.take([Recipe(), Recipe.from_dict({"batch": {"size": 4}})])
-    first = asked.draw(3)
-    assert {r.choices[0][0] for r in first} == {"quantize", "prune", "compile"}
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_earlier_run_measured_is_known(code_of: CodeOf, name: str) -> None:
+    code = code_of()
+    asked = Asked(code, name)
+    for index in (0, 5, 9, 17, 30, 31, 44):
+        asked.tell(code.recipes[index])
+    asked.tell(Recipe.from_dict({"batch": {"size": 3}}))  # no longer in the pool
+    assert asked.sampler.left == len(code.recipes) - 7
+    assert not {code.recipes[i] for i in (0, 5, 9)} & set(asked.draw(20))
 
 
-def test_model_goes_where_the_values_are_good(code_of: CodeOf) -> None:
+@pytest.mark.parametrize("name", ["autotune", "tpe"])
+def test_model_goes_where_the_values_are_good(code_of: CodeOf, name: str) -> None:
     """After the spread, more large batches than chance (a quarter) would give."""
-    drawn = Asked(code_of(), "tpe", 5).draw(40)[12:]
+    drawn = Asked(code_of(), name, 5).draw(40)[12:]
     large = sum(r.to_dict().get("batch", {}).get("size") == 8 for r in drawn)
     assert large > len(drawn) / 4
 
 
-def test_unknown_dimension_is_refused(code_of: CodeOf) -> None:
-    asked = Asked(code_of())
-    study = optuna.create_study(sampler=asked.sampler)
-    trial = study.ask(asked.code.distributions)
-    with pytest.raises(KeyError, match="surplus is not a dimension"):
-        trial.suggest_float("surplus", 0, 1)
+def test_optunas_samplers_try_each_plugin_alone_early(code_of: CodeOf) -> None:
+    first = Asked(code_of(), "tpe").draw(5)
+    assert [len(r.choices) for r in first] == [0, 1, 1, 1, 1]
+    assert {r.choices[0][0] for r in first[1:]} == {"quantize", "prune", "compile", "batch"}
+
+
+def test_optunas_samplers_measure_one_sibling_of_what_was_prepared(code_of: CodeOf) -> None:
+    asked = Asked(code_of(), "tpe")
+    asked.draw(5)
+    prepared = Recipe.from_dict({"compile": {"on": True}, "prune": {"ratio": 0.4}})
+    asked.sampler.warm = prepared
+    found = asked.next().to_dict()
+    found.pop("batch", None)
+    assert Recipe.from_dict(found) == prepared
+
+
+@pytest.mark.parametrize("name", [*OWN_SAMPLERS, *SHORT_NAMES, "TPESampler", "RandomSampler"])
+def test_every_name_chooses(code_of: CodeOf, name: str) -> None:
+    check_sampler(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        drawn = Asked(code_of(), name).draw(14)
+    assert len(set(drawn)) == 14
+
+
+@pytest.mark.parametrize("name", ["magic", "CmaEsSampler", "GridSampler", "BaseSampler", "Study"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"no sampler named '{name}'") as refused:
+        check_sampler(name)
+    assert "TPESampler" in str(refused.value)
+
+
+def test_all_of_optunas_names_can_be_made() -> None:
+    assert {"TPESampler", "NSGAIISampler", "GPSampler"} <= set(optuna_names())
+
+
+def test_failures_are_told_with_the_worst_values(code_of: CodeOf) -> None:
+    code = code_of()
+    asked = Asked(code, "tpe")
+    asked.draw(3)
+    failed = asked.next(tell=False)
+    asked.sampler.observe(failed, Observation(failed=True, feasible=False))
+    told = asked.sampler._chooser._study.get_trials()  # type: ignore[attr-defined]
+    assert told[-1].values == [min(t.values[0] for t in told), max(t.values[1] for t in told)]
+    assert [max(t.constraints.values()) > 0 for t in told] == [False, False, False, True]
+
+
+def test_quantities_know_their_direction() -> None:
+    speed, weights = quantities_of(OBJECTIVES)
+    assert (speed.direction, weights.direction) == (Direction.MAXIMIZE, Direction.MINIMIZE)

@@ -1,0 +1,56 @@
+"""What a sampler learns of a finished trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from autotune.constraints import Constraint
+from autotune.messages import Measurement, TrialResult
+from autotune.outcome import Lesson, lesson
+
+_STANDARD_ERRORS = 2 * 1.96
+"""The width of a 95 % interval, if what is measured is normal."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One finished trial in numbers."""
+
+    values: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Metric → value and standard error, of what was measured."""
+    failed: bool = False
+    """Nothing can be expected of the recipe: it crashed, ran out of memory, is unsupported."""
+    feasible: bool = True
+    """Measured, and within every constraint."""
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
+    warm: bool = False
+    """Whether its process was there already."""
+
+    @classmethod
+    def of(cls, result: TrialResult, constraints: Iterable[Constraint] = ()) -> Observation:
+        """What a trial's result says.
+
+        Args:
+            result: Of the search, not of a repetition.
+            constraints: The study's.
+        """
+        failed = lesson(result.outcome) is Lesson.REJECT
+        held = all(limit.violation(result.metrics) <= 0 for limit in constraints)
+        values = {name: _with_error(found) for name, found in result.metrics.items()}
+        return cls(
+            values={name: pair for name, pair in values.items() if pair is not None},
+            failed=failed,
+            feasible=held and not failed,
+            phase_seconds=result.phase_seconds,
+            warm=result.warm,
+        )
+
+
+def _with_error(found: Measurement) -> tuple[float, float] | None:
+    if found.value is None or not math.isfinite(found.value):
+        return None
+    if found.low is None or found.high is None:
+        return found.value, 0.0
+    return found.value, (found.high - found.low) / _STANDARD_ERRORS

@@ -1,0 +1,115 @@
+"""What a surrogate models: a metric on the scale on which its differences count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from autotune.constraints import Constraint
+from autotune.metrics import METRICS, Direction, Family
+from autotune.params import Param, Stage
+from autotune.search.features import Belongs
+
+_WEIGHTS = ("weights_bytes", "weights_disk_bytes")
+_LOSSES = ("kld_mean_nats", "nll_delta_nats", "embedding_cosine_distance")
+_NEGLIGIBLE_LOSS = 1e-3
+_STEP = 1e-4
+"""Of a scale's slope, relative to the value."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One metric that a study wants better or within limits."""
+
+    name: str
+    minimize: bool
+    scale: Callable[[float], float]
+    """Increasing: the logarithm of what is always positive, the value itself of a share."""
+    moved_by: Belongs
+    """Which params can move it."""
+    objective: bool = True
+    bounds: tuple[tuple[float, bool], ...] = ()
+    """Limits of constraints, and whether each is an upper one."""
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better."""
+        return Direction.MINIMIZE if self.minimize else Direction.MAXIMIZE
+
+    def loss(self, value: float) -> float:
+        """A value on the scale, turned so that less is better."""
+        return self.scale(value) if self.minimize else -self.scale(value)
+
+    def loss_error(self, value: float, error: float) -> float:
+        """The standard error on that scale."""
+        step = max(abs(value) * _STEP, 1e-12)
+        slope = (self.scale(value + step) - self.scale(value)) / step
+        return abs(error * slope)
+
+
+def quantities_of(
+    objectives: Sequence[str], constraints: Iterable[Constraint] = ()
+) -> tuple[Quantity, ...]:
+    """The objectives in their order, then metrics that only have a limit.
+
+    Args:
+        objectives: Names of metrics.
+        constraints: The study's.
+    """
+    limits: dict[str, list[tuple[float, bool]]] = {}
+    for limit in constraints:
+        limits.setdefault(limit.metric, []).append((limit.bound, limit.is_upper))
+    names = dict.fromkeys([*objectives, *limits])
+    return tuple(
+        Quantity(
+            name,
+            METRICS[name].direction is Direction.MINIMIZE,
+            scale_of(name),
+            movers_of(name),
+            name in objectives,
+            tuple(limits.get(name, ())),
+        )
+        for name in names
+    )
+
+
+def scale_of(name: str) -> Callable[[float], float]:
+    """Where equal differences of a metric mean equally much."""
+    if name in _LOSSES:
+        return _loss_steps
+    shares = METRICS[name].family is Family.ACCURACY and not name.startswith("perplexity")
+    return float if shares or METRICS[name].is_signed else logarithm
+
+
+def _loss_steps(loss: float) -> float:
+    """Of a loss that is 0 for the baseline: linear where it is negligible, logarithmic above."""
+    return math.asinh(loss / _NEGLIGIBLE_LOSS)
+
+
+def logarithm(value: float) -> float:
+    """Of a positive number; of 0, that of the least one."""
+    return math.log(max(value, 1e-300))
+
+
+def movers_of(name: str) -> Belongs:
+    """Which params can move a metric: accuracy is that of the numbers, whatever executes them;
+    weights are there before anything runs."""
+    if METRICS[name].family is Family.ACCURACY:
+        return changes_output
+    return needs_preparing if name in _WEIGHTS else anything
+
+
+def changes_output(param: Param) -> bool:
+    """Params of the ``output_key``."""
+    return param.changes_output
+
+
+def needs_preparing(param: Param) -> bool:
+    """Params of the ``setup_key``."""
+    return param.stage is not Stage.RUN
+
+
+def anything(param: Param) -> bool:
+    """All params."""
+    return True

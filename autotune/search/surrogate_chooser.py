@@ -1,0 +1,213 @@
+"""Chooses where the front is expected to gain most for the time it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtr
+from threadpoolctl import ThreadpoolController
+
+from autotune.search.features import Features, Integers, Rows
+from autotune.search.observation import Observation
+from autotune.search.pool_code import Mask, PoolCode
+from autotune.search.quantity import Quantity, anything, needs_preparing
+from autotune.search.surrogates import Surrogate
+from autotune.surrogate.improvement import expected_improvement, not_dominated
+
+_FIRST_TRIALS = 6
+"""Spread over the pool before there is anything to model."""
+_MOST_CANDIDATES = 3000
+_FRONT_POINTS_SEARCHED_AROUND = 10
+_ROOM_BEYOND_FRONT = 0.1
+_NO_GAIN = 1e-12
+"""Of the front's own box."""
+_LEAST_CHANCE = 0.5
+"""A recipe that probably fails is chosen only when nothing else is left."""
+
+
+class SurrogateChooser:
+    """Bayesian optimization over the recipes themselves: one Gaussian process for each metric,
+    exact expected hypervolume improvement for each recipe that is left, times the chance that it
+    works and keeps the constraints, over the seconds that it is expected to take."""
+
+    def __init__(
+        self,
+        code: PoolCode,
+        features: Features,
+        quantities: Sequence[Quantity],
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            code: The pool.
+            features: The same pool in columns.
+            quantities: What is modelled; the objectives come first.
+            seed: Of what is drawn.
+        """
+        self._code = code
+        self._features = features
+        self._quantities = quantities
+        self._objectives = [q for q in quantities if q.objective]
+        self._random = np.random.default_rng(seed)
+        self._libraries = ThreadpoolController()
+        self._models = [Surrogate(features.of(q.moved_by)) for q in quantities]
+        self._works = Surrogate(features.of(anything))
+        self._preparing = Surrogate(features.of(needs_preparing))
+        self._score_seconds: list[float] = []
+        self._run_seconds: list[float] = []
+        self._known_outputs: set[int] = set()
+        self._reached: dict[int, list[float]] = {}
+        """Losses of each feasible trial, in every objective."""
+        self._begun: list[int] = []
+        self._pending: list[int] = []
+        self._failures = 0
+
+    def begin(self, index: int) -> None:
+        """Notes that a recipe is measured from now on."""
+        self._begun.append(index)
+        self._pending.append(index)
+
+    def observe(self, index: int, seen: Observation) -> None:
+        """Takes in what came of a recipe."""
+        if index in self._pending:
+            self._pending.remove(index)
+        else:
+            self._begun.append(index)
+        self._failures += seen.failed
+        self._works.learn(index, 0.0 if seen.failed else 1.0)
+        self._learn_seconds(index, seen)
+        if seen.failed:
+            return
+        for quantity, model in zip(self._quantities, self._models, strict=True):
+            if quantity.name in seen.values:
+                value, error = seen.values[quantity.name]
+                model.learn(index, quantity.loss(value), quantity.loss_error(value, error))
+        if seen.feasible and all(q.name in seen.values for q in self._objectives):
+            found = [q.loss(seen.values[q.name][0]) for q in self._objectives]
+            self._reached[index] = found
+
+    def choose(self, allowed: Mask, warm: int | None = None) -> int:
+        """The next recipe.
+
+        Args:
+            allowed: Which recipes may be chosen; one at least.
+            warm: A recipe whose prepared process is there.
+        """
+        if len(self._begun) < _FIRST_TRIALS or not self._is_informed():
+            return self._farthest(allowed)
+        candidates = self._candidates(allowed)
+        # Of matrices as small as these, several threads are slower than one, and far slower
+        # beside other work.
+        with self._libraries.limit(limits=1, user_api="blas"):
+            gains = self._gains(candidates) / self._seconds(candidates, warm)
+        return int(candidates[gains.argmax()])
+
+    def _is_informed(self) -> bool:
+        return len(self._reached) > 1 and all(model.known > 1 for model in self._models)
+
+    def _farthest(self, allowed: Mask) -> int:
+        """Of a draw of recipes the one whose nearest begun one is farthest away."""
+        drawn = self._draw(np.flatnonzero(allowed), 200)
+        if not self._begun:
+            return int(drawn[0])
+        rows = self._features.rows
+        nearest = np.full(len(drawn), np.inf)
+        for index in self._begun:
+            nearest = np.minimum(nearest, np.abs(rows[drawn] - rows[index]).sum(axis=1))
+        return int(drawn[nearest.argmax()])
+
+    def _draw(self, indices: Integers, most: int) -> Integers:
+        if len(indices) <= most:
+            return indices
+        return np.asarray(self._random.choice(indices, most, replace=False))
+
+    def _candidates(self, allowed: Mask) -> Integers:
+        """All that are left; of a large pool some, and what is near the front."""
+        left = np.flatnonzero(allowed)
+        if len(left) <= _MOST_CANDIDATES:
+            return left
+        losses = np.array(list(self._reached.values()))
+        on_front = np.array(list(self._reached))[not_dominated(losses)]
+        around = self._draw(on_front, _FRONT_POINTS_SEARCHED_AROUND)
+        share = _MOST_CANDIDATES // 2 // len(around)
+        found = [self._draw(left, _MOST_CANDIDATES // 2)]
+        rows = self._features.rows
+        for index in around:
+            distances = np.abs(rows[left] - rows[index]).sum(axis=1)
+            found.append(left[np.argpartition(distances, share)[:share]])
+        return np.unique(np.concatenate(found))
+
+    def _gains(self, candidates: Integers) -> Rows:
+        expected = [model.expect(candidates, self._pending) for model in self._models]
+        means, deviations = (np.array(part).T for part in zip(*expected, strict=True))
+        chance = self._chance_to_work(candidates) * self._chance_to_hold(means, deviations)
+        count = len(self._objectives)
+        scale = self._scale()
+        means, deviations = (means[:, :count] - scale[0]) / scale[1], deviations[:, :count]
+        front = (self._front() - scale[0]) / scale[1]
+        gains = expected_improvement(
+            means, deviations / scale[1], front, np.full(count, 1.0 + _ROOM_BEYOND_FRONT)
+        )
+        if gains.max() < _NO_GAIN:  # nothing is expected any more: what may surprise most
+            hope = (2 * deviations / scale[1] - means).sum(axis=1)
+            gains = np.exp(hope - hope.max())
+        return np.asarray(gains * chance)
+
+    def _front(self) -> Rows:
+        """What was reached, and what pending trials are expected to reach."""
+        losses = np.array(list(self._reached.values()))
+        if self._pending:
+            waiting = np.array(self._pending, dtype=np.intp)
+            models = self._models[: len(self._objectives)]
+            losses = np.vstack([losses, np.array([m.expect(waiting)[0] for m in models]).T])
+        return np.unique(losses[not_dominated(losses)], axis=0)
+
+    def _scale(self) -> tuple[Rows, Rows]:
+        """The ideal of each objective, and the width of the front."""
+        losses = np.array(list(self._reached.values()))
+        front = losses[not_dominated(losses)]
+        ideal = losses.min(axis=0)
+        least = 0.1 * np.ptp(losses, axis=0) + 1e-9
+        return ideal, np.maximum(front.max(axis=0) - ideal, least)
+
+    def _chance_to_work(self, candidates: Integers) -> Rows:
+        if not self._failures:
+            return np.ones(len(candidates))
+        means, deviations = self._works.expect(candidates)
+        chance = ndtr((means - 0.5) / deviations)
+        return np.where(chance < _LEAST_CHANCE, chance * 1e-6, chance)
+
+    def _chance_to_hold(self, means: Rows, deviations: Rows) -> Rows:
+        """The chance that the constraints hold, were the metrics independent."""
+        chance = np.ones(len(means))
+        for k, quantity in enumerate(self._quantities):
+            for bound, is_upper in quantity.bounds:
+                z = (quantity.loss(bound) - means[:, k]) / deviations[:, k]
+                chance *= ndtr(z if is_upper == quantity.minimize else -z)
+        return chance
+
+    def _learn_seconds(self, index: int, seen: Observation) -> None:
+        seconds = seen.phase_seconds
+        if "prepare" in seconds and not seen.warm:
+            self._preparing.learn(index, math.log(max(seconds["prepare"], 1e-3)))
+        if "score" in seconds:
+            self._score_seconds.append(seconds["score"])
+            self._known_outputs.add(int(self._code.outputs[index]))
+        if "measure" in seconds:
+            others = (s for name, s in seconds.items() if name not in ("prepare", "score", "lock"))
+            self._run_seconds.append(sum(others))
+
+    def _seconds(self, candidates: Integers, warm: int | None) -> Rows:
+        """What each trial is expected to take: preparing and scoring only where that is new."""
+        if not self._run_seconds or not self._preparing.known:
+            return np.ones(len(candidates))
+        seconds = np.full(len(candidates), float(np.median(self._run_seconds)))
+        prepare = np.exp(self._preparing.expect(candidates)[0])
+        if warm is not None:
+            prepare[self._code.setups[candidates] == self._code.setups[warm]] = 0.0
+        if self._score_seconds:
+            known = np.isin(self._code.outputs[candidates], list(self._known_outputs))
+            seconds += np.where(known, 0.0, float(np.median(self._score_seconds)))
+        return seconds + prepare

@@ -1,0 +1,166 @@
+"""Where the front is expected to gain most for the time it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from autotune.constraints import parse_all
+from autotune.recipe import Recipe
+from autotune.search.features import make_features
+from autotune.search.observation import Observation
+from autotune.search.pool_code import PoolCode
+from autotune.search.quantity import quantities_of
+from autotune.search.surrogate_chooser import SurrogateChooser
+
+CodeOf = Callable[..., PoolCode]
+OBJECTIVES = ("output_tokens_per_second", "weights_bytes", "kld_mean_nats")
+BITS = {"none": 32.0, "int8": 8.0, "int4": 4.0}
+KLD = {"none": 0.0, "int8": 0.01, "int4": 0.2}
+
+
+def values(recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """Every choice costs something and gains something."""
+    on = recipe.to_dict()
+    ratio = float(on.get("prune", {}).get("ratio", 0.0))
+    scheme = str(on.get("quantize", {}).get("scheme", "none"))
+    speed = 100 * float(on.get("batch", {}).get("size", 1)) ** 0.5 / (1 - ratio)
+    speed *= 1.5 if "compile" in on else 1.0
+    found = {
+        "output_tokens_per_second": speed,
+        "weights_bytes": 1e6 * BITS[scheme] / 32 * (1 - ratio),
+        "kld_mean_nats": KLD[scheme] + ratio**2,
+    }
+    return {name: (value, 0.01 * value) for name, value in found.items()}
+
+
+class Study:
+    """A chooser, and what comes of what it chooses."""
+
+    def __init__(self, code: PoolCode, constraints: tuple[str, ...] = (), seed: int = 0) -> None:
+        self.code = code
+        self.limits = parse_all(constraints)
+        self.free = np.ones(len(code.recipes), dtype=bool)
+        quantities = quantities_of(OBJECTIVES, self.limits)
+        self.chooser = SurrogateChooser(code, make_features(code, {}), quantities, seed)
+        self.chosen: list[Recipe] = []
+
+    def choose(self, warm: Recipe | None = None) -> int:
+        place = None if warm is None else self.code.index(warm)
+        index = 0 if self.free[0] else self.chooser.choose(self.free, place)
+        assert self.free[index]
+        self.free[index] = False
+        self.chooser.begin(index)
+        self.chosen.append(self.code.recipes[index])
+        return index
+
+    def end(self, index: int, **also: object) -> None:
+        found = values(self.code.recipes[index])
+        feasible = all(
+            found[limit.metric][0] <= limit.bound if limit.is_upper else True
+            for limit in self.limits
+        )
+        seen = {"values": found, "feasible": feasible, **also}
+        self.chooser.observe(index, Observation(**seen))  # type: ignore[arg-type]
+
+    def run(self, trials: int) -> list[Recipe]:
+        for _ in range(trials):
+            self.end(self.choose())
+        return self.chosen
+
+
+def front(recipes: list[Recipe]) -> set[Recipe]:
+    """The recipes that no other is as good as in all and better in one."""
+    signs = np.array([-1.0, 1.0, 1.0])
+    losses = np.array([[values(r)[name][0] for name in OBJECTIVES] for r in recipes]) * signs
+    kept = [not ((losses <= row).all(axis=1) & (losses < row).any(axis=1)).any() for row in losses]
+    return {recipe for recipe, keep in zip(recipes, kept, strict=True) if keep}
+
+
+def test_most_of_the_front_is_found_in_a_third_of_the_pool(code_of: CodeOf) -> None:
+    code = code_of()
+    whole = front(list(code.recipes))
+    found = set(Study(code).run(len(code.recipes) // 3)) & whole
+    assert len(found) > 0.8 * len(whole)
+
+
+def test_recipes_outside_a_constraint_are_left(code_of: CodeOf) -> None:
+    drawn = Study(code_of(), ("kld_mean_nats<=0.06",)).run(30)[12:]
+    outside = [r for r in drawn if values(r)["kld_mean_nats"][0] > 0.06]
+    assert len(outside) < 4
+
+
+def test_what_fails_is_left(code_of: CodeOf) -> None:
+    study = Study(code_of())
+    failed = 0
+    for number in range(30):
+        index = study.choose()
+        fails = "compile" in study.code.recipes[index].to_dict()
+        failed += fails and number >= 12
+        study.end(index, failed=fails, feasible=not fails, **({"values": {}} if fails else {}))
+    assert failed <= 1
+
+
+def test_all_that_is_left_is_chosen_though_it_fails(code_of: CodeOf) -> None:
+    study = Study(code_of("quantize", "batch"))
+    for _ in study.code.recipes:
+        index = study.choose()
+        study.end(
+            index, failed=index > 0, feasible=index == 0, **({"values": {}} if index else {})
+        )
+    assert not study.free.any()
+
+
+def test_pending_recipes_are_not_asked_in_another_form(code_of: CodeOf) -> None:
+    """Four at once are as different as four one after the other."""
+    study = Study(code_of())
+    study.run(8)
+    together = {study.code.recipes[study.choose()].choices for _ in range(4)}
+    assert len({len(c) for c in together} | together) > 4
+    assert len(together) == 4
+
+
+def test_the_dearer_preparing_is_the_more_siblings_are_measured(code_of: CodeOf) -> None:
+    prepared = []
+    for prepare in (0.001, 60.0):
+        study = Study(code_of())
+        for _ in range(30):
+            index = study.choose(study.chosen[-1] if study.chosen else None)
+            study.end(index, phase_seconds={"prepare": prepare, "score": 0.1, "measure": 1.0})
+        setups = study.code.setups[[study.code.index(recipe) for recipe in study.chosen]]
+        prepared.append(np.count_nonzero(np.diff(setups)))
+    assert prepared[1] < 0.8 * prepared[0]
+
+
+def test_preparing_is_modelled(code_of: CodeOf) -> None:
+    """Compiling takes 100 times as long: what is not compiled comes first."""
+    study = Study(code_of())
+    for _ in range(24):
+        index = study.choose()
+        slow = "compile" in study.code.recipes[index].to_dict()
+        study.end(index, phase_seconds={"prepare": 100.0 if slow else 1.0, "measure": 0.1})
+    compiled = ["compile" in recipe.to_dict() for recipe in study.chosen]
+    assert sum(compiled[8:]) < len(compiled[8:]) / 3
+
+
+def test_a_trial_without_some_metric_teaches_the_others(code_of: CodeOf) -> None:
+    study = Study(code_of(), ("kld_mean_nats<=0.06",))
+    for _ in range(20):
+        index = study.choose()
+        known = values(study.code.recipes[index])
+        if known["kld_mean_nats"][0] > 0.06:  # ended before its speed was measured
+            del known["output_tokens_per_second"]
+        study.end(index, values=known)
+    outside = [values(r)["kld_mean_nats"][0] > 0.06 for r in study.chosen]
+    assert sum(outside[12:]) < 3
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_before_there_is_a_front_recipes_are_spread(code_of: CodeOf, count: int) -> None:
+    drawn = Study(code_of()).run(count)
+    rows = make_features(code_of(), {}).rows
+    places = [code_of().index(r) for r in drawn]
+    distances = np.abs(rows[places][:, None] - rows[places][None]).sum(axis=2)
+    assert distances[np.triu_indices(count, 1)].min() > np.median(rows.sum(axis=1)) / 3
