@@ -21,7 +21,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors hashing urls processes logs params metrics outcome device statistics pairing "
         "presets markdown trust surrogate",
         "plugin traffic messages engine",
-        "recipe registry space constraints config energy power environment workload demo roof",
+        "recipe registry space constraints config energy power environment workload demo roof "
+        "tables",
         "bench execute store",
         "front search report dispatch",
         "service",

@@ -19,6 +19,7 @@ from autotune.cli import (
     pareto,
     plugins,
     presets,
+    record,
     report,
     reproduce,
     search,
@@ -44,6 +45,7 @@ app.command("search")(search.search)
 app.command("baseline")(baseline.baseline)
 app.command("bench")(bench.bench)
 app.command("reproduce")(reproduce.reproduce)
+app.command("record")(record.record)
 app.command("doctor")(doctor.doctor)
 app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)

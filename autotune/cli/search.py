@@ -137,7 +137,7 @@ def search(
         "allow_power_changes": allow_power_changes,
     }
     url = options.database_url(database, output)
-    stored = _stored(url, name) if resume and not (model or study) else None
+    stored = stored_definition(url, name) if resume and not (model or study) else None
     wanted = options.study_of(study, given, stored)
     console = make_console(stderr=json)
     if broker is not None:
@@ -150,14 +150,14 @@ def search(
     name = wanted.name or default_name(wanted.model, target.device.kind)
     again = _resume_command(wanted, name, output, database, broker)
     if not resume:
-        _refuse_existing(name, url, again)
+        refuse_existing(name, url, again)
     with training_bar() as bar:
         plan = make_plan(wanted, output, bar, target=target)
     if database is None:
-        _make(output)
+        make_folder(output)
     try:
-        plan = _register(plan, url, console, resume=resume, allow=allow_different_env)
-        summary = _run(plan, url, fleet, console)
+        plan = register_plan(plan, url, console, resume=resume, allow=allow_different_env)
+        summary = run_plan(plan, url, fleet, console)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}; go on with: {again}") from stopped
     if json:
@@ -171,7 +171,7 @@ def search(
             console.print(f"more:  {again}", markup=False, soft_wrap=True)
 
 
-def _make(output: Path) -> None:
+def make_folder(output: Path) -> None:
     """The folder of a database that is a file."""
     from autotune.workload.paths import require_writable
 
@@ -213,7 +213,7 @@ def _doubled(study: StudyFile, trials: int) -> StudyFile:
     return study.model_copy(update={"budget": budget})
 
 
-def _refuse_existing(name: str, url: str, again: str) -> None:
+def refuse_existing(name: str, url: str, again: str) -> None:
     """Before a demo model is trained for minutes, or a model is fetched."""
     from autotune.store.database import parse_url, sqlite_file
     from autotune.store.lock import is_run
@@ -238,7 +238,7 @@ def _refuse_existing(name: str, url: str, again: str) -> None:
         )
 
 
-def _stored(url: str, name: str | None) -> dict[str, Any]:
+def stored_definition(url: str, name: str | None) -> dict[str, Any]:
     """The definition of a study that is to go on, when nothing but its name is given."""
     from autotune.store.store import Store
 
@@ -248,7 +248,7 @@ def _stored(url: str, name: str | None) -> dict[str, Any]:
         return options.stored_keys(store.study(name))
 
 
-def _register(plan: Plan, url: str, console: Console, *, resume: bool, allow: bool) -> Plan:
+def register_plan(plan: Plan, url: str, console: Console, *, resume: bool, allow: bool) -> Plan:
     """The plan, with a note of every way in which the study's first environment was another."""
     from autotune.search.register import register
     from autotune.store.store import Store
@@ -288,7 +288,7 @@ def _find_fleet(
     check_study(study)
     broker = Broker(broker_url).check()
     if url == options.database_url(None, output):
-        _make(output)
+        make_folder(output)
     with Store.open(url) as store:
         database = store.identity()
         names = [study.name] if study.name else [default_name(study.model, k) for k in KINDS]
@@ -299,7 +299,7 @@ def _find_fleet(
     return _Fleet(broker, cards, lease_seconds)
 
 
-def _run(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudySummary:
+def run_plan(plan: Plan, url: str, fleet: _Fleet | None, console: Console) -> StudySummary:
     """Runs the search; the front and the report are written also if it is stopped."""
     from autotune.cli.live import LiveDisplay
     from autotune.search.loop import MAX_ATTEMPTS, Search

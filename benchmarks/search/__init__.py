@@ -1,0 +1,1 @@
+"""Judges a search on recorded tables: see ``__main__.py``."""

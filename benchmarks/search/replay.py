@@ -1,0 +1,186 @@
+"""One search on one table: a tuner, simulated workers, and what came of it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from autotune.execute.replay import SimulatedWorkers
+from autotune.outcome import Outcome
+from autotune.tables import Row, Table, read_table
+from benchmarks.search.coverage import Coverage
+from benchmarks.search.pool import PoolTuner
+from benchmarks.search.shuffled import ShuffledTuner
+from benchmarks.search.stock import SAMPLERS, StockTuner
+from benchmarks.search.tuner import Exhausted, Told, Tuner
+
+RANDOM, OURS = "random", "autotune"
+STOCK = tuple(SAMPLERS)
+TARGETS = (0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process of the benchmark is given."""
+
+    table: Path
+    sampler: str
+    seed: int
+    trials: int
+    """At most so many evaluations; random search goes on to the end of the table."""
+    workers: int = 1
+    loss_ratio: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of it. All lists have one entry for each evaluation, in the order of their end."""
+
+    table: str
+    sampler: str
+    seed: int
+    trials: int
+    coverage: list[float]
+    """Share of the table's hypervolume so far."""
+    seconds: list[float]
+    """Simulated wall clock."""
+    rows: list[int | None]
+    """Which row was chosen; None: none of the table."""
+    failed: int
+    """Rows that the table says fail."""
+    lost: int
+    """Trials whose worker died."""
+    cpu_seconds_per_suggestion: float
+    """Of asking and telling."""
+
+    def reached(self, target: float) -> int | None:
+        """How many evaluations it took to that share."""
+        places = (i for i, share in enumerate(self.coverage) if share >= target - 1e-9)
+        found = next(places, None)
+        return None if found is None else found + 1
+
+    def reached_seconds(self, target: float) -> float | None:
+        """The same in simulated seconds."""
+        found = self.reached(target)
+        return None if found is None else self.seconds[found - 1]
+
+    @property
+    def final(self) -> float:
+        """The share after as many trials as every sampler had."""
+        return self.coverage[min(self.trials, len(self.coverage)) - 1]
+
+    @property
+    def counted(self) -> list[int | None]:
+        """The rows of so many trials."""
+        return self.rows[: self.trials]
+
+    @property
+    def duplicates(self) -> int:
+        """How many of them were chosen before."""
+        chosen = [row for row in self.counted if row is not None]
+        return len(chosen) - len(set(chosen))
+
+    @property
+    def invalid(self) -> int:
+        """How many of them the table does not have."""
+        return self.counted.count(None)
+
+
+def make_tuner(name: str, table: Table, seed: int, workers: int) -> Tuner:
+    """The tuner of that name."""
+    if name == RANDOM:
+        return ShuffledTuner(table, seed, workers)
+    if name == OURS:
+        return PoolTuner(table, seed, workers)
+    return StockTuner(name, table, seed, workers)
+
+
+@cache
+def _loaded(path: Path) -> tuple[Table, Coverage]:
+    table = read_table(path)
+    return table, Coverage(table)
+
+
+def replay(job: Job) -> Run:
+    """Runs one search."""
+    table, coverage = _loaded(job.table)
+    tuner = make_tuner(job.sampler, table, job.seed, job.workers)
+    limit = len(table.rows) if job.sampler == RANDOM else job.trials
+    replayed = _Replay(table, tuner, job)
+    begun = time.process_time()
+    replayed.run(limit)
+    cpu = time.process_time() - begun
+    measured = [None if t.lost else t.row for t in replayed.told]
+    outcomes = [table.rows[t.row].outcome for t in replayed.told if t.row is not None]
+    return Run(
+        table=table.name,
+        sampler=job.sampler,
+        seed=job.seed,
+        trials=job.trials,
+        coverage=coverage.history(measured),
+        seconds=replayed.ends,
+        rows=[t.row for t in replayed.told],
+        failed=sum(outcome is not Outcome.OK for outcome in outcomes),
+        lost=sum(t.lost for t in replayed.told),
+        cpu_seconds_per_suggestion=cpu / max(1, len(replayed.told)),
+    )
+
+
+class _Replay:
+    """The loop: every idle worker gets a trial, then the one that ends next is told."""
+
+    def __init__(self, table: Table, tuner: Tuner, job: Job) -> None:
+        self._table = table
+        self._tuner = tuner
+        self._workers = SimulatedWorkers(job.workers, loss_ratio=job.loss_ratio, seed=job.seed)
+        self._known: set[str] = set()
+        """Every ``output_key`` whose accuracy has been measured."""
+        self._running: dict[int, int | None] = {}
+        self._absent = absent_row(table)
+        self.told: list[Told] = []
+        self.ends: list[float] = []
+
+    def run(self, limit: int) -> None:
+        """So many trials, fewer where the tuner has no more."""
+        job = 0
+        while True:
+            while self._workers.idle and job < limit:
+                try:
+                    row = self._tuner.ask(self._workers.warm_setup())
+                except Exhausted:
+                    limit = job
+                    break
+                self._start(job, row)
+                job += 1
+            if not self._workers.running:
+                return
+            self._finish()
+
+    def _start(self, job: int, number: int | None) -> None:
+        self._running[job] = number
+        row = self._absent if number is None else self._table.rows[number]
+        self._workers.start(job, row, known_accuracy=row.output_key in self._known)
+
+    def _finish(self) -> None:
+        ended = self._workers.wait()
+        number = self._running.pop(ended.job)
+        told = Told(number, ended.seconds, ended.warm, ended.lost)
+        if number is not None and not ended.lost and self._table.rows[number].valid:
+            self._known |= {self._table.rows[number].output_key} - {""}
+        self._tuner.tell(told)
+        self.told.append(told)
+        self.ends.append(ended.at_seconds)
+
+
+def absent_row(table: Table) -> Row:
+    """What it costs to try a configuration that the table does not have: the median of those that
+    failed; where none did, of what preparing takes."""
+    failed = [row.phase_seconds for row in table.rows if not row.valid and row.phase_seconds]
+    costs = [sum(seconds.values()) for seconds in failed] or [
+        row.phase_seconds["prepare"] for row in table.rows if "prepare" in row.phase_seconds
+    ]
+    phases = {"prepare": statistics.median(costs)} if costs else {}
+    return Row((), Outcome.UNSUPPORTED, phase_seconds=phases)
