@@ -117,6 +117,8 @@ class StudyFile(_Section):
     sampler: str = "autotune"
     """``autotune``, ``random``, ``grid`` (the pool's order), or a sampler of Optuna's: ``tpe``,
     ``gp``, ``nsga2``, ``nsga3``, ``qmc``, or the name of its class."""
+    warm_start: bool = True
+    """Begin with what the most similar study of the same database has measured."""
     trust_remote_code: bool = False
     """Lets the model's repository run its own Python code."""
     allow_pickle: bool = False

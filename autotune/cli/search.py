@@ -80,6 +80,13 @@ def search(
         str | None,
         typer.Option(help="autotune, random, grid, or one of Optuna's: tpe, gp, nsga2..."),
     ] = None,
+    warm_start: Annotated[
+        bool | None,
+        typer.Option(
+            "--warm-start/--no-warm-start",
+            help="Begin with what a similar study in the database has measured.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
@@ -130,6 +137,7 @@ def search(
         "measure.cpu_watts_per_core": cpu_watts_per_core,
         "workload.task_files": task_file,
         "sampler": sampler,
+        "warm_start": warm_start,
         "seed": seed,
         "worker": worker,
         "trust_remote_code": trust_remote_code,

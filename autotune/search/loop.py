@@ -22,6 +22,7 @@ from autotune.search.pool_code import PoolCode
 from autotune.search.quantity import quantities_of
 from autotune.search.sampler import PoolSampler, make_chooser
 from autotune.search.single import make_spec
+from autotune.search.warm_start import Earlier, find_earlier
 from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.rows import finished_record
@@ -72,7 +73,15 @@ class Search:
         # After a resume the draws must not repeat those of the first run.
         seed = (plan.study.seed + 1000 * store.trial_count(plan.name)) % 2**32
         quantities = quantities_of(plan.objectives, plan.constraints)
-        chooser = make_chooser(plan.study.sampler, code, quantities, plan.model_config, seed)
+        self._earlier = self._find_earlier(store, code)
+        chooser = make_chooser(
+            plan.study.sampler,
+            code,
+            quantities,
+            plan.model_config,
+            seed,
+            self._earlier.observations,
+        )
         self._sampler = PoolSampler(code, chooser)
         self._ledger = Ledger(plan, store, url, code)
         self._begun = 0
@@ -80,6 +89,11 @@ class Search:
         self._latest: TrialRecord | None = None
         """The latest trial that was measured: its process may be there still."""
         self._baseline: Metrics | None = None
+
+    def _find_earlier(self, store: Store, code: PoolCode) -> Earlier:
+        study = self._plan.study
+        wanted = study.warm_start and study.sampler == "autotune"
+        return find_earlier(self._plan, store, code) if wanted else Earlier()
 
     def run(self) -> StudyRecord:
         """Runs until the budget or the pool is used up.
@@ -100,7 +114,9 @@ class Search:
         name = self._plan.name
         # Those of earlier runs stay: what was measured elsewhere is still there.
         study = self._study = self._store.study(name)
-        notes = tuple(dict.fromkeys((*study.notes, *self._plan.notes)))
+        notes = tuple(
+            dict.fromkeys(filter(None, (*study.notes, *self._plan.notes, self._earlier.note)))
+        )
         # Why the latest run ended says nothing of this one.
         self._store.update_study(
             name, state=StudyState.RUNNING, notes=notes, convergence_reason=""

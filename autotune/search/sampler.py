@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from autotune.search.optuna_chooser import (
 )
 from autotune.search.order_chooser import OrderChooser
 from autotune.search.pool_code import Mask, PoolCode
+from autotune.search.priors import priors_of
 from autotune.search.quantity import Quantity
 from autotune.search.surrogate_chooser import SurrogateChooser
 
@@ -99,6 +100,7 @@ def make_chooser(
     quantities: tuple[Quantity, ...],
     model_config: Mapping[str, Any] | None,
     seed: int,
+    earlier: Sequence[tuple[int, Observation]] = (),
 ) -> Chooser:
     """What a study's ``sampler`` stands for.
 
@@ -108,9 +110,13 @@ def make_chooser(
         quantities: What is modelled.
         model_config: For what plugins estimate; none: no estimates.
         seed: Of all that is drawn.
+        earlier: What another study has measured, by places in the pool; ``autotune`` begins with
+            it.
     """
     if name == "autotune":
-        return SurrogateChooser(code, make_features(code, model_config), quantities, seed)
+        features = make_features(code, model_config)
+        priors = priors_of(earlier, features, quantities)
+        return SurrogateChooser(code, features, quantities, seed, priors)
     if name in ("random", "grid"):
         return OrderChooser(len(code.recipes), seed if name == "random" else None)
     objectives = {q.name: q.direction for q in quantities if q.objective}

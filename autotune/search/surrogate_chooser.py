@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.special import ndtr
@@ -13,7 +13,7 @@ from autotune.search.features import Features, Integers, Rows
 from autotune.search.observation import Observation
 from autotune.search.pool_code import Mask, PoolCode
 from autotune.search.quantity import Quantity, anything, needs_preparing
-from autotune.search.surrogates import Surrogate
+from autotune.search.surrogates import Prior, Surrogate
 from autotune.surrogate.improvement import expected_improvement, not_dominated
 
 _FIRST_TRIALS = 6
@@ -38,6 +38,7 @@ class SurrogateChooser:
         features: Features,
         quantities: Sequence[Quantity],
         seed: int,
+        priors: Mapping[str, Prior] | None = None,
     ) -> None:
         """
         Args:
@@ -45,6 +46,7 @@ class SurrogateChooser:
             features: The same pool in columns.
             quantities: What is modelled; the objectives come first.
             seed: Of what is drawn.
+            priors: By metric, from an earlier study; of all objectives, or none.
         """
         self._code = code
         self._features = features
@@ -52,7 +54,9 @@ class SurrogateChooser:
         self._objectives = [q for q in quantities if q.objective]
         self._random = np.random.default_rng(seed)
         self._libraries = ThreadpoolController()
-        self._models = [Surrogate(features.of(q.moved_by)) for q in quantities]
+        known = priors or {}
+        self._is_warm = all(q.name in known for q in self._objectives)
+        self._models = [Surrogate(features.of(q.moved_by), known.get(q.name)) for q in quantities]
         self._works = Surrogate(features.of(anything))
         self._preparing = Surrogate(features.of(needs_preparing))
         self._score_seconds: list[float] = []
@@ -95,7 +99,7 @@ class SurrogateChooser:
             allowed: Which recipes may be chosen; one at least.
             warm: A recipe whose prepared process is there.
         """
-        if len(self._begun) < _FIRST_TRIALS or not self._is_informed():
+        if not self._is_informed():
             return self._farthest(allowed)
         candidates = self._candidates(allowed)
         # Of matrices as small as these, several threads are slower than one, and far slower
@@ -105,7 +109,11 @@ class SurrogateChooser:
         return int(candidates[gains.argmax()])
 
     def _is_informed(self) -> bool:
-        return len(self._reached) > 1 and all(model.known > 1 for model in self._models)
+        """Whether there is anything to model."""
+        if self._is_warm:
+            return bool(self._reached) and all(model.known for model in self._models)
+        known = len(self._reached) > 1 and all(model.known > 1 for model in self._models)
+        return known and len(self._begun) >= _FIRST_TRIALS
 
     def _farthest(self, allowed: Mask) -> int:
         """Of a draw of recipes the one whose nearest begun one is farthest away."""
@@ -144,7 +152,7 @@ class SurrogateChooser:
         means, deviations = (np.array(part).T for part in zip(*expected, strict=True))
         chance = self._chance_to_work(candidates) * self._chance_to_hold(means, deviations)
         count = len(self._objectives)
-        scale = self._scale()
+        scale = self._scale(means[:, :count])
         means, deviations = (means[:, :count] - scale[0]) / scale[1], deviations[:, :count]
         front = (self._front() - scale[0]) / scale[1]
         gains = expected_improvement(
@@ -164,9 +172,12 @@ class SurrogateChooser:
             losses = np.vstack([losses, np.array([m.expect(waiting)[0] for m in models]).T])
         return np.unique(losses[not_dominated(losses)], axis=0)
 
-    def _scale(self) -> tuple[Rows, Rows]:
-        """The ideal of each objective, and the width of the front."""
+    def _scale(self, expected: Rows) -> tuple[Rows, Rows]:
+        """The ideal of each objective, and the width of the front; of the front that is expected,
+        where an earlier study is all that is known."""
         losses = np.array(list(self._reached.values()))
+        if self._is_warm and len(losses) < _FIRST_TRIALS:
+            losses = np.vstack([losses, expected])
         front = losses[not_dominated(losses)]
         ideal = losses.min(axis=0)
         least = 0.1 * np.ptp(losses, axis=0) + 1e-9

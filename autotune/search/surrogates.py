@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,41 @@ _FIT_AFTER_GROWTH = 1.1
 _MOST_FITTED = 150
 _MOST_KNOWN = 400
 """A prediction takes time with the square of what it rests on."""
+_GUARD_FROM = 4
+"""Of fewer values it cannot be told whether an earlier study misleads."""
+_LEAST_DIFFERENCE = 0.2
+"""Between two studies, relative to how much the metric varies: none would be believed for ever."""
+
+_Seen = Mapping[int, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What an earlier study lets expect of every recipe of the pool."""
+
+    means: Rows
+    """``[recipes]``; how they differ counts, their level does not."""
+    deviations: Rows
+    """``[recipes]``, of what the earlier study did not know."""
+    spread: float
+    """Standard deviation of what the earlier study measured."""
 
 
 class Surrogate:
     """What one metric is expected to be for any recipe of the pool. It sees only the params that
     can move the metric: recipes that differ in others are one to it."""
 
-    def __init__(self, features: Features) -> None:
-        self._rows = features.rows
-        self._groups = features.groups
+    def __init__(self, features: Features, prior: Prior | None = None) -> None:
+        """
+        Args:
+            features: The columns of the params that can move it.
+            prior: From an earlier study: this one's difference from it is modelled, as long as
+                that foretells what is measured better than to forget it.
+        """
         self._seen: dict[int, tuple[float, float]] = {}
-        """Row → value and standard error."""
-        self._kernel: Kernel | None = None
-        self._fitted_to = 0
+        """Recipe → value and standard error."""
+        self._cold = _Process(features)
+        self._warm = None if prior is None else _Process(features, prior)
 
     @property
     def known(self) -> int:
@@ -53,40 +76,80 @@ class Surrogate:
             pending: Recipes that are being measured: taken to come as expected, so that what they
                 will tell is not asked again (Ginsbourger et al. 2010, "kriging believer").
         """
-        process = self._process()
+        process = self._believed()
+        seen = dict(self._seen)
         if pending:
-            waiting = np.array(pending, dtype=np.intp)
-            means, _ = process.predict(self._rows[waiting])
-            process = self._process(list(zip(pending, means.tolist(), strict=True)))
-        return process.predict(self._rows[indices])
+            means, _ = process.expect(seen, np.array(pending, dtype=np.intp), fit=False)
+            seen |= {index: (mean, 0.0) for index, mean in zip(pending, means, strict=True)}
+        return process.expect(seen, indices, fit=False)
 
-    def _process(self, believed: Sequence[tuple[int, float]] = ()) -> GaussianProcess:
-        rows, values, errors = self._data(believed)
-        if not believed and self._is_to_be_fitted(len(rows)):
+    def _believed(self) -> _Process:
+        """The one that foretells each measured value best from the others."""
+        cold = self._cold.fit(self._seen)
+        if self._warm is None:
+            return self._cold
+        misled = self._warm.fit(self._seen) < cold
+        return self._cold if misled and len(self._seen) >= _GUARD_FROM else self._warm
+
+
+class _Process:
+    """A Gaussian process with its hyperparameters, of a metric or of its difference from a
+    prior."""
+
+    def __init__(self, features: Features, prior: Prior | None = None) -> None:
+        self._rows = features.rows
+        self._groups = features.groups
+        self._prior = prior
+        self._least_spread = 0.0 if prior is None else _LEAST_DIFFERENCE * prior.spread
+        self._kernel: Kernel | None = None
+        self._fitted_to = 0
+        self._latest: tuple[int, float] = (-1, 0.0)
+
+    def fit(self, seen: _Seen) -> float:
+        """Fits hyperparameters if there is enough that is new, and says how well it foretells."""
+        if self._latest[0] != len(seen):
+            self._latest = len(seen), self._made(seen, fit=True).left_out_log_density()
+        return self._latest[1]
+
+    def expect(self, seen: _Seen, indices: Integers, *, fit: bool) -> tuple[Rows, Rows]:
+        """Mean and standard deviation."""
+        means, deviations = self._made(seen, fit=fit).predict(self._rows[indices])
+        if self._prior is None:
+            return means, deviations
+        means = means + self._prior.means[indices]
+        return means, np.hypot(deviations, self._prior.deviations[indices])
+
+    def _made(self, seen: _Seen, *, fit: bool) -> GaussianProcess:
+        rows, values, errors = self._data(seen)
+        growth = _FIT_AFTER_GROWTH * self._fitted_to
+        if fit and (len(rows) < _FIT_ALWAYS_BELOW or len(rows) >= growth):
             few = _spread_out(len(rows), _MOST_FITTED)
-            self._kernel = GaussianProcess(
-                rows[few], values[few], self._groups, noise=errors[few], kernel=self._kernel
-            ).kernel
+            self._kernel = self._process(rows[few], values[few], errors[few], fit=True).kernel
             self._fitted_to = len(rows)
+        return self._process(rows, values, errors, fit=False)
+
+    def _process(self, rows: Rows, values: Rows, errors: Rows, *, fit: bool) -> GaussianProcess:
         return GaussianProcess(
-            rows, values, self._groups, noise=errors, kernel=self._kernel, fit=False
+            rows,
+            values,
+            self._groups,
+            noise=errors,
+            kernel=self._kernel,
+            fit=fit,
+            least_spread=self._least_spread,
         )
 
-    def _is_to_be_fitted(self, count: int) -> bool:
-        return count < _FIT_ALWAYS_BELOW or count >= _FIT_AFTER_GROWTH * self._fitted_to
-
-    def _data(self, believed: Sequence[tuple[int, float]]) -> tuple[Rows, Rows, Rows]:
+    def _data(self, seen: _Seen) -> tuple[Rows, Rows, Rows]:
         """Each row once, with the mean of what was measured of it."""
-        seen = [(i, *pair) for i, pair in self._seen.items()]
-        kept = [seen[i] for i in _spread_out(len(seen), _MOST_KNOWN)]
-        kept += [(i, value, 0.0) for i, value in believed]
-        index = np.array([i for i, _, _ in kept], dtype=np.intp)
+        index = np.array(list(seen), dtype=np.intp)
+        index = index[_spread_out(len(index), _MOST_KNOWN)]
+        pairs = np.array([seen[i] for i in index.tolist()])
+        values = pairs[:, 0] - (0.0 if self._prior is None else self._prior.means[index])
         rows, groups = np.unique(self._rows[index], axis=0, return_inverse=True)
         groups = groups.reshape(-1)
         count = np.bincount(groups)
-        values = np.bincount(groups, [v for _, v, _ in kept]) / count
-        errors = np.sqrt(np.bincount(groups, [e * e for _, _, e in kept])) / count
-        return rows, values, errors
+        errors = np.sqrt(np.bincount(groups, pairs[:, 1] ** 2)) / count
+        return rows, np.bincount(groups, values) / count, errors
 
 
 def _spread_out(count: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:

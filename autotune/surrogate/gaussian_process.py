@@ -62,6 +62,7 @@ class GaussianProcess:
         noise: Array | None = None,
         kernel: Kernel | None = None,
         fit: bool = True,
+        least_spread: float = 0.0,
     ) -> None:
         """
         Args:
@@ -71,10 +72,12 @@ class GaussianProcess:
             noise: Standard error of each value, ``[n]``, in the values' unit; none: unknown.
             kernel: Where the fit begins, or what is taken as it is; none: the prior.
             fit: Whether to find the hyperparameters.
+            least_spread: Standard deviation that the quantity has at least over all rows, though
+                the few measured ones may be closer.
         """
         self._rows, self._groups = rows, groups
         self._middle = float(values.mean())
-        spread = float(values.std())
+        spread = max(float(values.std()), least_spread)
         self._spread = spread if spread > 1e-12 else 1.0
         self._values = (values - self._middle) / self._spread
         known = np.zeros(len(rows)) if noise is None else (noise / self._spread) ** 2
@@ -97,6 +100,16 @@ class GaussianProcess:
         variance = self._variance - np.einsum("ij,ij->j", explained, explained)
         deviation = np.sqrt(np.maximum(variance, 1e-10))
         return mean * self._spread + self._middle, deviation * self._spread
+
+    def left_out_log_density(self) -> float:
+        """How well each value is foretold by all the others: the sum of the logarithms of its
+        density (their equations 5.10 to 5.12)."""
+        n = len(self._values)
+        inverse = cho_solve((self._factor, True), np.eye(n), check_finite=False)
+        variance = 1 / np.diag(inverse)
+        error = self._weights * variance
+        density = -0.5 * np.log(variance) - 0.5 * error**2 / variance
+        return float(density.sum()) - n * float(np.log(self._spread))
 
     def _factorize(self) -> None:
         kernel = self.kernel

@@ -24,14 +24,30 @@ class PoolTuner:
     """The sampler of ``autotune search``. Which row stands for the baseline is drawn: tables of
     other systems do not say."""
 
-    def __init__(self, table: Table, seed: int, workers: int) -> None:
+    def __init__(
+        self,
+        table: Table,
+        seed: int,
+        workers: int,
+        earlier: Sequence[tuple[Values, Observation]] = (),
+    ) -> None:
+        """
+        Args:
+            table: What is searched.
+            seed: Of all that is drawn.
+            workers: How many trials run at once.
+            earlier: What an earlier study has measured of the same configurations.
+        """
         self._table = table
         first = random.Random(seed).choice([i for i, row in enumerate(table.rows) if row.valid])
         self._rows = [first, *(i for i in range(len(table.rows)) if i != first)]
         plugins = plugins_of(table, table.rows[first])
         self._recipes = [recipe_of(table.rows[i], plugins) for i in self._rows]
         code = PoolCode(self._recipes, {p.name: p for p in plugins.values()})
-        chooser = make_chooser("autotune", code, quantities_of_table(table), None, seed)
+        quantities = quantities_of_table(table)
+        places = {table.rows[row].params: i for i, row in enumerate(self._rows)}
+        known = [(places[values], seen) for values, seen in earlier if values in places]
+        chooser = make_chooser("autotune", code, quantities, None, seed, known)
         self._code, self._sampler = code, PoolSampler(code, chooser)
         self._latest: int | None = None
 
@@ -49,17 +65,21 @@ class PoolTuner:
     def tell(self, told: Told) -> None:
         """Told as the loop of a search tells it."""
         assert told.row is not None, "the sampler chooses from the pool"
-        row, self._latest = self._table.rows[told.row], self._rows.index(told.row)
-        measured = row.valid and not told.lost
+        self._latest = self._rows.index(told.row)
+        self._sampler.observe(self._recipes[self._latest], self.seen(told.row, told))
+
+    def seen(self, number: int, told: Told | None = None) -> Observation:
+        """What a trial of a row shows."""
+        row = self._table.rows[number]
+        measured = row.valid and not (told is not None and told.lost)
         values = {name: (value, _error(row, name)) for name, value in row.metrics.items()}
-        seen = Observation(
+        return Observation(
             values=values if measured else {},
             failed=not measured,
             feasible=measured,
             phase_seconds=row.phase_seconds,
-            warm=told.warm,
+            warm=told is not None and told.warm,
         )
-        self._sampler.observe(self._recipes[self._latest], seen)
 
 
 def _error(row: Row, name: str) -> float:

@@ -122,7 +122,11 @@ def test_constraints_reach_optuna(done: Any) -> None:
 def test_same_seed_same_search_beside_other_studies(done: Any) -> None:
     first = done.trials()
     plan = done.plan(
-        name="second", budget={"trials": 6}, seed=5, constraints=["kld_mean_nats<=0.03"]
+        name="second",
+        budget={"trials": 6},
+        seed=5,
+        constraints=["kld_mean_nats<=0.03"],
+        warm_start=False,
     )
     done.search(plan)
     assert [t.recipe for t in done.trials("second")] == [t.recipe for t in first]
