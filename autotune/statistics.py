@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -67,16 +67,20 @@ def median_interval(values: Sequence[float]) -> Interval:
     return quantile_interval(values, 0.5)
 
 
-def paired_ratio(candidate: Sequence[float], reference: Sequence[float]) -> Interval:
+def paired_ratio(
+    candidate: Sequence[float],
+    reference: Sequence[float],
+    middle: Callable[[Sequence[float]], Interval] = median_interval,
+) -> Interval:
     """The median of paired ratios candidate/reference, on a log scale.
 
     Args:
         candidate: Positive values, one per pair.
         reference: The value measured beside each of them.
+        middle: The median of the logarithms, with the interval that is wanted.
     """
-    logs = [math.log(c / r) for c, r in zip(candidate, reference, strict=True)]
-    middle = median_interval(logs)
-    return Interval(math.exp(middle.value), math.exp(middle.low), math.exp(middle.high), middle.n)
+    found = middle([math.log(c / r) for c, r in zip(candidate, reference, strict=True)])
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n)
 
 
 def unpaired_ratio(one: Interval, other: Interval) -> Interval:

@@ -100,9 +100,11 @@ class Session:
             return Reply(values=self._block())
         if request.operation is Operation.PERCENTILES:
             return Reply(metrics=self._latencies.percentiles(self._spec.model.task))
+        if request.operation is Operation.PEAKS:
+            return Reply(metrics=self._peaks())
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
-            metrics, notes = self._peaks(), self._prepared.engine.notes()
+            metrics, notes = self._peaks() | self._phases(), self._prepared.engine.notes()
             return Reply(metrics=metrics, fallbacks=tuple(found), notes=notes)
         if request.operation is Operation.TASKS:
             return self._run_tasks()
@@ -222,12 +224,16 @@ class Session:
         return speed.speed_values(block)
 
     def _peaks(self) -> Metrics:
-        """The headline first: the request that splits it by phase resets the peaks."""
+        """The headline."""
         found = self._memory.read()
         if reason := self._prepared.engine.elsewhere:
-            found = {n: Measurement.unavailable(m.unit, reason) for n, m in found.items()}
+            return {n: Measurement.unavailable(m.unit, reason) for n, m in found.items()}
+        return found
+
+    def _phases(self) -> Metrics:
+        """After the headline: the request that splits it by phase resets the peaks."""
         engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
-        return found | request_phases(self._memory, engine, self._run, generates)
+        return request_phases(self._memory, engine, self._run, generates)
 
 
 def _cold(seconds: float, first: bool, source: str) -> Measurement:

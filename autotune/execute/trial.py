@@ -75,10 +75,10 @@ class TrialUnderWay:
             self.fail(Outcome.INFEASIBLE, constraints.explain(self._constraints, self.metrics))
             raise Stop
 
-    @property
-    def limits_speed(self) -> bool:
-        """Whether blocks can show that a constraint is violated."""
-        return any(METRICS[c.metric].family is Family.SPEED for c in self._constraints)
+    def limited(self, family: Family) -> set[str]:
+        """The metrics of a family that a constraint limits."""
+        names = (limit.metric for limit in self._constraints)
+        return {name for name in names if METRICS[name].family is family}
 
     def is_violated(self, metrics: Metrics) -> bool:
         """Whether a constraint is violated beyond its interval; the baseline is always measured

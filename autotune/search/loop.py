@@ -18,6 +18,7 @@ from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
+from autotune.search.rivals import RivalFront
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
 from autotune.store.lock import StudyLock, study_lock
@@ -76,6 +77,7 @@ class Search:
         self._prepared: TrialRecord | None = None
         """The latest trial, if it had to prepare a process."""
         self._baseline: Metrics | None = None
+        self._front = RivalFront(plan)
 
     def run(self) -> StudyRecord:
         """Runs until the budget or the pool is used up.
@@ -147,6 +149,7 @@ class Search:
         self._sampler.take(Recipe.from_dict(t.recipe) for t in stored.values())
         baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
         self._baseline = baseline.result.metrics if baseline and baseline.result else None
+        self._front.take(trials)
         open_ = set(self._ledger.open_trials())
         for number in open_ - stored.keys():
             self._ledger.give_up(number)
@@ -247,6 +250,7 @@ class Search:
             Recipe.from_dict(trial.recipe),
             baseline=self._baseline,
             known_accuracy=known,
+            rivals=self._front.rivals() if self._plan.study.measure.racing else None,
         )
         self._begun += 1
         self._observer.on_trial_started(spec)
@@ -260,7 +264,9 @@ class Search:
         self._ledger.finish(trial, result)
         cold = result.outcome is Outcome.OK and not result.warm
         self._prepared = trial if cold else None
-        self._observer.on_trial_finished(self._study, finished_record(trial, result))
+        finished = finished_record(trial, result)
+        self._front.take([finished])
+        self._observer.on_trial_finished(self._study, finished)
 
     def _accept_baseline(self, result: TrialResult) -> None:
         """Nothing can be compared without the baseline: its failure ends the search.

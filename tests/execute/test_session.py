@@ -294,9 +294,52 @@ def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
         assert "output_tokens_per_second is" in slow.explanation
         assert len(slow.blocks) == 6
         assert "host_model_peak_bytes" not in slow.metrics, "what is out is not measured on"
+        large = slot.run(
+            make_spec(
+                4,
+                {"batch": {"size": 4}},
+                baseline=metrics,
+                known_accuracy=known,
+                constraints=("host_model_peak_bytes<=1",),
+            )
+        )
+        assert large.outcome is Outcome.INFEASIBLE
+        assert "host_model_peak_bytes is" in large.explanation
+        assert large.blocks == (), "a peak only grows"
         assert {p.phase for p in seen} >= {"prepare", "score", "warmup", "measure"}
     finally:
         slot.close()
+
+
+@pytest.mark.slow
+def test_trial_that_a_rival_beats_ends_early_with_all_its_metrics(make_spec: MakeSpec) -> None:
+    speed, memory = "output_tokens_per_second", "host_model_peak_bytes"
+    objectives = (speed, memory, "weights_bytes")
+    settings = MeasureSettings(
+        block_seconds=0.02, warmup_blocks=3, target_half_width_ratio=1e-9, max_pairs=16
+    )
+    beaten = {7: {speed: (1e9, 1e9, 1e9), memory: (1.0, 1.0, 1.0), "weights_bytes": (1.0,) * 3}}
+    slow = {7: {**beaten[7], speed: (1e-9, 1e-9, 1e-9)}}
+    slot = DeviceSlot(registry.installed(), lambda _: None)
+    try:
+        baseline = slot.run(make_spec(0))
+        fields = {"baseline": baseline.metrics, "objectives": objectives}
+        specs = [
+            make_spec(n, {"batch": {"size": 2}}, known_accuracy={}, rivals=rivals, **fields)
+            for n, rivals in enumerate((beaten, slow), start=1)
+        ]
+        ended, whole = (slot.run(s.model_copy(update={"settings": settings})) for s in specs)
+    finally:
+        slot.close()
+    assert (ended.outcome, ended.explanation, len(ended.blocks)) == (Outcome.OK, "", 7)
+    (note,) = (n for n in ended.notes if n.startswith("ended early"))
+    told = f"trial 7 is at least as good in everything and better in {speed}"
+    assert note.startswith(f"ended early after 7 pairs: {told}")
+    assert ended.metrics[speed].n == 7
+    assert ended.metrics[speed].grade is not None
+    assert (ended.metrics[memory].value or 0) > 1
+    assert (whole.outcome, len(whole.blocks)) == (Outcome.OK, 16), "it is faster than trial 7"
+    assert not any("ended early" in n for n in whole.notes)
 
 
 class TestLocalExecutor(ExecutorContract):
