@@ -371,13 +371,14 @@ class TrialResult(Message):
 
     @property
     def accuracy(self) -> Metrics:
-        """The accuracy metrics that have a value."""
+        """The accuracy metrics that have a value, taken from the whole text."""
         return {
             name: found
             for name, found in self.metrics.items()
             if name in METRICS
             and METRICS[name].family is Family.ACCURACY
             and found.value is not None
+            and found.converged
         }
 
 

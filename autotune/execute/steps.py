@@ -94,7 +94,11 @@ class TrialSteps:
             with trial.phase("baseline"):
                 self._beside.ask_reference(Operation.SCORE, trial.spec)
         with trial.phase("score"):
-            trial.learn(ask(candidate, Operation.SCORE, trial.spec))
+            reply = ask(candidate, Operation.SCORE, trial.spec)
+        trial.learn(reply)
+        trial.stop_if_violated(
+            next((m.source for m in reply.metrics.values() if not m.converged), "")
+        )
 
     def _measure(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         spec = trial.spec

@@ -69,10 +69,15 @@ class TrialUnderWay:
         finally:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
 
-    def stop_if_violated(self) -> None:
-        """Ends the trial if a constraint is violated beyond its interval."""
+    def stop_if_violated(self, judged_by: str = "") -> None:
+        """Ends the trial if a constraint is violated beyond its interval.
+
+        Args:
+            judged_by: What it was judged by, if that is less than usual.
+        """
         if self.is_violated(self.metrics):
-            self.fail(Outcome.INFEASIBLE, constraints.explain(self._constraints, self.metrics))
+            found = constraints.explain(self._constraints, self.metrics)
+            self.fail(Outcome.INFEASIBLE, f"{found}; {judged_by}" if judged_by else found)
             raise Stop
 
     def limited(self, family: Family) -> set[str]:

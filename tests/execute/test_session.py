@@ -312,6 +312,29 @@ def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
 
 
 @pytest.mark.slow
+def test_accuracy_that_is_out_after_a_few_windows_is_not_kept_as_known(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec(
+        1,
+        {"prune": {"method": "depth", "ratio": 0.5}},
+        baseline={},
+        constraints=("kld_mean_nats<=1e-9",),
+    )
+    longer = spec.workload.model_copy(update={"evaluation_positions": 1024})
+    spec = spec.model_copy(update={"workload": longer, "cache_directory": str(tmp_path)})
+    slot = DeviceSlot(registry.installed(), lambda _: None)
+    try:
+        result = slot.run(spec)
+    finally:
+        slot.close()
+    assert (result.outcome, result.blocks) == (Outcome.INFEASIBLE, ())
+    assert result.explanation.endswith("teacher-forced on held-out text, 4 of 17 windows")
+    assert result.metrics["kld_mean_nats"].n == 4 * 63
+    assert result.accuracy == {}
+
+
+@pytest.mark.slow
 def test_trial_that_a_rival_beats_ends_early_with_all_its_metrics(make_spec: MakeSpec) -> None:
     speed, memory = "output_tokens_per_second", "host_model_peak_bytes"
     objectives = (speed, memory, "weights_bytes")
