@@ -70,6 +70,13 @@ def test_repetitions_are_not_raced(lab: Any) -> None:
     assert all(spec.rivals == {} for spec in again)
 
 
+def test_rivals_travel_as_json(lab: Any) -> None:
+    lab.search(lab.plan(budget={"trials": 3}))
+    spec = lab.specs[-1]
+    assert spec.rivals
+    assert TrialSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
 def record(number: int, *, change: dict[str, Any] | None = None, **values: float) -> TrialRecord:
     """A finished trial; 0 is the baseline."""
     recipe = Recipe.from_dict({"batch": {"size": number}} if number else {}).to_dict()
