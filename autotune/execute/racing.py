@@ -13,8 +13,8 @@ noise in one.
 - Memory is a peak and can only grow: what it is before the blocks is a bound from below.
 - Weights, accuracy and cold costs are final before the blocks.
 - Energy and percentiles are known by nothing before the end, and might save the trial: where one
-  of them is an objective, no trial is raced. Idle power is no bound of energy: whatever else ran on
-  the machine while it was taken is in it.
+  of them is an objective, no trial is raced. Idle power is no bound of energy: whatever else ran
+  on the machine while it was taken is in it.
 
 Nor is one raced that the baseline does not run beside: its interval holds no drift.
 """
