@@ -19,6 +19,10 @@ RecipeDict = dict[str, dict[str, Scalar]]
 """A recipe as plain data: plugin name → its active params."""
 
 
+CONFIRMED = "confirmed"
+"""``Measurement.stat`` of a value from fresh processes."""
+
+
 class Message(BaseModel):
     """Base of all messages: immutable, and an unknown key is an error."""
 
@@ -224,6 +228,9 @@ class MeasureSettings(Message):
     """Up to this change of the baseline's own blocks: grade A."""
     worst_half_width_ratio: float = Field(default=0.3, gt=0)
     """A ratio whose interval is wider than this to both sides: grade C."""
+    racing: bool = Field(default=True, exclude_if=lambda racing: bool(racing))
+    """End a trial of a search once an earlier one is surely at least as good in every objective,
+    and better in one."""
     warmup_blocks: int = Field(default=6, ge=3)
     """At most so many warm-up blocks; fewer once three agree within 5 %."""
     energy_window_seconds: float = Field(default=5.0, gt=0)
@@ -248,6 +255,9 @@ class MeasureSettings(Message):
             raise ValueError(f"max_pairs {self.max_pairs} is less than min_pairs {self.min_pairs}")
         return self
 
+
+Rivals = dict[int, dict[str, tuple[float, float, float]]]
+"""Trial → objective → its value, and the ends of the interval in which it is compared."""
 
 TASK_RUN = 0
 """The number under which a trial's run of the tasks is kept; its repetitions count from 1."""
@@ -277,6 +287,8 @@ class TrialSpec(Message):
     """The study's objectives; the first speed metric among them decides when to stop."""
     constraints: tuple[str, ...] = ()
     """As written, e.g. ``kld_mean_nats<=0.05``."""
+    rivals: Rivals = {}
+    """Trials of the front when it was submitted, with every objective; empty: it is not raced."""
     seed: int = 0
     confirmation: int = 0
     """0 in the search; from 1 on, a repetition of the trial in fresh processes."""
@@ -359,13 +371,14 @@ class TrialResult(Message):
 
     @property
     def accuracy(self) -> Metrics:
-        """The accuracy metrics that have a value."""
+        """The accuracy metrics that have a value, taken from the whole text."""
         return {
             name: found
             for name, found in self.metrics.items()
             if name in METRICS
             and METRICS[name].family is Family.ACCURACY
             and found.value is not None
+            and found.converged
         }
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+ONE_LOOK = 0.025
+"""How often a 95 % interval misses to one side."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,20 @@ def median_interval(values: Sequence[float]) -> Interval:
     return quantile_interval(values, 0.5)
 
 
-def paired_ratio(candidate: Sequence[float], reference: Sequence[float]) -> Interval:
+def paired_ratio(
+    candidate: Sequence[float],
+    reference: Sequence[float],
+    middle: Callable[[Sequence[float]], Interval] = median_interval,
+) -> Interval:
     """The median of paired ratios candidate/reference, on a log scale.
 
     Args:
         candidate: Positive values, one per pair.
         reference: The value measured beside each of them.
+        middle: The median of the logarithms, with the interval that is wanted.
     """
-    logs = [math.log(c / r) for c, r in zip(candidate, reference, strict=True)]
-    middle = median_interval(logs)
-    return Interval(math.exp(middle.value), math.exp(middle.low), math.exp(middle.high), middle.n)
+    found = middle([math.log(c / r) for c, r in zip(candidate, reference, strict=True)])
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n)
 
 
 def unpaired_ratio(one: Interval, other: Interval) -> Interval:
@@ -92,22 +99,32 @@ def unpaired_ratio(one: Interval, other: Interval) -> Interval:
     )
 
 
-def share_interval(successes: int, n: int) -> Interval:
-    """A share with its Wilson score 95 % interval (Wilson, JASA 22:209, 1927; that of
-    ``scipy.stats.binomtest``)."""
+def share_interval(successes: int, n: int, error: float = ONE_LOOK) -> Interval:
+    """A share with its Wilson score interval (Wilson, JASA 22:209, 1927; that of
+    ``scipy.stats.binomtest``).
+
+    Args:
+        successes: Of ``n``.
+        n: At least 1.
+        error: To each side.
+    """
     from scipy.special import ndtri
 
-    z, share = float(ndtri(0.975)), successes / n
+    z, share = float(ndtri(1 - error)), successes / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
     low = 0.0 if successes == 0 else middle - reach
     return Interval(share, low, 1.0 if successes == n else middle + reach, n)
 
 
-def clustered_mean(cluster_means: Sequence[float]) -> Interval:
-    """The mean over clusters of equal size with its Student-t 95 % interval.
+def clustered_mean(cluster_means: Sequence[float], error: float = ONE_LOOK) -> Interval:
+    """The mean over clusters of equal size with its Student-t interval.
 
     Positions of one text chunk are not independent; chunks nearly are.
+
+    Args:
+        cluster_means: One or more; one alone has an interval without width.
+        error: To each side.
     """
     import numpy as np
 
@@ -115,16 +132,17 @@ def clustered_mean(cluster_means: Sequence[float]) -> Interval:
     mean = float(np.mean(cluster_means))
     if n < 2:
         return Interval(mean, mean, mean, n)
-    error = float(np.std(cluster_means, ddof=1)) / math.sqrt(n) * _student_t(n - 1)
-    return Interval(mean, mean - error, mean + error, n)
+    reach = float(np.std(cluster_means, ddof=1)) / math.sqrt(n) * _student_t(n - 1, error)
+    return Interval(mean, mean - reach, mean + reach, n)
 
 
-def _student_t(degrees_of_freedom: int) -> float:
-    """Student's t at 97.5 %. All quantiles here are ``scipy.special``'s: ``scipy.stats``, which
-    has them too, takes a second to import, in every process."""
+def _student_t(degrees_of_freedom: int, error: float = ONE_LOOK) -> float:
+    """Student's t that is exceeded with this probability. All quantiles here are
+    ``scipy.special``'s: ``scipy.stats``, which has them too, takes a second to import, in every
+    process."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees_of_freedom, 0.975))
+    return float(stdtrit(degrees_of_freedom, 1 - error))
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors hashing urls processes logs params metrics outcome device statistics pairing "
-        "presets markdown trust surrogate",
+        "errors hashing urls processes logs params metrics outcome device statistics looks "
+        "pairing presets markdown trust surrogate",
         "plugin traffic messages engine",
-        "recipe registry space constraints config energy power environment workload demo roof "
-        "tables",
+        "recipe registry space constraints costs config energy power environment workload demo "
+        "roof tables",
         "bench execute store",
         "front search report dispatch",
         "service",
@@ -34,6 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 SIDEWAYS: dict[str, str] = {
     "device": "errors",
     "metrics": "errors statistics markdown",
+    "looks": "statistics",
     "presets": "errors",
     "engine": "plugin",  # it says no as plugins do
     "traffic": "plugin",  # what a plugin may need of it

@@ -33,6 +33,8 @@ class Operation(StrEnum):
     """Run one block and return each speed metric's value."""
     PERCENTILES = "percentiles"
     """Percentiles over the single requests of all blocks since the warm-up."""
+    PEAKS = "peaks"
+    """Peaks since the warm-up began, so far: they can only grow."""
     MEMORY = "memory"
     """Peaks since the warm-up began, and those of prefill and decode in one more request."""
     ENERGY = "energy"

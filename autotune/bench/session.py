@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from autotune import constraints
 from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.parallel_engine import ParallelEngine
@@ -27,6 +28,7 @@ from autotune.bench.tokens import take
 from autotune.engine import NoOutputs, Timing
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, TrialSpec
+from autotune.metrics import METRICS, Family
 from autotune.outcome import Outcome
 from autotune.space import merge
 
@@ -100,9 +102,11 @@ class Session:
             return Reply(values=self._block())
         if request.operation is Operation.PERCENTILES:
             return Reply(metrics=self._latencies.percentiles(self._spec.model.task))
+        if request.operation is Operation.PEAKS:
+            return Reply(metrics=self._peaks())
         if request.operation is Operation.MEMORY:
             found = self._watch.after_blocks() if self._watch else ()
-            metrics, notes = self._peaks(), self._prepared.engine.notes()
+            metrics, notes = self._peaks() | self._phases(), self._prepared.engine.notes()
             return Reply(metrics=metrics, fallbacks=tuple(found), notes=notes)
         if request.operation is Operation.TASKS:
             return self._run_tasks()
@@ -151,7 +155,7 @@ class Session:
         )
         if spec.recipe:
             try:
-                return meter.score()
+                return meter.score(_breaks_a_limit(spec))
             except NoOutputs as reason:
                 return unknown_accuracy(spec.model.task, str(reason))
         meter.save_reference()
@@ -222,12 +226,26 @@ class Session:
         return speed.speed_values(block)
 
     def _peaks(self) -> Metrics:
-        """The headline first: the request that splits it by phase resets the peaks."""
+        """The headline."""
         found = self._memory.read()
         if reason := self._prepared.engine.elsewhere:
-            found = {n: Measurement.unavailable(m.unit, reason) for n, m in found.items()}
+            return {n: Measurement.unavailable(m.unit, reason) for n, m in found.items()}
+        return found
+
+    def _phases(self) -> Metrics:
+        """After the headline: the request that splits it by phase resets the peaks."""
         engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
-        return found | request_phases(self._memory, engine, self._run, generates)
+        return request_phases(self._memory, engine, self._run, generates)
+
+
+def _breaks_a_limit(spec: TrialSpec) -> Callable[[Metrics], bool] | None:
+    """Whether accuracy breaks a constraint beyond its interval; None where none limits it."""
+    limits = [
+        limit
+        for limit in constraints.parse_all(spec.constraints)
+        if METRICS[limit.metric].family is Family.ACCURACY
+    ]
+    return (lambda found: any(c.surely_violated(found) for c in limits)) if limits else None
 
 
 def _cold(seconds: float, first: bool, source: str) -> Measurement:

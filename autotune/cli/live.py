@@ -17,6 +17,7 @@ from rich.text import Text
 
 from autotune.cli.heartbeat import Heartbeat
 from autotune.constraints import parse_all
+from autotune.execute.racing import ENDED_EARLY
 from autotune.front import FrontPoint, RunningFront, bounds_of, front, front_points
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
@@ -286,6 +287,7 @@ def _line(trial: TrialRecord, summary: StudySummary, on_front: bool) -> str:
         words = ", ".join(_figures(point, summary))
     if result.outcome is not Outcome.OK:
         words = f"[yellow]{_why(result)}[/]"
+    words += "".join(f", {escape(note)}" for note in result.notes if note.startswith(ENDED_EARLY))
     for fallback in result.fallbacks:
         words += f" [yellow]fallback:[/] {escape(fallback)}"
     star = "[green]*[/] " if on_front else "  "

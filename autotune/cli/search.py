@@ -109,7 +109,8 @@ def search(
 ) -> None:
     """Measure a model's optimizations and save the Pareto front.
 
-    Ctrl-C stops it at any moment; the same command with --resume goes on.
+    Ctrl-C stops it at any moment; the same command with --resume goes on. A trial that an earlier
+    one surely beats ends early; `measure: {racing: false}` in a study file measures all whole.
 
     Example: autotune search --model demo --trials 12 --constraint "kld_mean_nats<=0.05"
     """

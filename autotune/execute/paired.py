@@ -15,6 +15,8 @@ from autotune.metrics import METRICS
 from autotune.statistics import Interval, median_interval, paired_ratio, unpaired_ratio
 
 RunBlock = Callable[[], dict[str, float]]
+Middle = Callable[[Sequence[float]], Interval]
+"""The median of values with an interval."""
 
 
 def alternate(
@@ -76,33 +78,47 @@ def _is_paired(pairs: Sequence[BlockPair]) -> bool:
     return PROBE_SECONDS not in pairs[0].reference
 
 
-def _own(pairs: Sequence[BlockPair], name: str) -> Interval:
-    return median_interval([p.candidate[name] for p in pairs])
+def _own(pairs: Sequence[BlockPair], name: str, middle: Middle = median_interval) -> Interval:
+    return middle([p.candidate[name] for p in pairs])
 
 
-def _ratio(pairs: Sequence[BlockPair], name: str) -> Interval:
-    return paired_ratio([p.candidate[name] for p in pairs], [p.reference[name] for p in pairs])
+def _ratio(pairs: Sequence[BlockPair], name: str, middle: Middle = median_interval) -> Interval:
+    candidate, reference = [p.candidate[name] for p in pairs], [p.reference[name] for p in pairs]
+    return paired_ratio(candidate, reference, middle)
 
 
 def speed_metrics(
-    pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
+    pairs: Sequence[BlockPair],
+    baseline: Metrics | None,
+    settings: MeasureSettings,
+    middle: Middle = median_interval,
 ) -> Metrics:
     """Speed metrics from raw pairs.
 
     A metric's value is the baseline's own value times the median paired ratio. The baseline
     itself (``baseline=None``) takes the median of its own blocks, on both sides of each pair.
     Where a probe took the baseline's place, a value is the median of the candidate's own blocks.
+
+    Args:
+        pairs: At least one.
+        baseline: Its metrics.
+        settings: When an interval is narrow enough.
+        middle: Makes the intervals; by default those of a single look.
     """
     sides = set(pairs[0].candidate), set(pairs[0].reference)
     names = sorted(sides[0] & sides[1] if _is_paired(pairs) else sides[0])
     made = _paired_metric if _is_paired(pairs) else _single_metric
-    return {name: made(name, pairs, baseline, settings) for name in names}
+    return {name: made(name, pairs, baseline, settings, middle) for name in names}
 
 
 def _single_metric(
-    name: str, pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
+    name: str,
+    pairs: Sequence[BlockPair],
+    baseline: Metrics | None,
+    settings: MeasureSettings,
+    middle: Middle,
 ) -> Measurement:
-    found = _own(pairs, name)
+    found = _own(pairs, name, middle)
     reference = baseline[name].interval if baseline is not None and name in baseline else None
     ratio = unpaired_ratio(found, reference) if reference is not None else None
     return Measurement.of(
@@ -116,13 +132,17 @@ def _single_metric(
 
 
 def _paired_metric(
-    name: str, pairs: Sequence[BlockPair], baseline: Metrics | None, settings: MeasureSettings
+    name: str,
+    pairs: Sequence[BlockPair],
+    baseline: Metrics | None,
+    settings: MeasureSettings,
+    middle: Middle,
 ) -> Measurement:
-    ratio = _ratio(pairs, name)
+    ratio = _ratio(pairs, name, middle)
     own = baseline[name].value if baseline is not None else None
     if own is None:
         blocks = [side[name] for p in pairs for side in (p.candidate, p.reference)]
-        found, stat = median_interval(blocks), "median"
+        found, stat = middle(blocks), "median"
     else:
         found, stat = ratio.times(own), "median_ratio"
     return Measurement.of(

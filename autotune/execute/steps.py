@@ -11,7 +11,8 @@ from autotune.errors import BenchError
 from autotune.execute.beside import Beside, baseline_of
 from autotune.execute.contention import ContentionRecorder
 from autotune.execute.grade import drift_ratio, graded
-from autotune.execute.paired import alternate, speed_metrics
+from autotune.execute.paired import alternate
+from autotune.execute.racing import Looks, wants_peaks
 from autotune.execute.session import BenchSession
 from autotune.execute.trial import TrialUnderWay
 from autotune.execute.warm import WarmSessions, ask, session_log
@@ -52,6 +53,9 @@ class TrialSteps:
         trial.stop_if_violated()
         with trial.phase("warmup"):
             trial.learn(_ask(trial, candidate, Operation.WARMUP))
+            if wants_peaks(trial):
+                trial.learn(ask(candidate, Operation.PEAKS, spec))
+        trial.stop_if_violated()
         self._measure(trial, candidate)
         trial.stop_if_violated()
         with trial.phase("measure"):
@@ -90,7 +94,11 @@ class TrialSteps:
             with trial.phase("baseline"):
                 self._beside.ask_reference(Operation.SCORE, trial.spec)
         with trial.phase("score"):
-            trial.learn(ask(candidate, Operation.SCORE, trial.spec))
+            reply = ask(candidate, Operation.SCORE, trial.spec)
+        trial.learn(reply)
+        trial.stop_if_violated(
+            next((m.source for m in reply.metrics.values() if not m.converged), "")
+        )
 
     def _measure(self, trial: TrialUnderWay, candidate: BenchSession) -> None:
         spec = trial.spec
@@ -98,6 +106,7 @@ class TrialSteps:
         with trial.phase("baseline"):
             beside = self._measure_roof(trial, self._beside.start(trial))
             pids = [*candidate.pids, *beside.pids]
+        looks = Looks(trial)
         recorder = ContentionRecorder(spec.device)
         before = recorder.read(pids)
         with trial.phase("measure"):
@@ -108,17 +117,15 @@ class TrialSteps:
                 headline,
                 spec.seed + spec.number,
                 lambda pairs: trial.report("measure", f"pair {pairs}"),
-                lambda pairs: (
-                    trial.limits_speed
-                    and trial.is_violated(speed_metrics(pairs, spec.baseline, spec.settings))
-                ),
+                looks.lost,
             )
         seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
         drift = drift_ratio(trial.pairs, PROBE_SECONDS if trial.alone else headline)
         trial.contention = seen.model_copy(
             update={"drift_ratio": drift, "paired": not trial.alone}
         )
-        timed = speed_metrics(trial.pairs, spec.baseline, spec.settings)
+        trial.notes += looks.notes
+        timed = looks.metrics(trial.pairs)
         trial.metrics |= graded(timed, trial.contention, spec.settings)
         if not spec.confirmation:  # there the first trial's shares follow the new timings
             own = trial.metrics if spec.baseline is None else spec.baseline

@@ -69,16 +69,21 @@ class TrialUnderWay:
         finally:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
 
-    def stop_if_violated(self) -> None:
-        """Ends the trial if a constraint is violated beyond its interval."""
+    def stop_if_violated(self, judged_by: str = "") -> None:
+        """Ends the trial if a constraint is violated beyond its interval.
+
+        Args:
+            judged_by: What it was judged by, if that is less than usual.
+        """
         if self.is_violated(self.metrics):
-            self.fail(Outcome.INFEASIBLE, constraints.explain(self._constraints, self.metrics))
+            found = constraints.explain(self._constraints, self.metrics)
+            self.fail(Outcome.INFEASIBLE, f"{found}; {judged_by}" if judged_by else found)
             raise Stop
 
-    @property
-    def limits_speed(self) -> bool:
-        """Whether blocks can show that a constraint is violated."""
-        return any(METRICS[c.metric].family is Family.SPEED for c in self._constraints)
+    def limited(self, family: Family) -> set[str]:
+        """The metrics of a family that a constraint limits."""
+        names = (limit.metric for limit in self._constraints)
+        return {name for name in names if METRICS[name].family is family}
 
     def is_violated(self, metrics: Metrics) -> bool:
         """Whether a constraint is violated beyond its interval; the baseline is always measured

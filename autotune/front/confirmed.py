@@ -8,9 +8,9 @@ from typing import Protocol
 
 from autotune import constraints
 from autotune.constraints import Constraint
-from autotune.front.dominance import FLOORS, FrontPoint
+from autotune.costs import FLOORS
+from autotune.front.dominance import FrontPoint
 from autotune.front.repetitions import (
-    CONFIRMED,
     CONFIRMED_RATIO,
     CONFIRMED_UNPAIRED,
     confirmed_metrics,
@@ -18,7 +18,7 @@ from autotune.front.repetitions import (
     usable,
 )
 from autotune.front.tasks import task_metrics, task_scores
-from autotune.messages import TASK_RUN, Metrics, RecipeDict, TrialResult
+from autotune.messages import CONFIRMED, TASK_RUN, Metrics, RecipeDict, TrialResult
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.statistics import Spread
 

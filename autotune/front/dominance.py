@@ -3,30 +3,24 @@
 ``a`` dominates ``b`` if a's values are at least as good on every objective, and on at least one
 a is better beyond noise: the 95 % intervals do not overlap, and the values differ by more than
 the metric's resolution. Values are rounded down to it before they are compared, and a
-loss below its own floor (``FLOORS``) is raised to it: under the floor all are ties. That is plain
-dominance of the rounded values with a further condition, so it has no cycles.
+loss below its own floor is raised to it: under the floor all are ties (``autotune.costs``).
+That is plain dominance of the rounded values with a further condition, so it has no cycles.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autotune.front.repetitions import CONFIRMED
-from autotune.messages import Measurement, Metrics, RecipeDict, TaskScore
-from autotune.metrics import Direction, metric
+from autotune.costs import cost
+from autotune.messages import Metrics, RecipeDict, TaskScore
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FLOORS = {"kld_mean_nats": "kld_self_floor_nats"}
-"""Loss → the metric that says how much of it is no change of the model."""
-
 COSTS = ("value", "low", "high", "steps", "tie")
-_WORST = math.inf
 _CHUNK_POINTS = 256
 """Points compared with all others at once: 256 x 10,000 truth values stay in the cache."""
 
@@ -57,58 +51,6 @@ class FrontPoint:
         return None if found is None else found.value
 
 
-@dataclass(frozen=True)
-class _Cost:
-    """One metric of one point, turned so that less is better; not measured is the worst."""
-
-    value: float = _WORST
-    """Rounded down to the metric's resolution, in whatever unit: losses too small to be resolved
-    are all zero."""
-    low: float = _WORST
-    high: float = _WORST
-    steps: float = _WORST
-    """Not rounded; where the metric has a resolution, a difference up to 1 is a tie."""
-    tie: float = 0.0
-    """The largest difference of ``steps`` that is a tie: 1, or 0 without a resolution."""
-
-
-def _cost(name: str, metrics: Metrics) -> _Cost:
-    measured = metrics.get(name)
-    if measured is None or measured.value is None or not math.isfinite(measured.value):
-        return _Cost()
-    kind = metric(name)
-    floor = floor_of(name, metrics)
-    low, high = (max(end, floor) for end in _ends(measured, measured.value))
-    steps = kind.steps(max(measured.value, floor))
-    if kind.direction is Direction.MAXIMIZE:
-        steps, low, high = -steps, -high, -low
-    if kind.ties and math.isfinite(steps):
-        return _Cost(float(math.floor(steps)), low, high, steps, tie=1.0)
-    return _Cost(steps, low, high, steps)
-
-
-def floor_of(name: str, metrics: Metrics) -> float:
-    """What a value is raised to before it is compared; minus infinity for metrics without a
-    floor."""
-    found = metrics.get(FLOORS.get(name, ""))
-    high = None if found is None else found.high
-    return -math.inf if high is None else high
-
-
-def _ends(measured: Measurement, value: float) -> tuple[float, float]:
-    """The interval in which values are compared. The others' are the baseline's value times the
-    interval of a paired ratio; the baseline's own ratio is 1 by definition, and how well its value
-    is known concerns all of them alike."""
-    if measured.ratio is not None and measured.stat in ("median", CONFIRMED):
-        return value, value
-    low, high = measured.low, measured.high
-    return (value if low is None else low, value if high is None else high)
-
-
-def _beyond_noise(a: _Cost, b: _Cost) -> bool:
-    return a.high < b.low and a.steps + b.tie < b.steps
-
-
 def differ(name: str, a: Metrics, b: Metrics) -> bool:
     """Whether two values of a metric can be told apart: beyond noise and its resolution.
 
@@ -117,8 +59,8 @@ def differ(name: str, a: Metrics, b: Metrics) -> bool:
         a: Metrics of one trial.
         b: Metrics of the other.
     """
-    mine, other = _cost(name, a), _cost(name, b)
-    return _beyond_noise(mine, other) or _beyond_noise(other, mine)
+    mine, other = cost(name, a), cost(name, b)
+    return mine.beats(other) or other.beats(mine)
 
 
 def dominates(a: Metrics, b: Metrics, objectives: Sequence[str]) -> bool:
@@ -133,9 +75,9 @@ def dominates(a: Metrics, b: Metrics, objectives: Sequence[str]) -> bool:
         True if a is at least as good on every objective by its rounded value, and better on at
         least one beyond its 95 % interval and its resolution.
     """
-    pairs = [(_cost(name, a), _cost(name, b)) for name in objectives]
+    pairs = [(cost(name, a), cost(name, b)) for name in objectives]
     at_least_as_good = all(mine.value <= other.value for mine, other in pairs)
-    return at_least_as_good and any(_beyond_noise(mine, other) for mine, other in pairs)
+    return at_least_as_good and any(mine.beats(other) for mine, other in pairs)
 
 
 def front(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[FrontPoint]:
@@ -162,8 +104,8 @@ def costs_of(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray
     """
     import numpy as np
 
-    costs = [[_cost(name, point.metrics) for point in points] for name in objectives]
-    parts = [[[getattr(cost, part) for cost in row] for row in costs] for part in COSTS]
+    costs = [[cost(name, point.metrics) for point in points] for name in objectives]
+    parts = [[[getattr(one, part) for one in row] for row in costs] for part in COSTS]
     return np.array(parts, dtype=np.float64).reshape(len(COSTS), len(objectives), len(points))
 
 

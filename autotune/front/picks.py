@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
+from autotune.costs import floor_of
 from autotune.front.confirmed import is_confirmed
-from autotune.front.dominance import FrontPoint, differ, floor_of
+from autotune.front.dominance import FrontPoint, differ
 from autotune.front.hypervolume import HypervolumeScale
 from autotune.messages import Grade
 from autotune.metrics import Direction, Family, metric

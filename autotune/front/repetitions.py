@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from autotune import roof
-from autotune.messages import Grade, Measurement, Metrics, TrialResult
+from autotune.messages import CONFIRMED, Grade, Measurement, Metrics, TrialResult
 from autotune.metrics import METRICS, Family
 from autotune.outcome import Lesson, lesson
 from autotune.statistics import (
@@ -22,11 +22,10 @@ from autotune.statistics import (
     unpaired_ratio,
 )
 
-CONFIRMED = "confirmed"
 CONFIRMED_RATIO = "confirmed_ratio"
 CONFIRMED_UNPAIRED = "confirmed_unpaired"
-"""``Measurement.stat`` of a value from fresh processes; the second from their paired ratios, the
-third where the baseline had no room beside them."""
+"""As ``CONFIRMED``; the first from their paired ratios, the second where the baseline had no room
+beside them."""
 
 
 def process_spreads(

@@ -20,6 +20,7 @@ from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.quantity import quantities_of
+from autotune.search.rivals import RivalFront
 from autotune.search.sampler import PoolSampler, make_chooser
 from autotune.search.single import make_spec
 from autotune.search.warm_start import Earlier, find_earlier
@@ -89,6 +90,7 @@ class Search:
         self._latest: TrialRecord | None = None
         """The latest trial that was measured: its process may be there still."""
         self._baseline: Metrics | None = None
+        self._front = RivalFront(plan)
 
     def _find_earlier(self, store: Store, code: PoolCode) -> Earlier:
         study = self._plan.study
@@ -172,6 +174,7 @@ class Search:
                 self._learn(recipe, trial.result)
         baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
         self._baseline = baseline.result.metrics if baseline and baseline.result else None
+        self._front.take(trials)
         open_ = set(self._ledger.open_trials())
         for number in open_ - stored.keys():
             self._ledger.give_up(number)
@@ -275,6 +278,7 @@ class Search:
             Recipe.from_dict(trial.recipe),
             baseline=self._baseline,
             known_accuracy=known,
+            rivals=self._front.rivals() if self._plan.study.measure.racing else None,
         )
         self._begun += 1
         self._observer.on_trial_started(spec)
@@ -288,7 +292,9 @@ class Search:
         self._ledger.finish(trial, result)
         self._learn(Recipe.from_dict(trial.recipe), result)
         self._latest = trial
-        self._observer.on_trial_finished(self._study, finished_record(trial, result))
+        finished = finished_record(trial, result)
+        self._front.take([finished])
+        self._observer.on_trial_finished(self._study, finished)
 
     def _accept_baseline(self, result: TrialResult) -> None:
         """Nothing can be compared without the baseline: its failure ends the search.

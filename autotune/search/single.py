@@ -9,7 +9,7 @@ from autotune.errors import AutotuneError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
 from autotune.front import task_metrics
-from autotune.messages import TASK_RUN, Metrics, TrialResult, TrialSpec
+from autotune.messages import TASK_RUN, Metrics, Rivals, TrialResult, TrialSpec
 from autotune.outcome import Lesson, lesson
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
@@ -82,6 +82,7 @@ def make_spec(
     *,
     baseline: Metrics | None = None,
     known_accuracy: Metrics | None = None,
+    rivals: Rivals | None = None,
 ) -> TrialSpec:
     """Everything that an executor needs to know of a trial."""
     keys, on = plan.keys(recipe), plan.registry.plugins
@@ -101,6 +102,7 @@ def make_spec(
         baseline=baseline,
         objectives=plan.objectives,
         constraints=plan.study.constraints,
+        rivals=rivals or {},
         seed=plan.study.seed,
         directory=str(plan.directory.absolute()),
         cache_directory=str(plan.cache.absolute()),

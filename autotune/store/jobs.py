@@ -258,7 +258,7 @@ def _run(spec: TrialSpec) -> int:
 
 def _asked(spec: dict[str, Any]) -> dict[str, Any]:
     """What a trial asks for, without what a coordinator knows and where it keeps things."""
-    known = ("known_accuracy", "baseline", "directory", "cache_directory")
+    known = ("known_accuracy", "baseline", "rivals", "directory", "cache_directory")
     return {name: value for name, value in spec.items() if name not in known}
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from autotune.cli.demo_progress import training_bar
 from autotune.cli.heartbeat import Heartbeat
 from autotune.cli.live import LiveDisplay, _line
+from autotune.execute.racing import ENDED_EARLY
 from autotune.messages import Grade, Measurement, Progress
 from autotune.outcome import Outcome
 from autotune.report.summary import StudySummary
@@ -79,6 +80,17 @@ def test_fallback_is_shown_with_its_trial() -> None:
     summary = StudySummary.of(study_of("weights_bytes"), [trial])
     line = Text.from_markup(_line(trial, summary, False)).plain
     assert line.endswith("fallback: asked for dtype x, ran y: [all]")
+
+
+def test_trial_that_a_rival_has_ended_says_so() -> None:
+    result = fake_result(fake_spec(0), weights_bytes=1.0)
+    note = f"{ENDED_EARLY} after 7 pairs: trial 3 is at least as good in everything"
+    result = result.model_copy(update={"notes": ("something else", note)})
+    trial = TrialRecord.model_construct(number=0, recipe={}, confirmations={}, result=result)
+    summary = StudySummary.of(study_of("weights_bytes"), [trial])
+    line = Text.from_markup(_line(trial, summary, False)).plain
+    assert line.endswith(note)
+    assert "something else" not in line
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from autotune import registry
 from autotune.bench.protocol import Fallback, Operation, Reply
-from autotune.config import WorkloadFile
 from autotune.device import detect
 from autotune.errors import BenchError
 from autotune.execute.local import LocalExecutor
@@ -26,54 +25,13 @@ from autotune.execute.steps import TrialSteps
 from autotune.execute.template import fork
 from autotune.execute.trial import TrialUnderWay
 from autotune.execute.warm import Role, WarmSessions, ask
-from autotune.messages import Grade, MeasureSettings, Progress, TrialSpec
+from autotune.messages import Grade, Progress, TrialSpec
 from autotune.outcome import Outcome
-from autotune.recipe import Recipe, keys
 from autotune.testing import ExecutorContract
 from autotune.trust import DATA_ONLY, Trust
 from autotune.workload.model import resolve
-from autotune.workload.text import build_workload
 
 MakeSpec = Callable[..., TrialSpec]
-
-
-@pytest.fixture(scope="module")
-def make_spec(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeSpec:
-    folder = tmp_path_factory.mktemp("slot")
-    model = resolve(str(tiny_model))
-    workload = build_workload(
-        WorkloadFile(
-            prompt_tokens=16,
-            new_tokens=4,
-            evaluation_positions=256,
-            evaluation_window_tokens=64,
-            calibration_sequences=4,
-        ),
-        model,
-        0,
-    )
-    installed = registry.installed()
-
-    def make(number: int = 0, chosen: Any = None, **fields: Any) -> TrialSpec:
-        recipe = Recipe.of(chosen or {}, installed.plugins)
-        identity = keys(recipe, installed.plugins, installed.distributions)
-        return TrialSpec(
-            study="s",
-            number=number,
-            recipe=recipe.to_dict(),
-            recipe_key=identity.recipe_key,
-            setup_key=identity.setup_key,
-            output_key=identity.output_key,
-            model=model,
-            workload=workload,
-            device=detect("cpu"),
-            settings=MeasureSettings(block_seconds=0.02, max_pairs=6, warmup_blocks=3),
-            directory=str(folder),
-            cache_directory=str(folder / "cache"),
-            **fields,
-        )
-
-    return make
 
 
 def pid_of(sessions: WarmSessions, role: Role) -> int:
@@ -294,6 +252,18 @@ def test_life_of_trials_on_one_slot(make_spec: MakeSpec) -> None:
         assert "output_tokens_per_second is" in slow.explanation
         assert len(slow.blocks) == 6
         assert "host_model_peak_bytes" not in slow.metrics, "what is out is not measured on"
+        large = slot.run(
+            make_spec(
+                4,
+                {"batch": {"size": 4}},
+                baseline=metrics,
+                known_accuracy=known,
+                constraints=("host_model_peak_bytes<=1",),
+            )
+        )
+        assert large.outcome is Outcome.INFEASIBLE
+        assert "host_model_peak_bytes is" in large.explanation
+        assert large.blocks == (), "a peak only grows"
         assert {p.phase for p in seen} >= {"prepare", "score", "warmup", "measure"}
     finally:
         slot.close()

@@ -10,7 +10,7 @@ from autotune.device import Device
 from autotune.messages import Message, Progress
 from autotune.trust import DATA_ONLY, Trust
 
-PROTOCOL: Literal[4] = 4
+PROTOCOL: Literal[5] = 5
 """Raised when these messages change: workers of another protocol listen on other queues."""
 
 RUN_JOB = "autotune.run_job"
@@ -20,7 +20,7 @@ RUN_JOB = "autotune.run_job"
 class RunJob(Message):
     """A bell: there is a job. All else is in the database."""
 
-    protocol: Literal[4] = PROTOCOL
+    protocol: Literal[5] = PROTOCOL
     job: int = Field(gt=0)
     attempt: int = Field(gt=0)
     """The lease that may be taken; an older one is nobody's any more."""
