@@ -22,9 +22,14 @@ from benchmarks.search.tuner import Exhausted, Told
 class PoolTuner:
     """The sampler of ``autotune search``, told through a study in memory."""
 
-    def __init__(self, table: Table, seed: int, workers: int) -> None:
+    def __init__(self, table: Table, seed: int, first: int) -> None:
+        """
+        Args:
+            table: The pool.
+            seed: Of every random choice.
+            first: The row whose values do nothing; it is measured first.
+        """
         self._table = table
-        first = next(i for i, row in enumerate(table.rows) if row.valid)
         self._rows = [first, *(i for i in range(len(table.rows)) if i != first)]
         plugins = plugins_of(table, table.rows[first])
         self._recipes = [recipe_of(table.rows[i], plugins) for i in self._rows]

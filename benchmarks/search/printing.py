@@ -11,10 +11,12 @@ from benchmarks.search.verdict import Ratio, Runs, geometric_mean, quartiles, ra
 
 _HEADER = (
     "sampler",
+    "trials",
     *(f"{what} to {t:.0%}" for t in TARGETS for what in ("evaluations", "seconds")),
     *(f"never {t:.0%}" for t in TARGETS),
     "duplicates",
     "invalid",
+    "failed",
     "final hypervolume",
     "CPU s/suggestion",
 )
@@ -35,10 +37,12 @@ def _line(sampler: str, runs: Sequence[Run]) -> tuple[str, ...]:
     finals = [run.final for run in runs]
     return (
         sampler,
+        str(runs[0].trials),
         *reached,
         *(str(sum(run.reached(t) is None for run in runs)) for t in TARGETS),
         _mean([run.duplicates for run in runs]),
         _mean([run.invalid for run in runs]),
+        _mean([run.failed + run.lost for run in runs]),
         f"{statistics.mean(finals):.3f} ± {statistics.pstdev(finals):.3f}",
         f"{statistics.mean(run.cpu_seconds_per_suggestion for run in runs):.2g}",
     )
