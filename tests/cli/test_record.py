@@ -47,11 +47,10 @@ def test_resume_without_a_name_is_refused(run_main: RunMain) -> None:
     assert "--resume needs --name" in error
 
 
-def test_help_shows_an_example(run_main: RunMain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    code, said, _ = run_main("record", "--help")
-    assert code == 0
-    assert "Example: autotune record --study" in said
+def test_study_for_a_worker_is_refused(run_main: RunMain, study: WriteStudy) -> None:
+    code, _, error = run_main("record", "--study", study(worker="far"))
+    assert code == 2
+    assert "recorded on this machine" in error
 
 
 @pytest.mark.slow
