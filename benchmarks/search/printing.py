@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from benchmarks.search.replay import RANDOM, STOCK, TARGETS, Run
-from benchmarks.search.verdict import Ratio, Runs, geometric_mean, quartiles, ratios
+from benchmarks.search.verdict import Ratio, Runs, overall, quartiles, ratios
 
 _HEADER = (
     "sampler",
@@ -62,13 +63,13 @@ def ratio_lines(tables: Mapping[str, Runs], target: float) -> list[str]:
 
 
 def _overall(found: Sequence[Ratio]) -> str:
-    known = [r.value for r in found if r.bound != "?"]
-    inexact = sum(r.bound in (">=", "<=") for r in found)
-    words = f"geometric mean {geometric_mean(known):.2f} over {len(known)} tables"
-    if inexact:
-        words += f", {inexact} of them bounds"
-    if len(known) < len(found):
-        words += f"; neither got there on {len(found) - len(known)}"
+    mean, bound = overall(found)
+    counts = Counter(r.bound for r in found)
+    words = f"geometric mean {bound}{mean:.2f} over {len(found) - counts['?']} tables"
+    if counts[">="] or counts["<="]:
+        words += f" ({counts['>=']} lower, {counts['<=']} upper bounds)"
+    if counts["?"]:
+        words += f"; neither got there on {counts['?']}"
     significant = sum(r.p < 0.05 and r.value > 1 for r in found)
     worse = sum(r.p < 0.05 and r.value < 1 for r in found)
     return f"{words}; better on {significant}, worse on {worse} of {len(found)} (p < 0.05)"

@@ -19,7 +19,7 @@ from benchmarks.search.replay import Job, Run, replay
 from benchmarks.search.shuffled import ShuffledTuner
 from benchmarks.search.stock import SAMPLERS, StockTuner
 from benchmarks.search.tuner import Exhausted, Told
-from benchmarks.search.verdict import best_stock, geometric_mean, paired_p, quartiles, ratios
+from benchmarks.search.verdict import Ratio, best_stock, overall, paired_p, quartiles, ratios
 
 ROOT = Path(__file__).parents[2]
 UP, DOWN = Objective("speed", True), Objective("bytes", False)
@@ -237,12 +237,28 @@ def test_ratios_are_of_medians_against_random_and_the_best_stock_sampler() -> No
     assert ("tpe", "tpe") not in found
 
 
+def test_what_lies_beyond_the_trials_of_one_is_no_difference() -> None:
+    """Random search goes on to the end of a table: that it ends later proves nothing of a sampler
+    that was stopped before it got there."""
+    runs = {
+        "random": [made_run("random", seed, 900, trials=1000) for seed in range(6)],
+        "autotune": made_runs("autotune", [None] * 6),
+    }
+    (found,) = ratios({"t": runs}, 0.95)
+    assert (found.bound, found.value, found.p) == ("<=", 9.0, 1.0)
+
+
+def test_mean_of_bounds_is_a_bound_of_the_mean() -> None:
+    def made(value: float, bound: str) -> Ratio:
+        return Ratio("t", "autotune", "random", 0.95, value, bound, 1.0)
+
+    assert overall([made(2, ""), made(8, "")]) == (pytest.approx(4), "")
+    assert overall([made(2, ""), made(8, ">="), made(1, "?")]) == (pytest.approx(4), ">=")
+    assert overall([made(2, "<="), made(8, ">=")]) == (pytest.approx(4), "~")
+
+
 def test_no_difference_is_no_evidence() -> None:
     assert paired_p([3, 4, 5], [3, 4, 5]) == 1
-
-
-def test_geometric_mean() -> None:
-    assert geometric_mean([2, 8]) == pytest.approx(4)
 
 
 @pytest.mark.parametrize("start", [("-m", "benchmarks.search"), (ROOT / "benchmarks/search",)])
