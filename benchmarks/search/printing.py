@@ -65,6 +65,8 @@ def ratio_lines(tables: Mapping[str, Runs], target: float) -> list[str]:
 def _overall(found: Sequence[Ratio]) -> str:
     mean, bound = overall(found)
     counts = Counter(r.bound for r in found)
+    if counts["?"] == len(found):
+        return "no figure: neither got there on any table"
     words = f"geometric mean {bound}{mean:.2f} over {len(found) - counts['?']} tables"
     if counts[">="] or counts["<="]:
         words += f" ({counts['>=']} lower, {counts['<=']} upper bounds)"

@@ -15,6 +15,7 @@ from autotune.params import Choice, Int, Stage
 from autotune.tables import Objective, Row, Table, Values, read_table, write_table
 from benchmarks.search.coverage import Coverage
 from benchmarks.search.pool import PoolTuner, plugins_of
+from benchmarks.search.printing import ratio_lines
 from benchmarks.search.replay import Job, Run, replay
 from benchmarks.search.shuffled import ShuffledTuner
 from benchmarks.search.stock import SAMPLERS, StockTuner
@@ -246,6 +247,12 @@ def test_what_lies_beyond_the_trials_of_one_is_no_difference() -> None:
     }
     (found,) = ratios({"t": runs}, 0.95)
     assert (found.bound, found.value, found.p) == ("<=", 9.0, 1.0)
+
+
+def test_two_samplers_that_never_got_there_have_no_ratio() -> None:
+    runs = {name: made_runs(name, [None] * 3) for name in ("random", "autotune")}
+    lines = ratio_lines({"t": runs}, 0.95)
+    assert lines[-1] == "autotune against random: no figure: neither got there on any table"
 
 
 def test_mean_of_bounds_is_a_bound_of_the_mean() -> None:
