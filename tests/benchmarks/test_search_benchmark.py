@@ -271,7 +271,7 @@ def test_no_difference_is_no_evidence() -> None:
 @pytest.mark.parametrize("start", [("-m", "benchmarks.search"), (ROOT / "benchmarks/search",)])
 def test_command_prints_and_keeps_everything(start: tuple[str], file: Path) -> None:
     kept = file.with_name("kept.json")
-    options = ("--samplers", "random,tpe,autotune", "--seeds", 2, "--trials", 15, "--jobs", 2)
+    options = ("--samplers", "random,tpe,autotune", "--seeds", 2, "--trials", 60, "--jobs", 2)
     command = [sys.executable, *start, "--tables", file, *options, "--json", kept]
     done = subprocess.run(
         [str(word) for word in command],
