@@ -114,6 +114,10 @@ class _StudyToRecord:
         from_store = resume and not (given["model"] or file)
         stored = stored_definition(self.url, self.name) if from_store else None
         study = options.study_of(file, given, stored)
+        if study.worker:
+            raise InputError(
+                f"worker {study.worker!r}: a table is recorded on this machine; drop the key"
+            )
         target = Target.here(study.device)
         name = study.name or f"{default_name(study.model, target.device.kind)}-table"
         if not resume:

@@ -99,9 +99,9 @@ def _check(columns: list[Column], where: str) -> None:
     twice = sorted({name for kind, name in kinds if kinds.count((kind, name)) > 1})
     if twice:
         raise InputError(f"{where}: columns that come twice: {', '.join(twice)}")
-    for kind, words in (("param", "param"), ("objective", "objective (a name with + or -)")):
+    for kind, words in (("param", "a param"), ("objective", "an objective: NAME+ or NAME-")):
         if not any(c.kind == kind for c in columns):
-            raise InputError(f"{where}: no column is a {words}")
+            raise InputError(f"{where}: no column is {words}")
     metrics = {name for kind, name in kinds if kind == "metric"}
     for kind, other in (("ci_low", "ci_high"), ("ci_high", "ci_low")):
         for name in (c.name for c in columns if c.kind == kind):

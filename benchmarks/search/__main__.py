@@ -53,9 +53,10 @@ def main() -> None:
             table=table,
             sampler=sampler,
             seed=seed,
-            trials=given.gp_trials if sampler == "gp" else given.trials,
+            trials=min(given.trials, given.gp_trials) if sampler == "gp" else given.trials,
             workers=given.workers,
             loss_ratio=given.loss_ratio,
+            default=given.default,
         )
         for table in given.tables
         for sampler in given.samplers
@@ -92,9 +93,19 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--gp-trials", type=int, default=60, help="of the slow sampler gp")
     parser.add_argument("--workers", type=int, default=1, help="simulated")
     parser.add_argument("--loss-ratio", type=float, default=0.0, help="trials whose worker dies")
+    parser.add_argument(
+        "--default",
+        choices=("first", "random"),
+        default="random",
+        help="the row that autotune takes for the default and measures first",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes of this benchmark")
     parser.add_argument("--json", type=Path, help="keep every run in this file")
-    return parser.parse_args()
+    given = parser.parse_args()
+    stems = [path.name for path in given.tables]
+    if len(set(stems)) < len(stems):
+        parser.error("tables are told apart by the names of their files: two have the same")
+    return given
 
 
 def _own_tables() -> Iterable[Path]:

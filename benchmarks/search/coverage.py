@@ -1,9 +1,10 @@
 """How much of a table's true front has been found: hypervolume on a scale fixed by that front.
 
 Each objective runs from the front's best value (ideal) to one that is 10 % worse than its worst
-(nadir), so that the ends of the front count too: on a log scale, where all values of the table are
-positive, a nadir 1.1 times as large (or small); elsewhere moved out by 10 % of the length. Points
-outside are clipped. A front of one point thus has a scale too: what is within 10 % of it.
+(nadir), so that the ends of the front count too: on a log scale a nadir 1.1 times as large (or
+small), elsewhere moved out by 10 % of the length. Linear are losses of accuracy, and objectives
+that are not positive throughout. Points outside are clipped. A front of one point thus has a
+scale too: what is within 10 % of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.metrics import METRICS, Family
 from autotune.tables import Objective, Table
 
 _WIDER = 0.1
@@ -78,7 +80,7 @@ class _Scale:
 
     @classmethod
     def of(cls, values: Numbers, objective: Objective) -> Self:
-        log = bool((values > 0).all())
+        log = bool((values > 0).all()) and not _is_loss(objective.name)
         places = np.log(values) if log else values
         return cls(-places if objective.maximise else places, log)
 
@@ -88,6 +90,12 @@ class _Scale:
             return length + math.log1p(_WIDER)
         # A front of one value says nothing of the length of its scale.
         return (1 + _WIDER) * length or float(np.ptp(self.places)) or 1.0
+
+
+def _is_loss(name: str) -> bool:
+    """Whether it is one of autotune's accuracy metrics: zero but for rounding is as good as they
+    get, and no ratio says anything."""
+    return name in METRICS and METRICS[name].family is Family.ACCURACY
 
 
 def _covered(losses: Numbers) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Mapping, Sequence
 
@@ -21,25 +20,23 @@ from benchmarks.search.tuner import Exhausted, Told
 
 
 class PoolTuner:
-    """The sampler of ``autotune search``. Which row stands for the baseline is drawn: tables of
-    other systems do not say."""
+    """The sampler of ``autotune search``."""
 
     def __init__(
         self,
         table: Table,
         seed: int,
-        workers: int,
+        first: int,
         earlier: Sequence[tuple[Values, Observation]] = (),
     ) -> None:
         """
         Args:
-            table: What is searched.
-            seed: Of all that is drawn.
-            workers: How many trials run at once.
+            table: The pool.
+            seed: Of every random choice.
+            first: The row whose values do nothing; it is measured first.
             earlier: What an earlier study has measured of the same configurations.
         """
         self._table = table
-        first = random.Random(seed).choice([i for i, row in enumerate(table.rows) if row.valid])
         self._rows = [first, *(i for i in range(len(table.rows)) if i != first)]
         plugins = plugins_of(table, table.rows[first])
         self._recipes = [recipe_of(table.rows[i], plugins) for i in self._rows]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from benchmarks.search.replay import RANDOM, STOCK, TARGETS, Run
-from benchmarks.search.verdict import Ratio, Runs, geometric_mean, quartiles, ratios
+from benchmarks.search.verdict import Ratio, Runs, overall, quartiles, ratios
 
 _HEADER = (
     "sampler",
+    "trials",
     *(f"{what} to {t:.0%}" for t in TARGETS for what in ("evaluations", "seconds")),
     *(f"never {t:.0%}" for t in TARGETS),
     "duplicates",
     "invalid",
+    "failed",
     "final hypervolume",
     "CPU s/suggestion",
 )
@@ -35,10 +38,12 @@ def _line(sampler: str, runs: Sequence[Run]) -> tuple[str, ...]:
     finals = [run.final for run in runs]
     return (
         sampler,
+        str(runs[0].trials),
         *reached,
         *(str(sum(run.reached(t) is None for run in runs)) for t in TARGETS),
         _mean([run.duplicates for run in runs]),
         _mean([run.invalid for run in runs]),
+        _mean([run.failed + run.lost for run in runs]),
         f"{statistics.mean(finals):.3f} ± {statistics.pstdev(finals):.3f}",
         f"{statistics.mean(run.cpu_seconds_per_suggestion for run in runs):.2g}",
     )
@@ -58,13 +63,15 @@ def ratio_lines(tables: Mapping[str, Runs], target: float) -> list[str]:
 
 
 def _overall(found: Sequence[Ratio]) -> str:
-    known = [r.value for r in found if r.bound != "?"]
-    inexact = sum(r.bound in (">=", "<=") for r in found)
-    words = f"geometric mean {geometric_mean(known):.2f} over {len(known)} tables"
-    if inexact:
-        words += f", {inexact} of them bounds"
-    if len(known) < len(found):
-        words += f"; neither got there on {len(found) - len(known)}"
+    mean, bound = overall(found)
+    counts = Counter(r.bound for r in found)
+    if counts["?"] == len(found):
+        return "no figure: neither got there on any table"
+    words = f"geometric mean {bound}{mean:.2f} over {len(found) - counts['?']} tables"
+    if counts[">="] or counts["<="]:
+        words += f" ({counts['>=']} lower, {counts['<=']} upper bounds)"
+    if counts["?"]:
+        words += f"; neither got there on {counts['?']}"
     significant = sum(r.p < 0.05 and r.value > 1 for r in found)
     worse = sum(r.p < 0.05 and r.value < 1 for r in found)
     return f"{words}; better on {significant}, worse on {worse} of {len(found)} (p < 0.05)"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from autotune.execute.replay import SimulatedWorkers
 from autotune.outcome import Outcome
@@ -33,6 +35,8 @@ class Job:
     """At most so many evaluations; random search goes on to the end of the table."""
     workers: int = 1
     loss_ratio: float = 0.0
+    default: Literal["first", "random"] = "random"
+    """Which row autotune takes for the default: the first that is valid, or any."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Run:
     rows: list[int | None]
     """Which row was chosen; None: none of the table."""
     failed: int
-    """Rows that the table says fail."""
+    """Trials that the table says fail; like what follows, of the first ``trials``."""
     lost: int
     """Trials whose worker died."""
     cpu_seconds_per_suggestion: float
@@ -89,13 +93,15 @@ class Run:
         return self.counted.count(None)
 
 
-def make_tuner(name: str, table: Table, seed: int, workers: int) -> Tuner:
-    """The tuner of that name."""
-    if name == RANDOM:
-        return ShuffledTuner(table, seed, workers)
-    if name == OURS:
-        return PoolTuner(table, seed, workers)
-    return StockTuner(name, table, seed, workers)
+def make_tuner(job: Job, table: Table) -> Tuner:
+    """The tuner that a job names."""
+    if job.sampler == RANDOM:
+        return ShuffledTuner(table, job.seed)
+    if job.sampler != OURS:
+        return StockTuner(job.sampler, table, job.seed, job.workers)
+    valid = [i for i, row in enumerate(table.rows) if row.valid]
+    first = valid[0] if job.default == "first" else random.Random(job.seed).choice(valid)
+    return PoolTuner(table, job.seed, first)
 
 
 @cache
@@ -107,14 +113,14 @@ def _loaded(path: Path) -> tuple[Table, Coverage]:
 def replay(job: Job) -> Run:
     """Runs one search."""
     table, coverage = _loaded(job.table)
-    tuner = make_tuner(job.sampler, table, job.seed, job.workers)
+    tuner = make_tuner(job, table)
     limit = len(table.rows) if job.sampler == RANDOM else job.trials
     replayed = _Replay(table, tuner, job)
     begun = time.process_time()
     replayed.run(limit)
     cpu = time.process_time() - begun
     measured = [None if t.lost else t.row for t in replayed.told]
-    outcomes = [table.rows[t.row].outcome for t in replayed.told if t.row is not None]
+    counted = replayed.told[: job.trials]
     return Run(
         table=table.name,
         sampler=job.sampler,
@@ -123,8 +129,8 @@ def replay(job: Job) -> Run:
         coverage=coverage.history(measured),
         seconds=replayed.ends,
         rows=[t.row for t in replayed.told],
-        failed=sum(outcome is not Outcome.OK for outcome in outcomes),
-        lost=sum(t.lost for t in replayed.told),
+        failed=sum(t.row is not None and not table.rows[t.row].valid for t in counted),
+        lost=sum(t.lost for t in counted),
         cpu_seconds_per_suggestion=cpu / max(1, len(replayed.told)),
     )
 

@@ -11,7 +11,7 @@ from benchmarks.search.tuner import Exhausted, Told
 class ShuffledTuner:
     """Every row once."""
 
-    def __init__(self, table: Table, seed: int, workers: int) -> None:
+    def __init__(self, table: Table, seed: int) -> None:
         self._rows = list(range(len(table.rows)))
         random.Random(seed).shuffle(self._rows)
 

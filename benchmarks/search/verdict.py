@@ -40,7 +40,8 @@ class Ratio:
     """``>=``, ``<=``: a median was not reached, and all evaluations that there were stand for it;
     ``?``: neither was; empty: exact."""
     p: float
-    """Of a two-sided Wilcoxon signed-rank test of both samplers' evaluations, paired by seed."""
+    """Of a two-sided Wilcoxon signed-rank test of both samplers' evaluations, paired by seed, as
+    far as both were given trials."""
 
 
 def ratio(table: str, runs: Runs, sampler: str, other: str, target: float) -> Ratio:
@@ -50,7 +51,10 @@ def ratio(table: str, runs: Runs, sampler: str, other: str, target: float) -> Ra
         _is_missed(runs[sampler], target), _is_missed(runs[other], target)
     ]
     value = _median(theirs) / _median(mine)
-    return Ratio(table, sampler, other, target, value, bound, paired_p(mine, theirs))
+    # Beyond what both were given nothing is known of one of them: there they are alike.
+    most = min(len(run.coverage) for name in (sampler, other) for run in runs[name])
+    p = paired_p(np.minimum(mine, most).tolist(), np.minimum(theirs, most).tolist())
+    return Ratio(table, sampler, other, target, value, bound, p)
 
 
 def best_stock(runs: Runs, target: float) -> str | None:
@@ -79,6 +83,18 @@ def ratios(tables: Mapping[str, Runs], target: float) -> list[Ratio]:
             if best is not None and sampler not in STOCK:
                 found.append(ratio(table, runs, sampler, best, target))
     return found
+
+
+def overall(found: Sequence[Ratio]) -> tuple[float, str]:
+    """The geometric mean over tables of the ratios that say something, and which bound it is.
+
+    Args:
+        found: Of one sampler, one for each table.
+    """
+    known = [r for r in found if r.bound != "?"]
+    bounds = {r.bound for r in known} - {""}
+    bound = "~" if len(bounds) > 1 else "".join(bounds)
+    return geometric_mean([r.value for r in known]), bound
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -65,7 +65,8 @@ def search(
     table: Table, seed: int, trials: int, earlier: Earlier | None = None
 ) -> tuple[list[int], Earlier]:
     """Row numbers in the order in which they were tried, and what came of them."""
-    tuner = PoolTuner(table, seed, 1, earlier or ())
+    valid = [i for i, row in enumerate(table.rows) if row.valid]
+    tuner = PoolTuner(table, seed, random.Random(seed).choice(valid), earlier or ())
     rows: list[int] = []
     while len(rows) < min(trials, len(table.rows)):
         row = tuner.ask(None)

@@ -190,8 +190,8 @@ def test_help_shows_an_example_for_every_command(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     for command in (
-        *("search", "baseline", "bench", "studies", "pareto", "report", "demo-model"),
-        *("plugins list", "plugins show", "metrics", "serve"),
+        *("search", "baseline", "bench", "record", "studies", "pareto", "report"),
+        *("demo-model", "plugins list", "plugins show", "metrics", "serve"),
         *("serve token create", "serve token list", "serve token revoke"),
     ):
         monkeypatch.setattr(sys, "argv", ["autotune", *command.split(), "--help"])
