@@ -16,10 +16,12 @@ from autotune.search.budget import Clock
 from autotune.search.confirm import Repetition, confirmation_spec, repetitions, task_spec, unjudged
 from autotune.search.ledger import Ledger
 from autotune.search.observer import Observer
+from autotune.search.patience import Patience
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.sampler import PoolSampler, make_inner
 from autotune.search.single import make_spec
+from autotune.search.spending import Spending
 from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
 from autotune.store.rows import finished_record
@@ -64,7 +66,7 @@ class Search:
         self._observer = observer
         self._make_executor = make_executor
         self._max_attempts = math.inf if max_attempts is None else max_attempts
-        self._clock = Clock(plan.study.budget)
+        self._clock = _clock_of(plan)
         plan.directory.mkdir(parents=True, exist_ok=True)
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         # After a resume the draws must not repeat those of the first run.
@@ -134,7 +136,9 @@ class Search:
             How many trials were begun, and which of them are run again.
         """
         trials = self._store.trials(self._plan.name)
-        self._observer.on_started(self._plan, trials, self._clock.describe())
+        for trial in _as_finished(trials):
+            self._clock.add(trial, self._plan.gpus(trial.recipe))
+        self._observer.on_started(self._plan, trials, self._clock)
         return len(trials), self._reconcile(trials)
 
     def _reconcile(self, trials: Sequence[TrialRecord]) -> deque[TrialRecord]:
@@ -257,10 +261,12 @@ class Search:
         self._lock.keep()
         if not trial.recipe:
             self._accept_baseline(result)
+        finished = finished_record(trial, result)
+        self._clock.add(finished, self._plan.gpus(trial.recipe))
         self._ledger.finish(trial, result)
         cold = result.outcome is Outcome.OK and not result.warm
         self._prepared = trial if cold else None
-        self._observer.on_trial_finished(self._study, finished_record(trial, result))
+        self._observer.on_trial_finished(self._study, finished)
 
     def _accept_baseline(self, result: TrialResult) -> None:
         """Nothing can be compared without the baseline: its failure ends the search.
@@ -273,6 +279,21 @@ class Search:
                 f"{result.log or 'the log'}, mend it and go on with --resume"
             )
         self._baseline = result.metrics
+
+
+def _clock_of(plan: Plan) -> Clock:
+    budget, patience = plan.study.budget, None
+    if budget.patience_trials is not None:
+        ratio = budget.patience_growth_ratio
+        patience = Patience(budget.patience_trials, ratio, plan.objectives, plan.constraints)
+    spent = Spending(counts_energy=budget.kwh is not None)
+    return Clock(budget, len(plan.pool.recipes), spent, patience)
+
+
+def _as_finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Those with a result in the order in which they came, the baseline first."""
+    finished = [trial for trial in trials if trial.result is not None]
+    return sorted(finished, key=lambda t: (bool(t.recipe), t.finished_at or t.started_at))
 
 
 def _lost(trial: TrialRecord) -> TrialResult:
