@@ -14,7 +14,7 @@ from autotune.explain.words import effect_words, goodness
 from autotune.metrics import metric
 from autotune.recipe import describe
 from autotune.report.console import plain_table, shorten
-from autotune.report.format import NOT_MEASURED, counted
+from autotune.report.format import DISTURBED, NOT_MEASURED, counted
 
 _MOST_ROWS = 16
 _UNKNOWN = "?"
@@ -106,16 +106,22 @@ def _left_out(count: int) -> str:
 def _alone(found: Explanation) -> Table:
     table = _with_metrics("alone, as measured against the baseline", found, "trial", "recipe")
     for one in _of_each_plugin(found.alone):
-        cells = [
-            effect_words(name, one.against_baseline[name])
-            if name in one.against_baseline
-            else NOT_MEASURED
-            for name in found.metrics
-        ]
+        cells = [_cell_alone(one, name) for name in found.metrics]
         table.add_row(str(one.number), Text(describe(one.recipe)), *cells)
+    legend = []
+    if any(one.disturbed for one in found.alone):
+        legend.append(f"{DISTURBED} too disturbed, or too wide an interval")
     if len(found.alone) > _MOST_ROWS:
-        table.caption = f"{len(found.alone) - _MOST_ROWS} more: --json"
+        legend.append(f"{len(found.alone) - _MOST_ROWS} more: --json")
+    table.caption = "\n".join(legend)
     return table
+
+
+def _cell_alone(one: Alone, name: str) -> str:
+    if name not in one.against_baseline:
+        return NOT_MEASURED
+    words = effect_words(name, one.against_baseline[name])
+    return f"{words} {DISTURBED}" if name in one.disturbed else words
 
 
 def _of_each_plugin(alone: Sequence[Alone]) -> list[Alone]:

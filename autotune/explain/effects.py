@@ -9,6 +9,7 @@ of the plugin's other params that these trials have, against the plugin being of
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _FEWEST_FREEDOM = 5
 """Degrees of freedom of a residual that an interval may rest on: with fewer it is as wide as
 anything, and one odd trial decides."""
+_MOST_COLUMNS = 500
+"""More take minutes to tell apart. A param of so many values has no column for each."""
 _FEWEST_TRIALS = 2
 """With a choice, and without: one trial cannot be told from its own error."""
 _RATIOS = ("perplexity", "perplexity_ratio")
@@ -57,8 +60,9 @@ class MetricEffects:
         self._left_out = len(has_it) - len(used)
         self._rows = [choices_of(point.recipe) for point, _ in used]
         self._values: NDArray[np.float64] = np.array([change for _, change in used])
+        self._counts = Counter(choice for row in self._rows for choice in row)
         self._details = details_of(self._rows)
-        self._fits: dict[tuple[Detail, ...], LeastSquares] = {}
+        self._fits: dict[tuple[Detail, ...], LeastSquares | None] = {}
 
     def fit(self) -> Fit:
         """How well the model fits, with as many details as the trials allow."""
@@ -75,7 +79,7 @@ class MetricEffects:
     def effects(self, choices: Iterable[Choice]) -> Iterator[Effect]:
         """The effect of each choice, or why there is none to tell."""
         for choice in choices:
-            count = sum(choice in row for row in self._rows)
+            count = self._counts[choice]
             estimate, reason = self._estimate(choice, count)
             yield Effect(
                 choice=choice, metric=self.name, trials=count, estimate=estimate, reason=reason
@@ -115,12 +119,15 @@ class MetricEffects:
     def _best(self, models: Iterable[Mapping[Detail, Sequence[Choice]]]) -> LeastSquares | None:
         """The first model that leaves enough degrees of freedom."""
         fits = (self._fitted(details) for details in models if self._rows)
-        return next((fit for fit in fits if fit.degrees_of_freedom >= _FEWEST_FREEDOM), None)
+        return next((fit for fit in fits if fit is not None), None)
 
-    def _fitted(self, details: Mapping[Detail, Sequence[Choice]]) -> LeastSquares:
+    def _fitted(self, details: Mapping[Detail, Sequence[Choice]]) -> LeastSquares | None:
         key = tuple(details)
         if key not in self._fits:
-            self._fits[key] = LeastSquares.of(Design.of(self._rows, details), self._values)
+            design = Design.of(self._rows, details)
+            most = min(len(self._rows) - _FEWEST_FREEDOM, _MOST_COLUMNS)
+            enough = len(design.columns) <= most
+            self._fits[key] = LeastSquares.of(design, self._values) if enough else None
         return self._fits[key]
 
 
@@ -150,7 +157,12 @@ def alone(
         if len(point.recipe) == 1 and not point.fallbacks:
             found = {n: _measured(n, point.metrics.get(n), baseline.get(n)) for n in names}
             known = {name: estimate for name, estimate in found.items() if estimate is not None}
-            yield Alone(number=point.number, recipe=point.recipe, against_baseline=known)
+            yield Alone(
+                number=point.number,
+                recipe=point.recipe,
+                against_baseline=known,
+                disturbed=tuple(n for n in known if point.metrics[n].grade is Grade.C),
+            )
 
 
 def _change(name: str, measured: Measurement, baseline: Measurement | None) -> float | None:

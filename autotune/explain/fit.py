@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from autotune.explain.choices import Design
@@ -73,19 +74,23 @@ class LeastSquares:
         """Whether there is any variance to explain."""
         return self.total > _TINY**2 * max(1.0, float((self.values**2).sum()))
 
-    def residual(self, columns: NDArray[np.bool_] | None = None) -> float:
-        """The sum of squares that is left.
-
-        Args:
-            columns: The columns of a smaller model; by default all.
-        """
-        import numpy as np
-
-        root = self.root if columns is None else self.root[:, columns]
-        found = np.linalg.lstsq(root, self.turned, rcond=_TINY)[0]
+    @cached_property
+    def residual(self) -> float:
+        """The sum of squares that is left."""
         outside = float((self.values**2).sum() - (self.turned**2).sum())
-        inside = float(((self.turned - root @ found) ** 2).sum())
-        return max(0.0, outside) + inside
+        left = self.turned - self.root @ self._coefficients
+        return max(0.0, outside) + float((left**2).sum())
+
+    @cached_property
+    def _coefficients(self) -> NDArray[np.float64]:
+        """The shortest vector of coefficients that fits best."""
+        return self._inverse @ (self.root.T @ self.turned)
+
+    @cached_property
+    def _inverse(self) -> NDArray[np.float64]:
+        """Of the columns' products with each other (a pseudo-inverse)."""
+        scaled = self.basis / self.singular[:, None]
+        return scaled.T @ scaled
 
     def effect(self, contrast: NDArray[np.float64]) -> Interval | None:
         """A sum of coefficients with its 95 % interval; None where the trials do not tell it.
@@ -99,9 +104,8 @@ class LeastSquares:
         outside = contrast - self.basis.T @ inside
         if float((outside**2).sum()) > _TINY * float((contrast**2).sum()):
             return None
-        weights = self.basis.T @ (inside / self.singular**2)
-        value = float(weights @ (self.root.T @ self.turned))
-        variance = self.residual() / self.degrees_of_freedom
+        value = float(contrast @ self._coefficients)
+        variance = self.residual / self.degrees_of_freedom
         error = math.sqrt(variance * float(((inside / self.singular) ** 2).sum()))
         reach = float(stdtrit(self.degrees_of_freedom, 0.975)) * error
         return Interval(value, value - reach, value + reach, len(self.values))
@@ -117,19 +121,32 @@ class LeastSquares:
             Psychologists, 1963), at least 0, and the p-value of the F test; None where the others
             tell all that these do.
         """
-        import numpy as np
         from scipy.special import fdtrc
 
-        kept = np.linalg.matrix_rank(self.root[:, ~dropped], tol=_TINY * self.singular[0])
-        freedom = self.rank - int(kept)
+        freedom, gained = self._gain_of(dropped)
         if not freedom:
             return None
-        left = self.residual()
-        gained, noise = self.residual(~dropped) - left, left / self.degrees_of_freedom
+        left = self.residual
+        noise = left / self.degrees_of_freedom
         omega = max(0.0, gained - freedom * noise) / (self.total + noise)
         if left <= _TINY**2 * self.total:
             return omega, 0.0 if gained > _TINY * self.total else 1.0
         return omega, float(fdtrc(freedom, self.degrees_of_freedom, gained / freedom / noise))
+
+    def _gain_of(self, columns: NDArray[np.bool_]) -> tuple[int, float]:
+        """How many independent columns some add to the others, and by how much they lower the sum
+        of squares that is left: what they explain once the others are projected out."""
+        import numpy as np
+
+        if self.rank == len(self.design.columns):
+            mine = self._coefficients[columns]
+            among = self._inverse[np.ix_(columns, columns)]
+            return len(mine), float(mine @ np.linalg.solve(among, mine))
+        others, mine = self.root[:, ~columns], self.root[:, columns]
+        beyond = mine - others @ np.linalg.lstsq(others, mine, rcond=_TINY)[0]
+        directions, sizes, _ = np.linalg.svd(beyond, full_matrices=False)
+        new = directions[:, sizes > _TINY * self.singular[0]]
+        return new.shape[1], float(((new.T @ self.turned) ** 2).sum())
 
     @property
     def explained_ratio(self) -> float | None:
@@ -137,4 +154,4 @@ class LeastSquares:
         if not self.varies:
             return None
         rows = len(self.values) - 1
-        return 1 - self.residual() / self.degrees_of_freedom * rows / self.total
+        return 1 - self.residual / self.degrees_of_freedom * rows / self.total

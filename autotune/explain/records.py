@@ -57,6 +57,8 @@ class Alone(_Part):
     recipe: RecipeDict
     against_baseline: dict[str, Estimate]
     """By metric."""
+    disturbed: tuple[str, ...]
+    """The metrics of grade C."""
 
 
 class Share(_Part):

@@ -18,7 +18,6 @@ from autotune.recipe import describe
 from autotune.report.format import counted, digits, duration
 
 _MOST_NAMED = 3
-_ON_AVERAGE = "On average over what else was on, with 95 % intervals:"
 _MINUS = "\N{MINUS SIGN}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -35,7 +34,7 @@ def answer(found: Explanation) -> tuple[str, ...]:
     ranked = sorted((key, plugin, told) for plugin, (key, told) in best.items() if any(key))
     first = [told for _, _, told in ranked[::-1]][:_MOST_NAMED]
     sentences = [
-        " ".join([_ON_AVERAGE, *(_gain(effects) for effects in first)]) if first else "",
+        *(_gain(effects) for effects in first),
         _names("No gain beyond noise was seen of", [p for p in known if not any(best[p][0])]),
         _names("The trials do not suffice to judge", by_plugin.keys() - known),
         _infeasible(found),
@@ -108,8 +107,8 @@ def _best(
 
 def _gain(effects: Sequence[Effect]) -> str:
     gave, cost = (_listed([e for e in effects if sign * goodness(e) > 0]) for sign in (1, -1))
-    first = effects[0].choice.words
-    return f"{first} gave {gave}" + (f" and cost {cost}." if cost else ".")
+    choice = effects[0].choice.words
+    return f"{choice} gave {gave}" + (f" and cost {cost}." if cost else ".")
 
 
 def _listed(effects: Sequence[Effect]) -> str:

@@ -144,6 +144,30 @@ def test_shares_say_what_matters(forty: Explanation) -> None:
     assert share(forty, "quantize.group", known.KLD) < 0.005
 
 
+def test_shares_are_the_same_where_columns_are_not_independent() -> None:
+    """The params mode and width always change together: no effect of either is lost by that."""
+    trials = known.random_study(40)
+    values = {32: "a", 64: "b"}
+    doubled = []
+    for trial in trials:
+        recipe = {name: dict(params) for name, params in trial.recipe.items()}
+        if "quantize" in recipe:
+            recipe["quantize"]["twin"] = values[int(recipe["quantize"]["group"])]
+        doubled.append(trial.model_copy(update={"recipe": recipe}))
+    plain, twins = explained(trials), explained(doubled)
+    for name in ("batch", "compile", "quantize", "quantize.scheme"):
+        assert share(twins, name) == pytest.approx(share(plain, name))
+    with pytest.raises(KeyError):
+        share(twins, "quantize.group")
+
+
+def test_param_with_a_value_for_every_trial_is_left_to_its_plugin() -> None:
+    recipes: list[RecipeDict] = [{}, {}, *({"batch": {"size": n}} for n in range(2, 40))]
+    found = explained([known.timed(n, r) for n, r in enumerate(recipes)])
+    assert effect(found, "batch").estimate is not None
+    assert effect(found, "batch.size=9").estimate is None
+
+
 def test_share_of_chance_is_tested() -> None:
     """Of a plugin that does nothing, one F test in twenty is below 5 %."""
     p_values = [
@@ -167,10 +191,23 @@ def test_plugins_alone_are_shown_as_they_were_measured(forty: Explanation) -> No
     assert first.against_baseline[known.WEIGHTS] == Estimate(value=1.0)
 
 
+def test_disturbed_trial_alone_is_shown_and_said_to_be_disturbed() -> None:
+    trial = known.timed(1, {"compile": {"on": True}})
+    assert trial.result is not None
+    slow = trial.result.metrics[known.SPEED].model_copy(update={"grade": Grade.C})
+    metrics = trial.result.metrics | {known.SPEED: slow}
+    disturbed = known.trial(1, trial.recipe, metrics)
+    (one,) = explained([known.timed(0, {}), disturbed]).alone
+    assert one.disturbed == (known.SPEED,)
+    assert known.SPEED in one.against_baseline
+
+
 def test_answer_names_the_best_value_with_what_it_gave_and_cost(forty: Explanation) -> None:
-    first = forty.answer[0]
-    assert first.index("batch.size=8 gave 2.") < first.index("compile gave 1.5")
-    assert f"{chr(0x2212)}50 % weights and cost +0.020 nat KLD." in first
+    first, second, third, *_ = forty.answer
+    assert first.startswith("batch.size=8 gave 2.")
+    assert second.startswith("compile gave 1.5")
+    assert third.startswith("quantize.scheme=int8 gave 1.")
+    assert third.endswith(f"{chr(0x2212)}50 % weights and cost +0.020 nat KLD.")
     assert "No gain beyond noise was seen of: allocator." in forty.answer
 
 
