@@ -67,5 +67,12 @@ def _broken(point: FrontPoint, limits: Sequence[Constraint]) -> tuple[Broken, ..
             worse = measured.high if limit.is_upper else measured.low
             assert worse is not None
             excess = limit.violation(point.metrics)
-            found.append(Broken(constraint=str(limit), value=worse, excess=excess))
+            found.append(
+                Broken(
+                    constraint=str(limit),
+                    value=worse,
+                    excess=excess,
+                    is_relative=limit.bound != 0,
+                )
+            )
     return tuple(found)

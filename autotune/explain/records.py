@@ -130,7 +130,9 @@ class Broken(_Part):
     value: float
     """The worse end of its interval, which the constraint judges."""
     excess: float
-    """How far that is outside, relative to the bound (absolute where that is 0)."""
+    """How far that is outside."""
+    is_relative: bool
+    """Whether it is a share of the bound; a bound of 0 has none."""
 
 
 class NearestMiss(_Part):

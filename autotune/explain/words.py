@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from autotune.explain.effects import is_ratio
 from autotune.explain.records import (
+    Broken,
     Choice,
     Effect,
     Ending,
@@ -18,6 +19,7 @@ from autotune.recipe import describe
 from autotune.report.format import counted, digits, duration
 
 _MOST_NAMED = 3
+_INTRODUCTION = "What gained most, on average over all else that was on (95 % intervals):"
 _MINUS = "\N{MINUS SIGN}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -34,6 +36,7 @@ def answer(found: Explanation) -> tuple[str, ...]:
     ranked = sorted((key, plugin, told) for plugin, (key, told) in best.items() if any(key))
     first = [told for _, _, told in ranked[::-1]][:_MOST_NAMED]
     sentences = [
+        _INTRODUCTION if first else "",
         *(_gain(effects) for effects in first),
         _names("No gain beyond noise was seen of", [p for p in known if not any(best[p][0])]),
         _names("The trials do not suffice to judge", by_plugin.keys() - known),
@@ -71,8 +74,12 @@ def _shown(name: str, value: float) -> str:
 
 
 def goodness(effect: Effect) -> float:
-    """How much better a metric gets, in logarithms or units; negative where it gets worse; 0 where
-    that is not beyond noise and what the metric resolves."""
+    """How much better a metric gets, as a share or in its unit; negative where it gets worse; 0
+    where that is not beyond noise and what the metric resolves.
+
+    Args:
+        effect: With an estimate or without.
+    """
     found, kind = effect.estimate, metric(effect.metric)
     if found is None:
         return 0.0
@@ -141,12 +148,15 @@ def _infeasible(found: Explanation) -> str:
 
 def _miss_words(miss: NearestMiss) -> str:
     parts = [
-        f"{b.constraint} is missed by {100 * b.excess:.3g} %, its interval ends at "
-        f"{digits(b.value)}"
+        f"{b.constraint} is missed by {_excess(b)}, its interval ends at {digits(b.value)}"
         for b in miss.broken
     ]
     unknown = ", ".join(miss.not_measured)
     return "; ".join([*parts, *([f"not measured any more: {unknown}"] if unknown else [])])
+
+
+def _excess(broken: Broken) -> str:
+    return f"{100 * broken.excess:.3g} %" if broken.is_relative else digits(broken.excess)
 
 
 def _failed(found: Explanation) -> str:

@@ -54,7 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_answer_comes_first_and_the_next_command_last(folder: Path) -> None:
     done = explain(folder, "whole")
     assert done.returncode == 0, done.stderr
-    first, *_, last = done.stdout.strip().splitlines()
+    introduction, first, *_, last = done.stdout.strip().splitlines()
+    assert introduction.endswith("(95 % intervals):")
     assert first.startswith("batch.size=")
     assert last == f"next: autotune pareto whole --output {folder}"
     for title in ("effects on average", "alone, as measured", "what matters", "constraints"):

@@ -56,6 +56,12 @@ def test_answer_says_which_constraint_excludes_most_and_by_how_much_the_nearest_
     )
 
 
+def test_miss_of_a_bound_of_zero_is_not_told_in_per_cent() -> None:
+    trials = infeasible()
+    found = explain(known.study(["kld_mean_nats<=0"]), trials[1:3])
+    assert "kld_mean_nats<=0 is missed by 0.0220, its interval ends at 0.0220" in found.answer[-2]
+
+
 def test_what_was_not_measured_any_more_breaks_nothing_and_is_named() -> None:
     trials = infeasible()
     stopped = trials[2].result
