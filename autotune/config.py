@@ -29,17 +29,34 @@ TASKS = ("causal-lm", "sequence-classification", "feature-extraction")
 """What a model can be asked to do."""
 
 
+_GROWTH_RATIO = 0.01
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Budget(_Section):
-    """When the search stops; whichever comes first."""
+    """When the search stops, whichever comes first: no new trial is started then. Nothing given
+    stands for 40 trials, or for the whole pool where that has at most 50 recipes."""
 
     trials: int | None = Field(default=None, gt=0)
-    """At most so many trials, the baseline included."""
+    """Trials of all runs, the baseline included."""
     minutes: float | None = Field(default=None, gt=0)
-    """No new trial is started after so many minutes of this run."""
+    """Minutes of this run."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Wall clock of finished trials times the GPUs of each, of all runs."""
+    kwh: float | None = Field(default=None, gt=0)
+    """Measured power of finished trials times their wall clock, of all runs."""
+    patience_trials: int | None = Field(default=None, gt=0)
+    """Finished trials in which the front's hypervolume grows by no more than the next key says."""
+    patience_growth_ratio: float = Field(default=_GROWTH_RATIO, ge=0)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything but the size of the pool ends the search."""
+        limits = (self.trials, self.minutes, self.gpu_hours, self.kwh, self.patience_trials)
+        return any(limit is not None for limit in limits)
 
 
 class WorkloadFile(_Section):
@@ -156,6 +173,16 @@ class StudyFile(_Section):
                     metrics.metric(name)
             if not self.objectives or len(set(self.objectives)) < len(self.objectives):
                 raise InputError("objectives must name at least one metric, each once")
+        return self
+
+    @model_validator(mode="after")
+    def _check_patience(self) -> Self:
+        ratio = self.budget.patience_growth_ratio
+        if ratio != _GROWTH_RATIO and self.budget.patience_trials is None:
+            raise InputError(
+                f"budget.patience_growth_ratio: {ratio:g} has no effect without "
+                "budget.patience_trials: give the number of trials in which the front has to grow"
+            )
         return self
 
     @property

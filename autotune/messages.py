@@ -370,6 +370,11 @@ class TrialResult(Message):
     """One for each task file; only of a run of the tasks."""
 
     @property
+    def device_seconds(self) -> float:
+        """How long it held its device: all phases but waiting for it."""
+        return sum(s for phase, s in self.phase_seconds.items() if phase != "lock")
+
+    @property
     def accuracy(self) -> Metrics:
         """The accuracy metrics that have a value, taken from the whole text."""
         return {

@@ -131,7 +131,7 @@ PRESETS: dict[str, Preset] = {
         more={
             "workload": {"evaluation_positions": 16_384},
             "confirm": {"points": "front", "processes": 5},
-            "budget": {"trials": 1000, "minutes": 720},
+            "budget": {"trials": 1000, "minutes": 720, "patience_trials": 100},
         },
     ),
 }

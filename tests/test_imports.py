@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "recipe registry space constraints costs config energy power environment workload demo "
         "roof tables",
         "bench execute store",
-        "front search report dispatch",
+        "front search report explain dispatch",
         "service",
         "cli testing",
     )
@@ -48,6 +48,7 @@ SIDEWAYS: dict[str, str] = {
     "execute": "bench store",  # the protocol; the jobs of the workers
     "report": "front",
     "search": "front",  # the confirmation repeats what the front holds
+    "explain": "front report",  # numbers in words
     "dispatch": "front search report",  # measures points of a front by a search's plan
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""
@@ -56,6 +57,7 @@ FORBIDDEN: dict[str, str] = {
     "store": "workload demo config space registry constraints",  # keeps what it is given
     "front": "bench execute store workload demo config",  # arithmetic on messages
     "report": "bench execute workload demo config",  # shows what is stored
+    "explain": "bench execute workload demo config",  # arithmetic on what is stored
     "service": "bench search workload demo",  # a study runs as a command, in its own process
     "testing": "bench store workload demo config constraints",
     "cli": "bench",  # trials go through an executor

@@ -14,6 +14,7 @@ from autotune.cli import (
     demo_model,
     dispatch,
     doctor,
+    explain,
     metrics,
     migrate,
     pareto,
@@ -49,6 +50,7 @@ app.command("record")(record.record)
 app.command("doctor")(doctor.doctor)
 app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)
+app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("dispatch")(dispatch.dispatch)
 app.add_typer(plugins.app, name="plugins")

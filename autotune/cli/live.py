@@ -51,10 +51,10 @@ class LiveDisplay(Observer):
         self._task = self._bar.add_task("trials")
         self._begun = time.monotonic()
         self._before = 0
-        self._limit: int | None = None
+        self._clock: Clock | None = None
+        self._shares_before: list[float] = []
         self._confirming = 0
         self._since = 0.0
-        self._minutes: float | None = None
 
     def __enter__(self) -> LiveDisplay:
         if self._console.is_terminal:
@@ -64,19 +64,18 @@ class LiveDisplay(Observer):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def on_started(self, plan: Plan, trials: Sequence[TrialRecord], budget: str) -> None:
+    def on_started(self, plan: Plan, trials: Sequence[TrialRecord], clock: Clock) -> None:
         """Says what is about to happen."""
         for trial in trials:
             self._count(trial)
         self._baseline = next((t for t in trials if not t.recipe and t.result), None)
         self._front = _front(plan.objectives, plan.study.constraints, trials)
         self._before = self._counts.total()
-        limits = [n for n in (Clock(plan.study.budget).trials, len(plan.pool.recipes)) if n]
-        self._limit, self._minutes = min(limits), plan.study.budget.minutes
+        self._clock, self._shares_before = clock, clock.shares(self._before)
         self._say(
             f"study [bold]{escape(plan.name)}[/]: {escape(plan.model.name)} on "
             f"{escape(plan.device.name)}, {counted(len(plan.registry.plugins), 'plugin')}, "
-            f"{counted(len(plan.pool.recipes), 'recipe')}, budget {budget}"
+            f"{counted(len(plan.pool.recipes), 'recipe')}, budget {clock.describe()}"
             f"{_repetitions(plan)}"
         )
         self._say(f"objectives: {', '.join(plan.objectives)}")
@@ -89,7 +88,7 @@ class LiveDisplay(Observer):
         else:
             self._say("measuring the baseline first: all others are compared with it")
         self._say("[green]*[/] marks trials that are on the front so far")
-        self._bar.update(self._task, completed=self._done(self._before, 0.0), total=1.0)
+        self._bar.update(self._task, completed=max(self._shares_before), total=1.0)
 
     def on_confirming(self, count: int) -> None:
         """Repetitions begin."""
@@ -137,7 +136,8 @@ class LiveDisplay(Observer):
         if not begun:
             self._say(
                 f"nothing to do: {reason} reached already, {_trials(self._before)}; "
-                "to go on, give a larger --trials (in all) or --minutes (of this run)"
+                "to go on, give a larger --trials (in all), --minutes (of this run) or "
+                "--patience, or raise the budget in the study file"
             )
 
     def on_trial_started(self, spec: TrialSpec) -> None:
@@ -194,30 +194,20 @@ class LiveDisplay(Observer):
     def _totals(self, front: RunningFront) -> str:
         counts, finished = self._counts, self._counts.total()
         failed = finished - counts[Outcome.OK] - counts[Outcome.INFEASIBLE]
-        done = finished - self._before
         spent = time.monotonic() - self._begun
-        left = self._seconds_left(finished, spent / done if done else 0.0, spent)
-        self._bar.update(self._task, completed=self._done(finished, spent), total=1.0)
+        shares = self._clock.shares(finished) if self._clock else [0.0]
+        left = self._seconds_left(shares, spent)
+        self._bar.update(self._task, completed=max(shares), total=1.0)
         return (
             f"{finished} done · {counts[Outcome.INFEASIBLE]} infeasible · {failed} failed · "
             f"front {front.size} · hypervolume {self._volume(front):.3f} · "
             f"{duration(spent)} so far, about {duration(left)} left"
         )
 
-    def _seconds_left(self, finished: int, seconds_per_trial: float, spent: float) -> float:
-        limits = []
-        if self._limit is not None:
-            limits.append((self._limit - finished) * seconds_per_trial)
-        if self._minutes is not None:
-            limits.append(self._minutes * 60 - spent)
-        return max(0.0, min(limits, default=0.0))
-
-    def _done(self, finished: int, spent: float) -> float:
-        """The share of the budget that is used up, 0 to 1, of the limit that comes first."""
-        shares = [finished / self._limit if self._limit else 0.0]
-        if self._minutes is not None:
-            shares.append(spent / (self._minutes * 60))
-        return min(1.0, max(shares))
+    def _seconds_left(self, shares: Sequence[float], spent: float) -> float:
+        """Until the first limit is reached, if all go on as in this run."""
+        grown = [(now, now - then) for now, then in zip(shares, self._shares_before, strict=False)]
+        return min((spent * (1 - now) / done for now, done in grown if done > 0), default=0.0)
 
     def _say(self, markup: str) -> None:
         self._console.print(Text.from_markup(markup), soft_wrap=True, highlight=False)

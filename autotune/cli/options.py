@@ -141,6 +141,7 @@ def _option(key: str) -> str:
         "evaluation_text": "text",
         "task_files": "task-file",
         "processes": "confirm",
+        "patience_trials": "patience",
     }
     return f"--{other.get(name, name).replace('_', '-')}"
 

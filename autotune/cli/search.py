@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autotune.cli import options
+from autotune.cli.resume import doubled, limits_of_the_file, resume_command
 from autotune.errors import InputError, Interrupted
 from autotune.execute.fleet import settings
 from autotune.urls import without_secrets
@@ -48,6 +49,10 @@ def search(
     ] = False,
     trials: Annotated[int | None, typer.Option(help="Budget: trials in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of this run.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop when so many trials in a row let the front grow by 1 % at most."),
+    ] = None,
     confirm: Annotated[
         int | None,
         typer.Option(help="Fresh processes that repeat the front at the end; 0: none."),
@@ -126,6 +131,7 @@ def search(
         "preset": preset,
         "budget.trials": trials,
         "budget.minutes": minutes,
+        "budget.patience_trials": patience,
         "confirm.processes": confirm,
         "plugins": options.plugin_names(plugins),
         "objectives": objective,
@@ -157,7 +163,7 @@ def search(
     else:
         fleet, target = None, Target.here(wanted.device)
     name = wanted.name or default_name(wanted.model, target.device.kind)
-    again = _resume_command(wanted, name, output, database, broker)
+    again = resume_command(wanted, name, output, database, broker)
     if not resume:
         refuse_existing(name, url, again)
     with training_bar() as bar:
@@ -175,8 +181,10 @@ def search(
         show_summary(console, summary)
         _say_next(console, summary, plan, database)
         if len(summary.trials) < len(plan.pool.recipes):
-            wider = _doubled(wanted, len(summary.trials))
-            again = _resume_command(wider, name, output, database, broker)
+            wider = doubled(wanted, len(summary.trials))
+            again = resume_command(wider, name, output, database, broker)
+            if in_file := limits_of_the_file(wanted):
+                again = f"raise {in_file} in the study file, then: {again} --study FILE"
             console.print(f"more:  {again}", markup=False, soft_wrap=True)
 
 
@@ -186,40 +194,6 @@ def make_folder(output: Path) -> None:
 
     require_writable(output, "the output folder", "name another one with --output")
     output.mkdir(parents=True, exist_ok=True)
-
-
-def _resume_command(
-    study: StudyFile,
-    name: str,
-    output: Path,
-    database: str | None,
-    broker: str | None,
-) -> str:
-    """The command that goes on with a study, from anywhere in this folder. URLs that came from
-    the environment are still there; passwords are not printed."""
-    command = ["autotune", "search", "--resume", "--name", name]
-    if output != options.DEFAULT_OUTPUT:
-        command += ["--output", str(output)]
-    for option, variable, given in (
-        ("--database", settings.DATABASE, database),
-        ("--broker", settings.BROKER, broker),
-    ):
-        if given and given != os.environ.get(variable):
-            command += [option, without_secrets(given)]
-    if study.budget.trials:
-        command += ["--trials", str(study.budget.trials)]
-    if study.budget.minutes:
-        command += ["--minutes", f"{study.budget.minutes:g}"]
-    return shlex.join(command)
-
-
-def _doubled(study: StudyFile, trials: int) -> StudyFile:
-    """The study with a budget to try as much again; minutes count anew in each run."""
-    if study.budget.minutes and not study.budget.trials:
-        return study
-    most = max(2 * trials, study.budget.trials or 0)
-    budget = study.budget.model_copy(update={"trials": most})
-    return study.model_copy(update={"budget": budget})
 
 
 def refuse_existing(name: str, url: str, again: str) -> None:
@@ -242,8 +216,8 @@ def refuse_existing(name: str, url: str, again: str) -> None:
         ended = f": {existing.convergence_reason}" if existing.convergence_reason else ""
         raise InputError(
             f"study {name!r} exists already ({existing.state}{ended}); go on with it by: {again}; "
-            "to go beyond the budget that it had, with larger --trials or --minutes; or choose "
-            "another --name"
+            "to go beyond the budget that it had, with larger --trials, --minutes or --patience; "
+            "or choose another --name"
         )
 
 

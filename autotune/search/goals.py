@@ -19,6 +19,7 @@ from autotune.metrics import (
     objective,
     percentile_name,
 )
+from autotune.search.budget import check_budget
 from autotune.search.target import Target
 
 _OF_ONE_BATCH = ("prefill_tokens_per_second", "decode_tokens_per_second")
@@ -70,6 +71,7 @@ def find_goals(study: StudyFile, task: str, target: Target) -> Goals:
     kept = tuple(name for name in wanted if name not in dropped)
     if not kept:
         raise InputError(f"no objective can be measured here: {why_no_energy}")
+    check_budget(study.budget, device, [*kept, *(limit.metric for limit in limits)], why_no_energy)
     notes = [_dropped(name, why_no_energy) for name in dropped]
     if any(map(_is_energy, (*kept, *(limit.metric for limit in limits)))):
         notes += filter(None, [_estimated(source, watts), sensor_caveat(device)])

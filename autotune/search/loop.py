@@ -17,12 +17,14 @@ from autotune.search.confirm import Repetition, confirmation_spec, repetitions, 
 from autotune.search.ledger import Ledger
 from autotune.search.observation import Observation
 from autotune.search.observer import Observer
+from autotune.search.patience import Patience
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.quantity import quantities_of
 from autotune.search.rivals import RivalFront
 from autotune.search.sampler import PoolSampler, make_chooser
 from autotune.search.single import make_spec
+from autotune.search.spending import Spending
 from autotune.search.warm_start import Earlier, find_earlier
 from autotune.store.lock import StudyLock, study_lock
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
@@ -68,7 +70,7 @@ class Search:
         self._observer = observer
         self._make_executor = make_executor
         self._max_attempts = math.inf if max_attempts is None else max_attempts
-        self._clock = Clock(plan.study.budget)
+        self._clock = _clock_of(plan)
         plan.directory.mkdir(parents=True, exist_ok=True)
         code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         # After a resume the draws must not repeat those of the first run.
@@ -156,7 +158,9 @@ class Search:
             How many trials were begun, and which of them are run again.
         """
         trials = self._store.trials(self._plan.name)
-        self._observer.on_started(self._plan, trials, self._clock.describe())
+        for trial in _as_finished(trials):
+            self._clock.add(trial, self._plan.gpus(trial.recipe))
+        self._observer.on_started(self._plan, trials, self._clock)
         return len(trials), self._reconcile(trials)
 
     def _reconcile(self, trials: Sequence[TrialRecord]) -> deque[TrialRecord]:
@@ -289,10 +293,11 @@ class Search:
         self._lock.keep()
         if not trial.recipe:
             self._accept_baseline(result)
+        finished = finished_record(trial, result)
+        self._clock.add(finished, self._plan.gpus(trial.recipe))
         self._ledger.finish(trial, result)
         self._learn(Recipe.from_dict(trial.recipe), result)
         self._latest = trial
-        finished = finished_record(trial, result)
         self._front.take([finished])
         self._observer.on_trial_finished(self._study, finished)
 
@@ -307,6 +312,21 @@ class Search:
                 f"{result.log or 'the log'}, mend it and go on with --resume"
             )
         self._baseline = result.metrics
+
+
+def _clock_of(plan: Plan) -> Clock:
+    budget, patience = plan.study.budget, None
+    if budget.patience_trials is not None:
+        ratio = budget.patience_growth_ratio
+        patience = Patience(budget.patience_trials, ratio, plan.objectives, plan.constraints)
+    spent = Spending(counts_energy=budget.kwh is not None)
+    return Clock(budget, len(plan.pool.recipes), spent, patience)
+
+
+def _as_finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Those with a result in the order in which they came, the baseline first."""
+    finished = [trial for trial in trials if trial.result is not None]
+    return sorted(finished, key=lambda t: (bool(t.recipe), t.finished_at or t.started_at))
 
 
 def _lost(trial: TrialRecord) -> TrialResult:

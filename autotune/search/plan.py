@@ -14,7 +14,7 @@ from autotune.demo.cache import demo_model
 from autotune.device import Device
 from autotune.errors import InputError
 from autotune.hashing import canonical_json, sha256_json
-from autotune.messages import ModelRef, Workload
+from autotune.messages import ModelRef, RecipeDict, Workload
 from autotune.metrics import METRICS, Direction
 from autotune.params import Params
 from autotune.recipe import Recipe, RecipeKeys, keys
@@ -22,7 +22,14 @@ from autotune.registry import Registry
 from autotune.search.goals import find_goals
 from autotune.search.sampler import check_sampler
 from autotune.search.target import Target
-from autotune.space import Pool, Restrictions, build_pool, missing_package, variants
+from autotune.space import (
+    Pool,
+    Restrictions,
+    build_pool,
+    gpus_of,
+    missing_package,
+    variants,
+)
 from autotune.workload.model import read_config, resolve, weights_file_bytes
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
 from autotune.workload.tasks import check_tasks, read_tasks
@@ -82,6 +89,11 @@ class Plan:
     def keys(self, recipe: Recipe) -> RecipeKeys:
         """The three identities of a recipe."""
         return keys(recipe, self.registry.plugins, self.registry.sources)
+
+    def gpus(self, recipe: RecipeDict) -> int:
+        """How many GPUs a trial of a recipe takes; on a CPU 1."""
+        on = self.registry.plugins
+        return max((gpus_of(on[n], p, self.device) for n, p in recipe.items()), default=1)
 
 
 def make_plan(

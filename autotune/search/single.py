@@ -13,7 +13,6 @@ from autotune.messages import TASK_RUN, Metrics, Rivals, TrialResult, TrialSpec
 from autotune.outcome import Lesson, lesson
 from autotune.recipe import Recipe
 from autotune.search.plan import Plan
-from autotune.space import gpus_of
 
 
 def measure_recipe(
@@ -85,7 +84,7 @@ def make_spec(
     rivals: Rivals | None = None,
 ) -> TrialSpec:
     """Everything that an executor needs to know of a trial."""
-    keys, on = plan.keys(recipe), plan.registry.plugins
+    keys = plan.keys(recipe)
     return TrialSpec(
         study=plan.name,
         number=number,
@@ -96,7 +95,7 @@ def make_spec(
         model=plan.model,
         workload=plan.workload,
         device=plan.device,
-        gpus=max((gpus_of(on[n], p, plan.device) for n, p in recipe.to_dict().items()), default=1),
+        gpus=plan.gpus(recipe.to_dict()),
         settings=plan.study.measure,
         known_accuracy=known_accuracy,
         baseline=baseline,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from autotune.config import StudyFile, build_study
 from autotune.errors import InputError
 from autotune.service.access import check_owner
@@ -39,25 +42,21 @@ class Actions:
         self._supervisor.wake()
         return study.name
 
-    def resume(self, name: str, token: Token, trials: int | None, minutes: float | None) -> None:
+    def resume(self, name: str, token: Token, budget: Mapping[str, Any]) -> None:
         """Queues a study that was stopped, failed or finished.
 
         Args:
             name: Of the study.
             token: Who asks.
-            trials: Its new budget in trials, those of earlier runs included; None keeps it.
-            minutes: Its new budget in minutes; None keeps it.
+            budget: Keys of its budget that change.
 
         Raises:
             ApiError: There is none, somebody else began it, it runs, or the queue is full.
         """
         submission = self._owned(name, token)
         study = self._as_submitted(submission) if submission else self._as_begun_elsewhere(name)
-        budget = {"trials": trials, "minutes": minutes}
-        given = {key: value for key, value in budget.items() if value is not None}
-        if given:
-            changed = study.budget.model_copy(update=given)
-            study = study.model_copy(update={"budget": changed})
+        changed = study.budget.model_copy(update=budget)
+        study = study.model_copy(update={"budget": changed})
         self._check_room()
         owner = submission.token if submission else token.name
         if not self._submissions.resume(name, owner, study.model_dump(mode="json")):

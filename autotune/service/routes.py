@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 from fastapi import Path as PathParam
 from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from autotune.config import StudyFile
+from autotune.config import Budget, StudyFile
 from autotune.report.front_file import FrontFile
 from autotune.service.access import Reader, Submitter
 from autotune.service.actions import Actions
@@ -55,17 +55,6 @@ class ArtifactInfo(BaseModel):
 
     name: Artifact
     size_bytes: int
-
-
-class Resume(BaseModel):
-    """A new budget; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    trials: int | None = Field(default=None, gt=0)
-    """Trials in all, those of earlier runs included."""
-    minutes: float | None = Field(default=None, gt=0)
-    """Minutes of the next run."""
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -174,11 +163,11 @@ def _add_changing(router: APIRouter, studies: Studies, actions: Actions) -> None
 
     @router.post("/studies/{name}/resume", status_code=202, responses=_CHANGING)
     def resume(
-        name: Name, token: Submitter, budget: Annotated[Resume | None, Body()] = None
+        name: Name, token: Submitter, budget: Annotated[Budget | None, Body()] = None
     ) -> Submitted:
-        """Goes on with a study, also with a larger budget."""
-        wanted = budget or Resume()
-        actions.resume(name, token, wanted.trials, wanted.minutes)
+        """Goes on with a study, also with a larger budget; what is left out of it stays."""
+        wanted = budget.model_dump(exclude_none=True, exclude_unset=True) if budget else {}
+        actions.resume(name, token, wanted)
         return Submitted(name=name, status=StudyStatus.QUEUED)
 
 
