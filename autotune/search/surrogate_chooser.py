@@ -18,6 +18,9 @@ from autotune.surrogate.improvement import expected_improvement, not_dominated
 
 _FIRST_TRIALS = 6
 """Spread over the pool before there is anything to model."""
+_MOST_RECOMMENDED = 10
+"""So many trials an earlier study recommends at most."""
+_SPREAD_AFTER_PRIOR = 3
 _MOST_CANDIDATES = 3000
 _FRONT_POINTS_SEARCHED_AROUND = 10
 _ROOM_BEYOND_FRONT = 0.1
@@ -67,6 +70,8 @@ class SurrogateChooser:
         self._begun: list[int] = []
         self._pending: list[int] = []
         self._failures = 0
+        self._recommended = 0
+        """How many trials an earlier study has recommended, once it does so no more."""
 
     def begin(self, index: int) -> None:
         """Notes that a recipe is measured from now on."""
@@ -109,11 +114,23 @@ class SurrogateChooser:
         return int(candidates[gains.argmax()])
 
     def _is_informed(self) -> bool:
-        """Whether there is anything to model."""
-        if self._is_warm:
+        """Whether there is enough to model: trials that were spread over the pool, or an earlier
+        study. That recommends a few trials, as long as it does not mislead; from then on what was
+        measured counts alone, since close to the front small differences between two systems
+        decide."""
+        if self._is_warm and self._trusts_prior():
             return bool(self._reached) and all(model.known for model in self._models)
+        if self._is_warm:
+            self._is_warm, self._recommended = False, len(self._begun)
+            for model in self._models:
+                model.forget_prior()
+        wanted = _SPREAD_AFTER_PRIOR if self._recommended else _FIRST_TRIALS
         known = len(self._reached) > 1 and all(model.known > 1 for model in self._models)
-        return known and len(self._begun) >= _FIRST_TRIALS
+        return known and len(self._begun) >= self._recommended + wanted
+
+    def _trusts_prior(self) -> bool:
+        objectives = self._models[: len(self._objectives)]
+        return len(self._begun) < _MOST_RECOMMENDED and not any(m.is_misled for m in objectives)
 
     def _farthest(self, allowed: Mask) -> int:
         """Of a draw of recipes the one whose nearest begun one is farthest away."""

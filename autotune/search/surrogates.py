@@ -83,13 +83,22 @@ class Surrogate:
             seen |= {index: (mean, 0.0) for index, mean in zip(pending, means, strict=True)}
         return process.expect(seen, indices, fit=False)
 
+    @property
+    def is_misled(self) -> bool:
+        """Whether what is measured is foretold worse with the prior than without."""
+        if self._warm is None or len(self._seen) < _GUARD_FROM:
+            return False
+        return self._warm.fit(self._seen) < self._cold.fit(self._seen)
+
+    def forget_prior(self) -> None:
+        """From now on only what was measured counts."""
+        self._warm = None
+
     def _believed(self) -> _Process:
         """The one that foretells each measured value best from the others."""
-        cold = self._cold.fit(self._seen)
-        if self._warm is None:
-            return self._cold
-        misled = self._warm.fit(self._seen) < cold
-        return self._cold if misled and len(self._seen) >= _GUARD_FROM else self._warm
+        believed = self._cold if self._warm is None or self.is_misled else self._warm
+        believed.fit(self._seen)
+        return believed
 
 
 class _Process:
@@ -108,7 +117,10 @@ class _Process:
     def fit(self, seen: _Seen) -> float:
         """Fits hyperparameters if there is enough that is new, and says how well it foretells."""
         if self._latest[0] != len(seen):
-            self._latest = len(seen), self._made(seen, fit=True).left_out_log_density()
+            _, losses, offsets, _ = self._data(seen)
+            densities = self._made(seen, fit=True).left_out_log_densities()
+            good = losses + offsets <= np.median(losses + offsets)
+            self._latest = len(seen), float(densities[good].sum())
         return self._latest[1]
 
     def expect(self, seen: _Seen, indices: Integers, *, fit: bool) -> tuple[Rows, Rows]:
@@ -120,7 +132,7 @@ class _Process:
         return means, np.hypot(deviations, self._prior.deviations[indices])
 
     def _made(self, seen: _Seen, *, fit: bool) -> GaussianProcess:
-        rows, values, errors = self._data(seen)
+        rows, values, _, errors = self._data(seen)
         growth = _FIT_AFTER_GROWTH * self._fitted_to
         if fit and (len(rows) < _FIT_ALWAYS_BELOW or len(rows) >= growth):
             few = _spread_out(len(rows), _MOST_FITTED)
@@ -139,17 +151,19 @@ class _Process:
             least_spread=self._least_spread,
         )
 
-    def _data(self, seen: _Seen) -> tuple[Rows, Rows, Rows]:
-        """Each row once, with the mean of what was measured of it."""
+    def _data(self, seen: _Seen) -> tuple[Rows, Rows, Rows, Rows]:
+        """Each row once, with the mean of what was measured of it less what the prior expects,
+        the latter, and the standard error."""
         index = np.array(list(seen), dtype=np.intp)
         index = index[_spread_out(len(index), _MOST_KNOWN)]
         pairs = np.array([seen[i] for i in index.tolist()])
-        values = pairs[:, 0] - (0.0 if self._prior is None else self._prior.means[index])
+        expected = np.zeros(len(index)) if self._prior is None else self._prior.means[index]
         rows, groups = np.unique(self._rows[index], axis=0, return_inverse=True)
         groups = groups.reshape(-1)
         count = np.bincount(groups)
         errors = np.sqrt(np.bincount(groups, pairs[:, 1] ** 2)) / count
-        return rows, np.bincount(groups, values) / count, errors
+        offsets = np.bincount(groups, expected) / count
+        return rows, np.bincount(groups, pairs[:, 0]) / count - offsets, offsets, errors
 
 
 def _spread_out(count: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:

@@ -101,15 +101,15 @@ class GaussianProcess:
         deviation = np.sqrt(np.maximum(variance, 1e-10))
         return mean * self._spread + self._middle, deviation * self._spread
 
-    def left_out_log_density(self) -> float:
-        """How well each value is foretold by all the others: the sum of the logarithms of its
-        density (their equations 5.10 to 5.12)."""
+    def left_out_log_densities(self) -> Array:
+        """How well each value is foretold by all the others: the logarithms of its density, ``[n]``
+        (their equations 5.10 to 5.12)."""
         n = len(self._values)
         inverse = cho_solve((self._factor, True), np.eye(n), check_finite=False)
         variance = 1 / np.diag(inverse)
         error = self._weights * variance
-        density = -0.5 * np.log(variance) - 0.5 * error**2 / variance
-        return float(density.sum()) - n * float(np.log(self._spread))
+        densities = -0.5 * np.log(variance) - 0.5 * error**2 / variance
+        return np.asarray(densities - np.log(self._spread))
 
     def _factorize(self) -> None:
         kernel = self.kernel
