@@ -31,7 +31,7 @@ def test_values_are_tried_and_the_table_is_written(
     (narrow,) = [one for one in tried if one["params"] == {"dtype": "bfloat16"}]
     assert narrow["verdict"] == "ok"
     assert narrow["ratios"]["weights_bytes"] == pytest.approx(0.5, rel=0.01)
-    assert 0 < narrow["kld_mean_nats"] < 1
+    assert 0 < narrow["accuracy"]["kld_mean_nats"] < 1
     text = page.read_text(encoding="utf-8")
     assert "| precision | bfloat16 | ok | 0.50 |" in text
     assert " cores; torch " in text.partition("\n")[0]
@@ -56,7 +56,17 @@ def test_what_a_library_says_is_shown_as_it_is() -> None:
     with console.capture() as captured:
         console.print(checked_table([one]))
     assert words in captured.get()
-    assert f"| p | a=1 | failed |  | {words} |" in checked_markdown([one])
+    assert f"| p | a=1 | failed | {words} |" in checked_markdown([one])
+
+
+def test_accuracy_is_told_by_the_metric_of_the_task() -> None:
+    ratios, distance = {"weights_bytes": 0.25}, {"embedding_cosine_distance": 0.0123}
+    one = Tried("p", {"a": 1}, Verdict.OK, ratios=ratios, accuracy=distance)
+    other = Tried("p", {"a": 2}, Verdict.REFUSED, "no GPU")
+    page = checked_markdown([one, other])
+    assert "| plugin | values | here | weights | cosine distance |  |" in page
+    assert "| p | a=1 | ok | 0.25 | 0.0123 |  |" in page
+    assert "| p | a=2 | refused |  |  | no GPU |" in page
 
 
 def test_plugins_that_live_of_traffic_are_tried_with_it() -> None:
