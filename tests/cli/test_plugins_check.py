@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from autotune.cli.checked import checked_markdown, checked_table
@@ -35,6 +40,38 @@ def test_values_are_tried_and_the_table_is_written(
     text = page.read_text(encoding="utf-8")
     assert "| precision | bfloat16 | ok | 0.50 |" in text
     assert " cores; torch " in text.partition("\n")[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_stops_it_while_it_waits_for_the_device_keeps_what_was_found(
+    tiny_model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    page = tmp_path / "plugins.md"
+    command = ["autotune", "plugins", "check", "precision", "--markdown", str(page)]
+    command[0] = str(Path(sys.executable).with_name("autotune"))
+    taken = FileLock(tmp_path / f"autotune-{os.getuid()}-device-cpu.lock")
+    with (
+        taken,
+        subprocess.Popen(
+            [*command, "--device", "cpu", "--model", str(tiny_model), "--output", str(tmp_path)],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stderr is not None
+        said = iter(process.stderr.readline, "")
+        waits = next(line for line in said if "waits for the device" in line)
+        assert taken.lock_file in waits
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the checkpoint is already float32" in out
+    assert "1 refused, stopped before the rest" in out
+    text = page.read_text(encoding="utf-8")
+    assert "stopped before the rest" in text.partition("\n")[0]
+    assert "| precision | float32 | refused |" in text
 
 
 def test_which_plugins_must_be_said(autotune: Callable[..., Any]) -> None:

@@ -106,6 +106,13 @@ def test_wait_gives_up_in_time_and_an_exit_status_comes_through(
     process.stdout.close()
 
 
+def test_fork_is_given_up_while_the_template_still_imports(log: Path) -> None:
+    template = Template(log, bench_environment({}))
+    with pytest.raises(TimeoutError):
+        template.fork(log, bench_environment({}), given_up=lambda: True)
+    template.close()
+
+
 def test_death_of_the_template_ends_its_processes_and_the_next_one_has_a_new_template(
     log: Path,
 ) -> None:
