@@ -32,6 +32,7 @@ _QUICK: dict[str, dict[str, Any]] = {
         "warmup_blocks": 3,
         "energy_windows": 1,
         "verify_reload": True,
+        "prepare_timeout_seconds": 1800.0,  # training on a slow machine is no failure
     },
 }
 """Enough to see an effect, not enough to trust a speed."""
