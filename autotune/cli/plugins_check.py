@@ -80,8 +80,8 @@ def check(
     from autotune import registry
     from autotune.cli.demo_progress import training_bar
     from autotune.search.check import Verdict
-    from autotune.search.plan import make_plan
-    from autotune.workload.paths import require_writable
+    from autotune.search.plan import find_model, make_plan
+    from autotune.workload.paths import cache_directory, require_writable
 
     installed = registry.installed()
     if bool(names) == every:
@@ -99,9 +99,11 @@ def check(
         "allow_power_changes": allow_power_changes,
         **_quickly(),
     }
+    with training_bar() as bar:
+        task = find_model(options.study_of(None, given), cache_directory(), bar).task
     found = _Found(json=json, markdown=markdown)
     with found.shown():
-        for together, known, workload in _rounds(installed, wanted):
+        for together, known, workload in _rounds(installed, wanted, task):
             study = options.study_of(None, {**given, **workload})
             with training_bar() as bar:
                 plan = replace(make_plan(study, output, bar, only={}), registry=known)
@@ -112,9 +114,12 @@ def check(
 
 
 def _rounds(
-    installed: Registry, wanted: list[str]
+    installed: Registry, wanted: list[str], task: str
 ) -> Iterator[tuple[list[str], Registry, dict[str, Any]]]:
     """Names that are tried on one workload, what may be beside them, what that workload has."""
+    if task != "causal-lm":  # no other has traffic: what lives of it is refused
+        yield wanted, installed, {}
+        return
     apart = {name for name, plugin in installed.plugins.items() if _needs_traffic(plugin)}
     if alike := [name for name in wanted if name not in apart]:
         yield alike, installed.select(n for n in installed.plugins if n not in apart), {}

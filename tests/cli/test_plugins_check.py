@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from rich.console import Console
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from autotune.cli.checked import checked_markdown, checked_table
 from autotune.cli.plugins_check import _rounds
@@ -107,7 +108,7 @@ def test_accuracy_is_told_by_the_metric_of_the_task() -> None:
 
 
 def test_plugins_that_live_of_traffic_are_tried_with_it() -> None:
-    plain, traffic = _rounds(installed(), ["prefix_cache", "batch"])
+    plain, traffic = _rounds(installed(), ["prefix_cache", "batch"], "causal-lm")
     assert (plain[0], plain[2]) == (["batch"], {})
     assert not {"batching", "prefix_cache", "result_cache"} & plain[1].plugins.keys()
     assert traffic[0] == ["prefix_cache"]
@@ -116,4 +117,18 @@ def test_plugins_that_live_of_traffic_are_tried_with_it() -> None:
         {"model": "m", "workload": {"traffic": traffic[2]["workload.traffic"]}}, ""
     )
     assert stated.workload.traits == set(Trait) - {Trait.UNIFORM}
-    assert [names for names, _, _ in _rounds(installed(), ["batch"])] == [["batch"]]
+    assert [names for names, _, _ in _rounds(installed(), ["batch"], "causal-lm")] == [["batch"]]
+
+
+def test_plugins_that_live_of_traffic_are_refused_where_the_model_has_none(
+    run_main: Callable[..., tuple[int, str, str]], tiny_model: Path, tmp_path: Path
+) -> None:
+    bert = tmp_path / "bert"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.save_pretrained(bert)
+    small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(vocab_size=len(tokenizer), num_hidden_layers=1, **small)
+    BertModel(config).save_pretrained(bert)
+    code, out, _ = run_main("plugins", "check", "result_cache", "prefix_cache", "--model", bert)
+    assert code == 0
+    assert "2 refused" in out
