@@ -179,6 +179,8 @@ def fork(
     try:
         return template.fork(log, environment, given_up)
     except (EOFError, TimeoutError) as error:
+        if given_up():
+            raise BenchError(Outcome.CRASHED, "it was stopped before it began") from error
         template.close()
         raise BenchError(
             Outcome.CRASHED,
