@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from autotune.device import Device
@@ -140,22 +139,17 @@ def build_pool(
     refusals: list[Refusal] = []
     options: dict[str, list[dict[str, Scalar]]] = {}
     for name, plugin in registry.plugins.items():
-        why_not = missing(plugin, task, device, traits)
-        choices = list(variants(plugin, restrictions.get(name, {})))
-        on = [c for c in choices if not is_off(plugin, c)]
-        if why_not:
-            refusals.append(Refusal(name, {}, why_not))
-            on = []
-        refused = partial(
-            _refused,
+        feasible, refused = offered(
             plugin,
+            restrictions.get(name, {}),
+            task=task,
             model_config=model_config,
             device=device,
+            traits=traits,
             allow_power_changes=allow_power_changes,
-            refusals=refusals,
         )
-        feasible = [choice for choice in on if not refused(choice)]
         options[name] = [{}, *feasible]
+        refusals += refused
     _switch_off_needless(options, registry.plugins, refusals)
     combinations = _count(options, registry.plugins)
     chosen = _combine(options, combinations, seed)
@@ -167,6 +161,26 @@ def build_pool(
         largest = device.memory_bytes / weights_bytes
         recipes = _those_that_fit(recipes, registry.plugins, model_config, largest)
     return Pool(tuple(recipes)[:POOL_LIMIT], tuple(refusals), combinations)
+
+
+def offered(
+    plugin: Plugin,
+    allowed: Mapping[str, tuple[Scalar, ...]],
+    *,
+    task: str,
+    model_config: Mapping[str, Any],
+    device: Device,
+    traits: frozenset[Trait] | None,
+    allow_power_changes: bool,
+) -> tuple[list[dict[str, Scalar]], list[Refusal]]:
+    """What one plugin can do here but be off, and what it refuses; the args are those of
+    ``build_pool`` and ``missing``."""
+    on = [choice for choice in variants(plugin, allowed) if not is_off(plugin, choice)]
+    if why_not := missing(plugin, task, device, traits):
+        return [], [Refusal(plugin.name, {}, why_not)]
+    whys = [_why_refused(plugin, c, model_config, device, allow_power_changes) for c in on]
+    refusals = [Refusal(plugin.name, c, why) for c, why in zip(on, whys, strict=True) if why]
+    return [choice for choice, why in zip(on, whys, strict=True) if not why], refusals
 
 
 def _switch_off_needless(
@@ -250,14 +264,13 @@ def _allowed_values(
     return tuple(dict.fromkeys(checked_value(plugin, name, value) for value in given))
 
 
-def _refused(
+def _why_refused(
     plugin: Plugin,
     params: Params,
     model_config: Mapping[str, Any],
     device: Device,
     allow_power_changes: bool,
-    refusals: list[Refusal],
-) -> bool:
+) -> str:
     try:
         hook = "processes"
         divided = plugin.processes(params)
@@ -276,14 +289,13 @@ def _refused(
         if plugin.device_settings(params) and not allow_power_changes:
             raise Unsupported(NEEDS_CONSENT)
     except Unsupported as refusal:
-        refusals.append(Refusal(plugin.name, params, str(refusal)))
-        return True
+        return str(refusal) or "says not why"
     except Exception as error:
         raise PluginError(
             f"plugin {plugin.name!r} failed in {hook}({dict(params)}): "
             f"{type(error).__name__}: {error}; only Unsupported may be raised there"
         ) from error
-    return False
+    return ""
 
 
 def gpus_of(plugin: Plugin, params: Params, device: Device) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.table import Table
@@ -21,6 +21,9 @@ RATIOS = {
 }
 """Metric → heading of the column with its ratio to the baseline."""
 
+DISTANCES = {"kld_mean_nats": "KLD", "embedding_cosine_distance": "cosine distance"}
+"""Metric → heading of the column with its value."""
+
 _STYLES = {
     Verdict.OK: "green",
     Verdict.REFUSED: "dim",
@@ -29,24 +32,28 @@ _STYLES = {
 }
 
 
-def columns(tried: Iterable[Tried]) -> list[str]:
-    """The metrics that any of them has, in the order of ``RATIOS``."""
-    found = {name for one in tried for name in one.ratios}
-    return [name for name in RATIOS if name in found]
+def columns(tried: Sequence[Tried]) -> list[str]:
+    """The metrics that any of them has, in the order of ``RATIOS`` and ``DISTANCES``."""
+    ratios = [name for name in RATIOS if any(name in one.ratios for one in tried)]
+    return ratios + [name for name in DISTANCES if any(name in one.accuracy for one in tried)]
 
 
 def cells(one: Tried, names: Sequence[str]) -> list[str]:
-    """One row: plugin, values, outcome, ratios, KLD, what is to be said."""
-    ratios = [f"{one.ratios[n]:.2f}" if n in one.ratios else "" for n in names]
-    kld = "" if one.kld_mean_nats is None else digits(one.kld_mean_nats)
+    """One row: plugin, values, outcome, ratios, distances, what is to be said."""
     beside = f"beside {one.beside}" if one.beside else ""
     words = "; ".join(filter(None, (beside, one.words)))
-    return [one.plugin, one.values, one.verdict.value, *ratios, kld, words]
+    return [one.plugin, one.values, one.verdict.value, *(_cell(one, n) for n in names), words]
+
+
+def _cell(one: Tried, name: str) -> str:
+    if name in DISTANCES:
+        return digits(one.accuracy[name]) if name in one.accuracy else ""
+    return f"{one.ratios[name]:.2f}" if name in one.ratios else ""
 
 
 def headings(names: Sequence[str]) -> list[str]:
     """Those of ``cells``."""
-    return ["plugin", "values", "here", *(RATIOS[name] for name in names), "KLD", ""]
+    return ["plugin", "values", "here", *({**RATIOS, **DISTANCES}[name] for name in names), ""]
 
 
 def checked_table(tried: Sequence[Tried]) -> Table:

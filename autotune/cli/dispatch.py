@@ -41,6 +41,7 @@ def dispatch(
 
     Example: autotune dispatch demo --points fastest,smallest --batch-sizes 1,8
     """
+    from autotune import registry
     from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
     from autotune.dispatch.measure import find_points, make_table, measure_cells
@@ -59,7 +60,7 @@ def dispatch(
         summary = StudySummary.of(record, store.trials(study))
     limits = constraint or []
     names = [name.strip() for name in points.split(",") if name.strip()]
-    chosen = find_points(summary, names, limits)
+    chosen = find_points(summary, names, limits, registry.installed().plugins)
     given = {"workload.new_tokens": new_tokens}
     plans = [_plan(record, output, given | {"workload.prompt_tokens": n}) for n in lengths]
     console = make_console(stderr=True)

@@ -21,19 +21,24 @@ class Heartbeat:
         self._console = console
         self._seconds = seconds
         self._last = time.monotonic()
+        self._told_of_lock = False
 
     def said(self) -> None:
         """Something else was printed."""
         self._last = time.monotonic()
 
     def beat(self, progress: Progress, what: str = "") -> None:
-        """Says the phase, if it is time.
+        """Says the phase, if it is time; that the device is another's at once, and once.
 
         Args:
             progress: What a trial does now.
             what: The trial in words; by default its number.
         """
-        if self._console.is_terminal or time.monotonic() - self._last < self._seconds:
+        waits = progress.phase == "lock" and bool(progress.detail)
+        is_news = waits and not self._told_of_lock
+        self._told_of_lock |= waits
+        early = time.monotonic() - self._last < self._seconds
+        if self._console.is_terminal or (early and not is_news):
             return
         what = what or f"#{progress.number}"
         words = f"{what} {phase_words(progress.phase, progress.detail)}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from autotune.cli import options, plugins_check, plugins_page
 
 if TYPE_CHECKING:
     from autotune.plugin import Plugin
     from autotune.registry import Registry
+    from autotune.search.offers import Offer, Place
 
 app = typer.Typer(help="The optimizations that are installed.", no_args_is_help=True)
 app.command("check")(plugins_check.check)
@@ -18,26 +21,39 @@ app.command("check")(plugins_check.check)
 
 @app.command("list")
 def list_plugins(
+    model: options.Model = None,
+    task: options.Task = "auto",
+    device: options.DeviceName = "auto",
+    allow_power_changes: options.AllowPowerChanges = False,
     json: options.AsJson = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print a page in Markdown, with all params.")
     ] = False,
 ) -> None:
-    """List the installed plugins and whether they apply on this machine.
+    """List the installed plugins, and whether they apply on this machine to this model.
 
-    Example: autotune plugins list
+    Without --model they are asked for a common one, which is named. --json tells every choice of
+    values that is refused.
+
+    Example: autotune plugins list --model demo
     """
     from autotune import registry
     from autotune.cli.show import make_console
     from autotune.report.console import plain_table
 
     installed = registry.installed()
-    every = [_facts(plugin, installed) for plugin in installed.plugins.values()]
+    if markdown:
+        every = [_declared(plugin, installed) for plugin in installed.plugins.values()]
+        typer.echo(plugins_page.page(every), nl=False)
+        return
+    place = _find_place(model, task, device)
+    found = {
+        name: place.offer(plugin, allow_power_changes)
+        for name, plugin in installed.plugins.items()
+    }
+    every = [_facts(plugin, installed, found[name]) for name, plugin in installed.plugins.items()]
     if json:
         _print_json(every)
-        return
-    if markdown:
-        typer.echo(plugins_page.page(every), nl=False)
         return
     table = plain_table("", "plugin", "what it does", "params", "from", "here")
     for facts in every:
@@ -46,16 +62,18 @@ def list_plugins(
             facts["summary"],
             ", ".join(param["name"] for param in facts["params"]),
             facts["distribution"],
-            facts["missing"] or "yes",
+            escape(found[facts["name"]].in_words()),
         )
-    make_console().print(table)
+    console = make_console()
+    console.print(table)
+    console.print(f"here: {place.words}", markup=False)
 
 
 @app.command("show")
 def show(
     name: Annotated[str, typer.Argument(help="Name of the plugin.")], json: options.AsJson = False
 ) -> None:
-    """Show a plugin's params, values and requirements.
+    """Show a plugin's params, values and requirements, and what it refuses here.
 
     Example: autotune plugins show quantize
     """
@@ -65,7 +83,9 @@ def show(
 
     installed = registry.installed()
     plugin = installed.get(name)
-    facts = _facts(plugin, installed)
+    place = _find_place(None, "auto", "auto")
+    offer = place.offer(plugin)
+    facts = _facts(plugin, installed, offer)
     if json:
         _print_json(facts)
         return
@@ -83,8 +103,8 @@ def show(
             param["help"],
         )
     console.print(table)
-    workload = f", with {facts['workload']}" if facts["workload"] else ""
-    console.print(f"here: {facts['missing'] or f'yes{workload}'}", markup=False)
+    console.print(f"here: {offer.in_words(len(offer.refused))}", markup=False)
+    console.print(f"({place.words})", markup=False)
 
 
 def _docstring(plugin: Plugin) -> str:
@@ -93,23 +113,45 @@ def _docstring(plugin: Plugin) -> str:
     return inspect.cleandoc(plugin.__doc__ or "")
 
 
-def _facts(plugin: Plugin, installed: Registry) -> dict[str, Any]:
-    """What both commands say of a plugin."""
+def _find_place(model: str | None, task: str, device: str) -> Place:
+    """This machine, and the model that is named."""
+    from autotune.cli.demo_progress import training_bar
     from autotune.device import detect
-    from autotune.params import any_of
-    from autotune.space import missing, needed_workload
+    from autotune.search.offers import Place
+    from autotune.search.plan import find_model
+    from autotune.workload.model import read_config
+    from autotune.workload.paths import cache_directory
 
-    tasks = plugin.requires.tasks
+    machine = detect(device)
+    if model is None:
+        return Place(machine, "" if task == "auto" else task)
+    with training_bar() as bar:
+        study = options.study_of(None, {"model": model, "task": task})
+        found = find_model(study, cache_directory(), bar)
+    return Place(machine, found.task, read_config(Path(found.path)), model)
+
+
+def _facts(plugin: Plugin, installed: Registry, offer: Offer) -> dict[str, Any]:
+    """What both commands say of a plugin."""
+    refused = [{"params": dict(one.params), "reason": one.reason} for one in offer.refused]
+    here = {"here": offer.in_words(), "possible_choices": len(offer.possible), "refused": refused}
+    return _declared(plugin, installed) | here
+
+
+def _declared(plugin: Plugin, installed: Registry) -> dict[str, Any]:
+    """What a plugin says of itself, whatever the machine."""
+    from autotune.params import any_of
+    from autotune.space import needed_workload
+
     return {
         "name": plugin.name,
         "summary": _docstring(plugin).splitlines()[0],
         "description": _docstring(plugin),
         "distribution": installed.distributions[plugin.name],
-        "tasks": list(tasks),
+        "tasks": list(plugin.requires.tasks),
         "device": plugin.requires.device,
         "packages": list(plugin.requires.packages),
         "workload": needed_workload(plugin),
-        "missing": missing(plugin, tasks[0] if tasks else "causal-lm", detect()),
         "params": [
             {
                 "name": name,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from autotune.errors import InputError
 from autotune.plugin import Plugin, Trait
 
 if TYPE_CHECKING:
+    from autotune.messages import Progress
     from autotune.registry import Registry
     from autotune.search.check import Choice, Tried
     from autotune.search.plan import Plan
@@ -30,6 +32,7 @@ _QUICK: dict[str, dict[str, Any]] = {
         "warmup_blocks": 3,
         "energy_windows": 1,
         "verify_reload": True,
+        "prepare_timeout_seconds": 1800.0,  # training on a slow machine is no failure
     },
 }
 """Enough to see an effect, not enough to trust a speed."""
@@ -75,12 +78,10 @@ def check(
     Example: autotune plugins check quantize
     """
     from autotune import registry
-    from autotune.cli.checked import checked_table
     from autotune.cli.demo_progress import training_bar
-    from autotune.cli.show import make_console
     from autotune.search.check import Verdict
-    from autotune.search.plan import make_plan
-    from autotune.workload.paths import require_writable
+    from autotune.search.plan import find_model, make_plan
+    from autotune.workload.paths import cache_directory, require_writable
 
     installed = registry.installed()
     if bool(names) == every:
@@ -98,27 +99,27 @@ def check(
         "allow_power_changes": allow_power_changes,
         **_quickly(),
     }
-    tried: list[Tried] = []
-    for together, known, workload in _rounds(installed, wanted):
-        study = options.study_of(None, {**given, **workload})
-        with training_bar() as bar:
-            plan = replace(make_plan(study, output, bar, only={}), registry=known)
-        tried += _try(plan, together, *_chosen(plan, together, in_pairs))
-    if json:
-        _print_json(tried)
-    else:
-        make_console().print(checked_table(tried))
-        typer.echo(_totals(tried))
-    if markdown is not None:
-        _write(markdown, plan, tried)
-    if any(one.verdict is Verdict.FAILED for one in tried):
+    with training_bar() as bar:
+        task = find_model(options.study_of(None, given), cache_directory(), bar).task
+    found = _Found(json=json, markdown=markdown)
+    with found.shown():
+        for together, known, workload in _rounds(installed, wanted, task):
+            study = options.study_of(None, {**given, **workload})
+            with training_bar() as bar:
+                plan = replace(make_plan(study, output, bar, only={}), registry=known)
+            found.begin(plan, together)
+            _try(plan, *_chosen(plan, together, in_pairs), found)
+    if any(one.verdict is Verdict.FAILED for one in found.tried):
         raise typer.Exit(1)
 
 
 def _rounds(
-    installed: Registry, wanted: list[str]
+    installed: Registry, wanted: list[str], task: str
 ) -> Iterator[tuple[list[str], Registry, dict[str, Any]]]:
     """Names that are tried on one workload, what may be beside them, what that workload has."""
+    if task != "causal-lm":  # no other has traffic: what lives of it is refused
+        yield wanted, installed, {}
+        return
     apart = {name for name, plugin in installed.plugins.items() if _needs_traffic(plugin)}
     if alike := [name for name in wanted if name not in apart]:
         yield alike, installed.select(n for n in installed.plugins if n not in apart), {}
@@ -144,33 +145,69 @@ def _chosen(plan: Plan, names: list[str], in_pairs: bool) -> tuple[list[Choice],
     return [c for todo, _ in found for c in todo], [t for _, refused in found for t in refused]
 
 
-def _try(plan: Plan, names: list[str], todo: list[Choice], refused: list[Tried]) -> list[Tried]:
-    """Shows which is running; what is done so far is printed if it is stopped."""
-    from autotune.cli.checked import checked_table
+@dataclass
+class _Found:
+    """What came of the tries so far; it is shown however they end."""
+
+    json: bool
+    markdown: Path | None
+    tried: list[Tried] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    plan: Plan | None = None
+
+    def begin(self, plan: Plan, names: list[str]) -> None:
+        """The next round."""
+        self.plan, self.order = plan, [*self.order, *names]
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Prints and writes it at the end, also if that is Ctrl-C or an error."""
+        ended = "stopped before the rest"
+        try:
+            yield
+            ended = ""
+        finally:
+            if self.plan and (self.tried or not ended):
+                self._show(self.plan, ended)
+
+    def _show(self, plan: Plan, ended: str) -> None:
+        from autotune.cli.checked import checked_table
+        from autotune.cli.show import make_console
+
+        self.tried.sort(key=lambda one: self.order.index(one.plugin))
+        if self.json:
+            _print_json(self.tried)
+        else:
+            make_console().print(checked_table(self.tried))
+            typer.echo(", ".join(filter(None, (_totals(self.tried), ended))))
+        if self.markdown is not None:
+            _write(self.markdown, plan, self.tried, ended)
+
+
+def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) -> None:
+    """Shows which is running, and what it does."""
+    from autotune.cli.heartbeat import Heartbeat
     from autotune.cli.show import make_console
+    from autotune.report.format import phase_words
     from autotune.search.check import try_all
 
-    tried = list(refused)
+    found.tried += refused
     console = make_console(stderr=True)
-    results = try_all(plan, todo, lambda _: None)
-    try:
-        with console.status("measuring the baseline") as status:
-            for number, choice in enumerate(todo, start=1):
-                words = f"{number} of {len(todo)}: {choice.recipe}"
-                status.update(words)
+    heart = Heartbeat(console)
+    words = [f"{number} of {len(todo)}: {one.recipe}" for number, one in enumerate(todo, start=1)]
+    with console.status("measuring the baseline") as status:
+
+        def show(progress: Progress) -> None:
+            what = words[progress.number - 1] if progress.number else "the baseline"
+            status.update(f"{what} {phase_words(progress.phase, progress.detail)}")
+            heart.beat(progress, what)
+
+        with closing(try_all(plan, todo, show)) as results:
+            for line in words:
                 if not console.is_terminal:
-                    console.print(words, markup=False, highlight=False)
-                tried.append(next(results))
-    except BaseException:
-        console.print(checked_table(_sorted(tried, names)))
-        raise
-    finally:
-        results.close()
-    return _sorted(tried, names)
-
-
-def _sorted(tried: list[Tried], names: list[str]) -> list[Tried]:
-    return sorted(tried, key=lambda one: names.index(one.plugin))
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+                    heart.said()
+                found.tried.append(next(results))
 
 
 def _totals(tried: list[Tried]) -> str:
@@ -180,12 +217,13 @@ def _totals(tried: list[Tried]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
 
 
-def _write(path: Path, plan: Plan, tried: list[Tried]) -> None:
+def _write(path: Path, plan: Plan, tried: list[Tried], ended: str) -> None:
     from autotune.cli.checked import checked_markdown
 
     machine = plan.environment
     versions = ", ".join(f"{k} {machine[k]}" for k in ("torch", "transformers") if k in machine)
-    head = f"{plan.device.name}, {plan.device.cores} cores; {versions}; model {plan.model.name}"
+    cores = f"{plan.device.name}, {plan.device.cores} cores"
+    head = "; ".join(filter(None, (cores, versions, f"model {plan.model.name}", ended)))
     try:
         path.write_text(f"{head}\n\n{checked_markdown(tried)}", encoding="utf-8")
     except OSError as error:

@@ -16,18 +16,23 @@ from autotune.execute.local import LocalExecutor
 from autotune.front import FrontPoint
 from autotune.messages import Metrics, RecipeDict, TrialResult, TrialSpec
 from autotune.metrics import Family, metric
+from autotune.plugin import Plugin
 from autotune.recipe import Recipe
 from autotune.report.front_file import autotune_version
 from autotune.report.summary import StudySummary
 from autotune.search.plan import Plan
 from autotune.search.single import make_spec, usable_baseline
+from autotune.space import merge
 
 BATCH = "batch"
 """The plugin whose ``size`` a request brings itself."""
 
 
 def find_points(
-    summary: StudySummary, names: Sequence[str], constraints: Sequence[str]
+    summary: StudySummary,
+    names: Sequence[str],
+    constraints: Sequence[str],
+    plugins: Mapping[str, Plugin],
 ) -> tuple[Point, ...]:
     """The points that may serve; of those that differ in the batch size alone, the first.
 
@@ -35,9 +40,11 @@ def find_points(
         summary: The study.
         names: Picks, ``baseline``, or numbers of trials; empty for all picks.
         constraints: Limits, e.g. ``kld_mean_nats<=0.05``.
+        plugins: All that are installed.
 
     Raises:
-        InputError: A name is unknown, or no point keeps the limits.
+        InputError: A name is unknown, no point keeps the limits, or one sets something of the
+            device.
     """
     limits, found = parse_all(constraints), dict[Recipe, Point]()
     chosen = {name: _point(summary, name) for name in names} if names else summary.picks
@@ -53,7 +60,26 @@ def find_points(
             f"none of the points ({', '.join(chosen) or 'no pick'}) keeps the limits "
             f"({', '.join(constraints) or 'none'}); name others with --points, or looser limits"
         )
+    refuse_device_settings(tuple(found.values()), plugins)
     return tuple(found.values())
+
+
+def refuse_device_settings(points: Sequence[Point], plugins: Mapping[str, Plugin]) -> None:
+    """Whoever serves holds no guardian (``autotune.power``) that would set and restore them.
+
+    Raises:
+        InputError: A point was measured with a power limit, clock or governor of its own.
+    """
+    for point in points:
+        known = {name: p for name, p in point.recipe.items() if name in plugins}
+        asked = merge(known, plugins, lambda p, v: p.device_settings(v), "device setting")
+        if asked:
+            words = ", ".join(f"{name}={value}" for name, value in asked.items())
+            raise InputError(
+                f"the point {point.name!r} was measured while {words} was set of the device, "
+                "which no server sets: it would run otherwise than it was measured; choose "
+                "other points with autotune dispatch --points"
+            )
 
 
 def _point(summary: StudySummary, name: str) -> FrontPoint:
@@ -162,6 +188,7 @@ def make_table(
         objective: The metric that they were chosen by.
         constraints: The limits that all points keep.
     """
+    # Without allow_power_changes: a point that would need it is refused.
     kept = ("measure", "seed", "trust_remote_code", "allow_pickle")
     return DispatchTable(
         autotune_version=autotune_version(),

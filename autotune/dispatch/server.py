@@ -16,7 +16,7 @@ from autotune import registry
 from autotune.bench.protocol import Operation
 from autotune.bench.tokenizer import load_tokenizer
 from autotune.config import build_study
-from autotune.dispatch.measure import with_batch
+from autotune.dispatch.measure import refuse_device_settings, with_batch
 from autotune.dispatch.table import Cell, DispatchTable, Point, Route, read_table
 from autotune.environment import environment_differences
 from autotune.errors import AutotuneError, InputError
@@ -78,9 +78,10 @@ class Server:
             plan: Model, workload and device, on this machine.
 
         Raises:
-            InputError: No cell has a point.
+            InputError: No cell has a point, or one sets something of the device.
             AutotuneError: A point cannot be prepared, or runs otherwise than it was measured.
         """
+        refuse_device_settings(table.served, plan.registry.plugins)
         self.table = table
         self._plan = plan
         self._largest = table.largest_batch

@@ -24,6 +24,9 @@ from autotune.power import PowerHold
 from autotune.registry import Registry
 from autotune.space import NEEDS_CONSENT, merge
 
+_LOOK_SECONDS = 0.5
+"""Between two looks at whether a device that is taken is free, or the wait is over."""
+
 
 def device_locks(device: Device) -> list[FileLock]:
     """Held while a trial measures: one trial at a time per device, across processes. Always taken
@@ -60,7 +63,7 @@ class DeviceSlot:
             with ExitStack() as held:
                 with trial.phase("lock"):
                     for lock in device_locks(spec.device):
-                        held.enter_context(self._locked(lock))
+                        held.enter_context(self._locked(lock, trial))
                 self._hold_power(trial, held)
                 if spec.tasks_only:
                     self._steps.run_tasks(trial)
@@ -93,14 +96,17 @@ class DeviceSlot:
             words = ", ".join(f"{name}={value}" for name, value in asked.items())
             trial.notes.append(f"set while it was measured and restored since: {words}")
 
-    def _locked(self, lock: FileLock) -> AbstractContextManager[object]:
-        """Waits for a device; gives up when the slot is terminated."""
+    def _locked(self, lock: FileLock, trial: TrialUnderWay) -> AbstractContextManager[object]:
+        """Waits for a device, and says so once; gives up when the slot is terminated."""
+        waits = False
         while True:
             self._sessions.refuse_if_terminated()
             try:
-                return lock.acquire(timeout=1.0)
+                return lock.acquire(timeout=_LOOK_SECONDS)
             except Timeout:
-                continue
+                if not waits:
+                    trial.report("lock", f"another process measures: it holds {lock.lock_file}")
+                waits = True
 
     def _run_beside_baseline(self, trial: TrialUnderWay) -> None:
         """Runs the trial beside the baseline's session; without it where memory runs out."""

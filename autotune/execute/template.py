@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,7 @@ _READ_BY_NO_LIBRARY = ("AUTOTUNE_", "PYTEST_")
 """Environment variables with these prefixes may differ between a process and its template."""
 
 _START_SECONDS = 120.0
+_LOOK_SECONDS = 0.2
 _CLOSE_SECONDS = 5.0
 
 
@@ -34,16 +36,31 @@ class ForkedProcess:
     """A process that the template forked, with those parts of ``subprocess.Popen`` that a bench
     session uses."""
 
-    def __init__(self, stdin: IO[bytes], stdout: IO[bytes], status: socket.socket) -> None:
+    def __init__(
+        self,
+        stdin: IO[bytes],
+        stdout: IO[bytes],
+        status: socket.socket,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         """
         Raises:
             EOFError: The template is gone.
-            TimeoutError: It did not fork in time.
+            TimeoutError: It did not fork in time, or nobody wants it any more.
         """
         self.stdin, self.stdout, self._status = stdin, stdout, status
         self.returncode: int | None = None
-        status.settimeout(_START_SECONDS)
-        self.pid = int(self._told())
+        self.pid = int(self._born(given_up))
+
+    def _born(self, given_up: Callable[[], bool]) -> bytes:
+        deadline = time.monotonic() + _START_SECONDS  # it may have to finish its imports
+        self._status.settimeout(_LOOK_SECONDS)
+        while True:
+            try:
+                return self._told()
+            except TimeoutError:
+                if given_up() or time.monotonic() > deadline:
+                    raise
 
     def _told(self) -> bytes:
         told = self._status.recv(64)
@@ -101,11 +118,16 @@ class Template:
         """Whether it can fork."""
         return self._process.poll() is None
 
-    def fork(self, log: Path, environment: Mapping[str, str]) -> ForkedProcess:
+    def fork(
+        self,
+        log: Path,
+        environment: Mapping[str, str],
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> ForkedProcess:
         """
         Raises:
             EOFError: The template is gone.
-            TimeoutError: It did not fork in time.
+            TimeoutError: It did not fork in time, or nobody wants it any more.
         """
         request = ForkRequest(directory=os.getcwd(), environment=dict(environment))
         stdin, to_child = os.pipe()
@@ -116,7 +138,7 @@ class Template:
             with log.open("ab") as stream, status:
                 files = [stdin, stdout, stream.fileno(), status.fileno()]
                 socket.send_fds(self._socket, [request.model_dump_json().encode()], files)
-            return ForkedProcess(*streams, ours)
+            return ForkedProcess(*streams, ours, given_up)
         except BaseException as error:
             for end in (*streams, ours):
                 end.close()
@@ -130,11 +152,8 @@ class Template:
     def close(self) -> None:
         """Ends it, and with it all that it forked."""
         self._socket.close()
-        try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # it holds nothing, and its libraries take seconds to unload
+        self._process.wait()
 
 
 _lock = threading.Lock()
@@ -142,7 +161,9 @@ _shared: list[Template] = []
 """The template of this process; empty before the first bench process."""
 
 
-def fork(log: Path, environment: Mapping[str, str]) -> Process:
+def fork(
+    log: Path, environment: Mapping[str, str], given_up: Callable[[], bool] = lambda: False
+) -> Process:
     """A bench process with its imports done, forked from the template of this process; where its
     environment differs in what libraries read when they are loaded, a new interpreter.
 
@@ -156,8 +177,10 @@ def fork(log: Path, environment: Mapping[str, str]) -> Process:
     if not template.suits(environment):
         return spawn(log, environment)
     try:
-        return template.fork(log, environment)
+        return template.fork(log, environment, given_up)
     except (EOFError, TimeoutError) as error:
+        if given_up():
+            raise BenchError(Outcome.CRASHED, "it was stopped before it began") from error
         template.close()
         raise BenchError(
             Outcome.CRASHED,

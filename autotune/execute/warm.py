@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -110,7 +112,8 @@ class WarmSessions:
         environment = merge(spec.recipe, self._plugins, _env_of, "environment variable")
         environment |= spec.device.environment
         limit = spec.settings.memory_limit_bytes
-        session = BenchSession(session_log(spec, log), environment, limit, _start_of(spec))
+        start = _start_of(spec, self._terminated.is_set)
+        session = BenchSession(session_log(spec, log), environment, limit, start)
         self._held[role] = (key, session, Reply())
         if self._terminated.is_set():  # it was, between the check and the start
             session.terminate()
@@ -142,10 +145,11 @@ class WarmSessions:
             self.drop(role)
 
 
-def _start_of(spec: TrialSpec) -> Start:
+def _start_of(spec: TrialSpec, given_up: Callable[[], bool]) -> Start:
     """Forking saves the imports. CUDA cannot be used after a fork, and a repetition is to meet
     everything anew, the layout of memory too."""
-    return fork if spec.device.kind == "cpu" and not spec.confirmation else spawn
+    forks = spec.device.kind == "cpu" and not spec.confirmation
+    return partial(fork, given_up=given_up) if forks else spawn
 
 
 def ask(session: BenchSession, operation: Operation, spec: TrialSpec) -> Reply:

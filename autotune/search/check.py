@@ -14,6 +14,7 @@ from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
 from autotune.front import ratio_to_baseline
 from autotune.messages import Metrics, RecipeDict, TrialResult
+from autotune.metrics import Family, metric
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.params import Params, Scalar
 from autotune.plugin import Phase
@@ -59,7 +60,8 @@ class Tried:
     """What else was on: a plugin that recovers needs one that takes away."""
     ratios: Mapping[str, float] = field(default_factory=dict)
     """Metric → value over that of the baseline, as far as both were measured."""
-    kld_mean_nats: float | None = None
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    """Metric → value, of those that tell accuracy."""
 
     @property
     def values(self) -> str:
@@ -234,13 +236,17 @@ def judge(plan: Plan, choice: Choice, result: TrialResult, baseline: TrialResult
         words = f"{result.outcome}: {result.explanation}"
         return replace(made, verdict=Verdict.FAILED, words=words)
     ratios = _ratios(result.metrics, baseline.metrics)
-    kld = result.metrics.get("kld_mean_nats")
-    made = replace(made, ratios=ratios, kld_mean_nats=kld.value if kld else None)
+    made = replace(made, ratios=ratios, accuracy=_accuracy(result.metrics))
     if wrong := _without_effect(plan, choice, ratios):
         return replace(made, verdict=Verdict.FAILED, words=wrong)
     if other := _fallbacks(result, baseline):
         return replace(made, verdict=Verdict.FELL_BACK, words=other)
     return made
+
+
+def _accuracy(metrics: Metrics) -> dict[str, float]:
+    values = {n: m.value for n, m in metrics.items() if metric(n).family is Family.ACCURACY}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _ratios(metrics: Metrics, baseline: Metrics) -> dict[str, float]:

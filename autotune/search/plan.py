@@ -129,7 +129,7 @@ def make_plan(
     tasks = read_tasks(study.workload.task_files)
     if study.model in DEMO_MODELS:
         find_goals(study, "causal-lm", target)  # before minutes of training
-    model = _model(study, cache, on_demo_progress)
+    model = find_model(study, cache, on_demo_progress)
     check_tasks(tasks, model)
     goals = find_goals(study, model.task, target)
     pool = _pool(study, chosen, model, device, recipe)
@@ -212,7 +212,12 @@ def _check_values(chosen: Registry, restrictions: Restrictions) -> None:
         next(variants(chosen.get(name), restrictions[name]))
 
 
-def _model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> ModelRef:
+def find_model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> ModelRef:
+    """The study's model; a demo model is trained if it is not in the cache yet.
+
+    Raises:
+        InputError: There is no such model, or its files are missing or broken.
+    """
     path = study.model
     if path in DEMO_MODELS and not Path(path).is_dir():
         path = str(demo_model(DEMO_MODELS[path], cache=cache, progress=on_demo_progress))

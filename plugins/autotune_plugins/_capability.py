@@ -1,9 +1,16 @@
-"""What a GPU must at least be able to do; no plugin."""
+"""What a device must at least be able to do; no plugin."""
 
 from __future__ import annotations
 
 from autotune.device import Device
 from autotune.plugin import Unsupported
+
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def computes_bfloat16(device: Device) -> bool:
+    """Whether a CPU has instructions that multiply in bfloat16; else it is emulated."""
+    return bool(_BFLOAT16_FLAGS & device.cpu_flags)
 
 
 def require_capability(what: str, device: Device, least: tuple[int, int]) -> None:

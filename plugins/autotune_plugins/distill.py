@@ -8,7 +8,7 @@ from typing import Any
 from autotune.device import Device
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import Context, ModelConfig, Phase, Plugin, Unsupported
-from autotune_plugins._capability import require_capability
+from autotune_plugins._capability import computes_bfloat16, require_capability
 from autotune_plugins._distilling import distill
 from autotune_plugins._kept_weights import keep, take_kept
 from autotune_plugins._sparse import stored_densely
@@ -90,8 +90,8 @@ class Distill(Plugin):
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
         if model_config.get("quantization_config"):
             raise Unsupported("the checkpoint is quantized: its weights cannot be trained")
-        if params["dtype"] == "bfloat16" and device.compute_capability is not None:
-            require_capability("training in bfloat16", device, (8, 0))
+        if params["dtype"] == "bfloat16":
+            _require_bfloat16(device)
         if params["train"] == "lora":
             _require_peft()
 
@@ -115,6 +115,16 @@ def _settings(params: Params) -> Settings:
         dtype=str(params["dtype"]),
         rank=int(params.get("rank", 0)),
     )
+
+
+def _require_bfloat16(device: Device) -> None:
+    if device.kind == "cuda":
+        require_capability("training in bfloat16", device, (8, 0))
+    elif not computes_bfloat16(device):
+        raise Unsupported(
+            f"{device.name} has no bfloat16: training in it gains nothing over float32, and may "
+            "take many times as long"
+        )
 
 
 def _require_peft() -> None:

@@ -16,6 +16,7 @@ from autotune.plugin import (
     Trait,
     Unsupported,
 )
+from autotune_plugins._capability import computes_bfloat16
 from autotune_plugins._sizes import BITS, checkpoint_dtype
 
 _PRECISIONS = {
@@ -33,7 +34,6 @@ _PACKAGES = {
 }
 """Modules by backend, the engine's own first; PyPI knows them by the same names."""
 
-_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _BITS = BITS | {"int8_dynamic": 8, "int8_weight_only": 8}
 
 
@@ -131,7 +131,7 @@ def _check_converting(params: Params, model_config: ModelConfig, device: Device)
         raise Unsupported(f"{backend} is tried in {', '.join(_PRECISIONS[backend])} only")
     if device.kind != "cpu":
         raise Unsupported(f"{backend} is tried on CPUs only, this study runs on {device.kind}")
-    if precision == "bfloat16" and not _BFLOAT16_FLAGS & device.cpu_flags:
+    if precision == "bfloat16" and not computes_bfloat16(device):
         raise Unsupported(f"{device.name} has no bfloat16: OpenVINO would compute in float32")
     _check_threads(int(params["threads"]), device)
     _check_layers(model_config)

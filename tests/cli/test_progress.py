@@ -105,6 +105,15 @@ def test_heartbeat_says_the_phase_once_it_was_silent_for_long(
     assert written.getvalue().splitlines() == lines
 
 
+def test_heartbeat_says_at_once_that_the_device_is_taken_and_says_it_once() -> None:
+    written = io.StringIO()
+    heart = Heartbeat(Console(file=written), 60.0)
+    for number in (1, 2):
+        heart.beat(Progress(number=number, phase="lock", detail=""))
+        heart.beat(Progress(number=number, phase="lock", detail="another"))
+        assert written.getvalue().splitlines() == ["#1 waits for the device (another)"]
+
+
 def test_heartbeat_is_silent_on_a_terminal() -> None:
     written = io.StringIO()
     heart = Heartbeat(Console(file=written, force_terminal=True), 0.0)

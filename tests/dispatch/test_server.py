@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ import autotune as public
 from autotune.bench.engines.torch_engine import TorchGenerator
 from autotune.cli.__main__ import app
 from autotune.config import StudyFile
-from autotune.dispatch import DispatchTable, read_table, write_table
+from autotune.dispatch import DispatchTable, Point, read_table, write_table
 from autotune.dispatch.measure import find_points
 from autotune.dispatch.server import Server
 from autotune.errors import AutotuneError, InputError
 from autotune.execute.inline import InlineExecutor
 from autotune.messages import TrialResult, TrialSpec
+from autotune.registry import installed
 from autotune.report.summary import StudySummary
 from autotune.search.loop import Search
 from autotune.search.observer import Observer
@@ -126,13 +129,45 @@ def test_points_beyond_the_limits_and_twins_are_left_out(searched: Path) -> None
     with Store.open(f"sqlite:///{searched}/autotune.db") as store:
         summary = StudySummary.of(store.study("s"), store.trials("s"))
     every = ["baseline", *(str(point.number) for point in summary.points)]
-    assert [set(p.recipe) for p in find_points(summary, every, [])] == [set(), {"precision"}]
+    assert [set(p.recipe) for p in found(summary, every)] == [set(), {"precision"}]
     limits = ["kld_mean_nats<=0.001"]
-    assert [set(p.recipe) for p in find_points(summary, every, limits)] == [set()]
+    assert [set(p.recipe) for p in found(summary, every, limits)] == [set()]
     lossy = next(str(p.number) for p in summary.points if "precision" in p.recipe)
     with pytest.raises(InputError, match="keeps the limits"):
-        find_points(summary, [lossy], limits)
-    assert {p.name for p in find_points(summary, [], [])} <= set(summary.picks)
+        found(summary, [lossy], limits)
+    assert {p.name for p in found(summary, [])} <= set(summary.picks)
+
+
+def found(
+    summary: StudySummary, names: list[str], limits: Sequence[str] = ()
+) -> tuple[Point, ...]:
+    return find_points(summary, names, limits, installed().plugins)
+
+
+def test_a_point_that_sets_something_of_the_device_is_refused_before_anything_is_measured(
+    searched: Path,
+) -> None:
+    with Store.open(f"sqlite:///{searched}/autotune.db") as store:
+        summary = StudySummary.of(store.study("s"), store.trials("s"))
+    lossy = next(point for point in summary.points if "precision" in point.recipe)
+    power = {"power": {"cpu_governor": "powersave"}}
+    held = replace(lossy, recipe=lossy.recipe | power)
+    summary = replace(summary, picks={"greenest": held, "fastest": lossy})
+    with pytest.raises(InputError, match=r"'greenest' was measured while cpu_governor=powersave"):
+        found(summary, [])
+    assert [p.name for p in found(summary, ["fastest"])] == ["fastest"]
+
+
+def test_a_table_with_a_point_that_sets_something_of_the_device_is_not_served(
+    folder: Path,
+) -> None:
+    table = read_table(folder)
+    exact, rough = table.points
+    power = {"power": {"gpu_limit_ratio": 0.8}}
+    held = rough.model_copy(update={"recipe": rough.recipe | power})
+    write_table(table.model_copy(update={"points": (exact, held)}), folder / "dispatch.json")
+    with pytest.raises(InputError, match=r"gpu_limit_ratio=0\.8 was set of the device"):
+        public.load(folder)
 
 
 def expected(model: Path, prompts: list[list[int]], dtype: torch.dtype, count: int) -> Any:

@@ -130,4 +130,7 @@ def test_trial_of_several_gpus_waits_for_each_of_them_in_one_order() -> None:
                 running.result(timeout=1.5)
         found = running.result(timeout=30)
     assert found.outcome is Outcome.UNSUPPORTED, "it had them, and has no such plugin"
+    told = [phase for phase in phases if phase.startswith("lock another process measures: ")]
+    assert len(told) == 1, "said once"
+    assert told[0].endswith(f"holds {other.lock_file}")
     mine.close()

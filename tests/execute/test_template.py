@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -104,6 +105,23 @@ def test_wait_gives_up_in_time_and_an_exit_status_comes_through(
     assert process.wait(30) == 1
     assert "ValidationError" in log.read_text(encoding="utf-8")
     process.stdout.close()
+
+
+def test_fork_is_given_up_while_the_template_still_imports(log: Path) -> None:
+    template = Template(log, bench_environment({}))
+    with pytest.raises(TimeoutError):
+        template.fork(log, bench_environment({}), given_up=lambda: True)
+    template.close()
+
+
+def test_who_gives_a_process_up_leaves_the_template_to_others(log: Path) -> None:
+    end_template()
+    before = psutil.Process().children()
+    with pytest.raises(BenchError, match="it was stopped before it began"):
+        BenchSession(log, {}, start=partial(fork, given_up=lambda: True))
+    (importing,) = set(psutil.Process().children()) - set(before)
+    with BenchSession(log, {}, start=fork) as other:
+        assert psutil.Process(other.pid).parent() == importing
 
 
 def test_death_of_the_template_ends_its_processes_and_the_next_one_has_a_new_template(

@@ -380,3 +380,9 @@ def test_check_refuses_what_cannot_be_trained(cpu: Device, old_gpu: Device) -> N
         Distill().check(params(), {"quantization_config": {"bits": 4}}, cpu)
     with pytest.raises(Unsupported, match=r"compute capability 8\.0"):
         Distill().check(params(dtype="bfloat16"), {}, old_gpu)
+    emulating = cpu.model_copy(update={"cpu_flags": frozenset({"avx2"})})
+    with pytest.raises(Unsupported, match="has no bfloat16: training in it gains nothing"):
+        Distill().check(params(dtype="bfloat16"), {}, emulating)
+    Distill().check(params(), {}, emulating)
+    able = cpu.model_copy(update={"cpu_flags": frozenset({"avx512_bf16"})})
+    Distill().check(params(dtype="bfloat16"), {}, able)
