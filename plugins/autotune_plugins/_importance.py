@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autotune.plugin import Unsupported
+from autotune_plugins._layers import is_stage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,8 +84,14 @@ def batches_on(model: Any, batches: Batches) -> Iterator[tuple[dict[str, Tensor]
     """Each batch on the model's device, with a mask of its real tokens.
 
     Raises:
-        Unsupported: There is no text.
+        Unsupported: There is no text, or the model is a stage of a pipeline: the stages wait for
+            each other, and each would run as many passes as its own layers ask for.
     """
+    if is_stage(model):
+        raise Unsupported(
+            "this method runs calibration text through a whole model, and each process of a "
+            "pipeline holds a part of one"
+        )
     if not batches:
         raise Unsupported("this method needs calibration text, and there is none")
     for batch in batches:

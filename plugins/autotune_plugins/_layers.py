@@ -95,3 +95,11 @@ def stacked_by_layer(model: Any) -> list[list[nn.Linear]]:
     layers = [layer for stack in stacks if stack not in inner for layer in stack]
     found = ([m for m in layer.modules() if isinstance(m, nn.Linear)] for layer in layers)
     return [linears for linears in found if linears]
+
+
+def is_stage(model: Any) -> bool:
+    """Whether transformers has left only some of the layers in this process: a pipeline's."""
+    from torch import nn
+
+    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return any(isinstance(layer, nn.Identity) for stack in stacks for layer in stack)

@@ -16,6 +16,7 @@ from autotune.plugin import (
     Trait,
     Unsupported,
 )
+from autotune_plugins._layers import is_stage
 from autotune_plugins._sizes import shares
 
 _SIZES = {"num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"}
@@ -141,8 +142,5 @@ def _require_shards(model: Any) -> None:
 
 
 def _require_stage(model: Any) -> None:
-    from torch import nn
-
-    stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    if not any(isinstance(layer, nn.Identity) for stack in stacks for layer in stack):
+    if not is_stage(model):
         raise Unsupported(f"transformers has left all layers of {type(model).__name__} together")

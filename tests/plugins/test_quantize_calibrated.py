@@ -61,6 +61,15 @@ def test_calibration_text_is_needed(params: Values, llama: Any, context_of: Cont
         quantized(llama, params, context_of(llama, calibration=[]))
 
 
+@pytest.mark.parametrize("params", [uniform(4, "gptq"), mixed(3)])
+def test_a_stage_of_a_pipeline_is_refused_before_any_pass(
+    params: Values, llama: Any, context_of: ContextOf
+) -> None:
+    llama.model.layers[0] = torch.nn.Identity()
+    with pytest.raises(Unsupported, match="each process of a pipeline holds a part of one"):
+        quantized(llama, params, context_of(llama))
+
+
 @pytest.mark.parametrize(("bits", "symmetric"), list(product((4, 3, 2), (False, True))))
 def test_gptq_errs_less_on_correlated_inputs(bits: int, symmetric: bool) -> None:
     generator = torch.Generator().manual_seed(0)
