@@ -115,15 +115,14 @@ class SurrogateChooser:
 
     def _is_informed(self) -> bool:
         """Whether there is enough to model: trials that were spread over the pool, or an earlier
-        study. That recommends a few trials, as long as it does not mislead; from then on what was
-        measured counts alone, since close to the front small differences between two systems
-        decide."""
+        study. That recommends a few trials, as long as it does not mislead; then some are spread,
+        since close to the front small differences between two systems decide."""
         if self._is_warm and self._trusts_prior():
             return bool(self._reached) and all(model.known for model in self._models)
         if self._is_warm:
             self._is_warm, self._recommended = False, len(self._begun)
             for model in self._models:
-                model.forget_prior()
+                model.doubt_prior()
         wanted = _SPREAD_AFTER_PRIOR if self._recommended else _FIRST_TRIALS
         known = len(self._reached) > 1 and all(model.known > 1 for model in self._models)
         return known and len(self._begun) >= self._recommended + wanted

@@ -22,6 +22,9 @@ _GUARD_FROM = 4
 _LEAST_DIFFERENCE = 0.2
 """Between two studies, relative to how much the metric varies: none would be believed for ever."""
 
+_WORTH_A_COLUMN = 2.0
+"""Gain in the logarithm of the density of what was measured, under which a column is left out."""
+
 _Seen = Mapping[int, tuple[float, float]]
 
 
@@ -45,12 +48,14 @@ class Surrogate:
         """
         Args:
             features: The columns of the params that can move it.
-            prior: From an earlier study: this one's difference from it is modelled, as long as
-                that foretells what is measured better than to forget it.
+            prior: From an earlier study. At first this one's difference from it is modelled; once
+                it is doubted, it is a column among others, where that foretells what is measured
+                clearly better.
         """
         self._seen: dict[int, tuple[float, float]] = {}
         """Recipe → value and standard error."""
         self._cold = _Process(features)
+        self._guided = None if prior is None else _Process(_with_prior(features, prior))
         self._warm = None if prior is None else _Process(features, prior)
 
     @property
@@ -90,15 +95,31 @@ class Surrogate:
             return False
         return self._warm.fit(self._seen) < self._cold.fit(self._seen)
 
-    def forget_prior(self) -> None:
-        """From now on only what was measured counts."""
+    def doubt_prior(self) -> None:
+        """From now on the prior is no more than one column among others, if it is worth that."""
         self._warm = None
 
     def _believed(self) -> _Process:
         """The one that foretells each measured value best from the others."""
-        believed = self._cold if self._warm is None or self.is_misled else self._warm
-        believed.fit(self._seen)
-        return believed
+        if self._warm is not None and not self.is_misled:
+            self._warm.fit(self._seen)
+            return self._warm
+        plain = self._cold.fit(self._seen)
+        if self._guided is None or self._guided.fit(self._seen) < plain + _WORTH_A_COLUMN:
+            return self._cold
+        return self._guided
+
+
+def _with_prior(features: Features, prior: Prior) -> Features:
+    """What an earlier study expects as one more column: as far as it tells anything, its length
+    will be short."""
+    low, width = prior.means.min(), np.ptp(prior.means)
+    column = (prior.means - low) / max(float(width), 1e-12)
+    return Features(
+        np.column_stack([features.rows, column]),
+        np.append(features.groups, len(features.params)).astype(np.intp),
+        (*features.params, None),
+    )
 
 
 class _Process:

@@ -102,7 +102,7 @@ class GaussianProcess:
         return mean * self._spread + self._middle, deviation * self._spread
 
     def left_out_log_densities(self) -> Array:
-        """How well each value is foretold by all the others: the logarithms of its density, ``[n]``
+        """How well each value is foretold by all others: logarithms of densities, ``[n]``
         (their equations 5.10 to 5.12)."""
         n = len(self._values)
         inverse = cho_solve((self._factor, True), np.eye(n), check_finite=False)
