@@ -12,10 +12,9 @@ import numpy as np
 from autotune.params import Param
 from autotune.plugin import Plugin
 from autotune.recipe import Recipe
-from autotune.search.pool_code import PoolCode
+from autotune.search.pool_code import Integers, Numbers, PoolCode
 
 Rows = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.intp]]
 Belongs = Callable[[Param], bool]
 
 
@@ -28,21 +27,28 @@ class Features:
     columns too: where it is right, a surrogate need not learn it value by value.
     """
 
-    rows: Rows
-    """``[recipes, columns]``."""
+    matrix: Numbers
+    """``[recipes, columns]``, of the whole pool: shared by all that see a part of its columns."""
+    columns: Integers
+    """Those that are seen."""
     groups: Integers
-    """For each column the number of its param."""
+    """For each of them the number of its param."""
     params: tuple[Param | None, ...]
     """The param of each group; None for estimates."""
+
+    def rows(self, recipes: Integers) -> Rows:
+        """The columns of some recipes, ``[recipes, columns]``."""
+        return self.matrix[np.ix_(recipes, self.columns)].astype(np.float64)
 
     def of(self, belongs: Belongs) -> Features:
         """The columns of params that can move a metric, and the estimates if all can."""
         kept = [p is None or belongs(p) for p in self.params]
-        columns = np.flatnonzero(np.array(kept, dtype=bool)[self.groups])
+        mine = np.flatnonzero(np.array(kept, dtype=bool)[self.groups])
         numbers = np.cumsum(kept) - 1
         return Features(
-            self.rows[:, columns],
-            numbers[self.groups[columns]].astype(np.intp),
+            self.matrix,
+            self.columns[mine],
+            numbers[self.groups[mine]].astype(np.intp),
             tuple(p for p, keep in zip(self.params, kept, strict=True) if keep),
         )
 
@@ -66,8 +72,11 @@ def make_features(code: PoolCode, model_config: Mapping[str, Any] | None = None)
         columns.append(column)
         groups.append(len(params))
         params.append(None)
-    rows = np.array(columns).T if columns else np.zeros((len(code.recipes), 0))
-    return Features(rows, np.array(groups, dtype=np.intp), tuple(params))
+    matrix = np.zeros((len(code.recipes), len(columns)), dtype=np.float32)
+    for i, column in enumerate(columns):
+        matrix[:, i] = column
+    every = np.arange(len(columns))
+    return Features(matrix, every, np.array(groups, dtype=np.intp), tuple(params))
 
 
 def _columns(column: Rows, ordered: bool) -> list[Rows]:

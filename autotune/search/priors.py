@@ -41,7 +41,7 @@ def priors_of(
                 losses.append(quantity.loss(value))
                 model.learn(index, losses[-1], quantity.loss_error(value, error))
         if model.known >= LEAST_TRIALS:
-            priors[quantity.name] = _prior(model, len(features.rows), float(np.std(losses)))
+            priors[quantity.name] = _prior(model, len(features.matrix), float(np.std(losses)))
     wanted = [q.name for q in quantities if q.objective]
     return priors if all(name in priors for name in wanted) else {}
 

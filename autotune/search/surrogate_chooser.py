@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
-from autotune.search.features import Features, Integers, Rows
+from autotune.search.features import Features, Rows
 from autotune.search.observation import Observation
-from autotune.search.pool_code import Mask, PoolCode
+from autotune.search.pool_code import Integers, Mask, PoolCode
 from autotune.search.quantity import Quantity, anything, needs_preparing
 from autotune.search.surrogates import Prior, Surrogate
 from autotune.surrogate.improvement import expected_improvement, not_dominated
@@ -136,10 +136,11 @@ class SurrogateChooser:
         drawn = self._draw(np.flatnonzero(allowed), 200)
         if not self._begun:
             return int(drawn[0])
-        rows = self._features.rows
+        rows = self._features.matrix[drawn]
         nearest = np.full(len(drawn), np.inf)
         for index in self._begun:
-            nearest = np.minimum(nearest, np.abs(rows[drawn] - rows[index]).sum(axis=1))
+            distances = np.abs(rows - self._features.matrix[index]).sum(axis=1)
+            nearest = np.minimum(nearest, distances)
         return int(drawn[nearest.argmax()])
 
     def _draw(self, indices: Integers, most: int) -> Integers:
@@ -157,9 +158,9 @@ class SurrogateChooser:
         around = self._draw(on_front, _FRONT_POINTS_SEARCHED_AROUND)
         share = _MOST_CANDIDATES // 2 // len(around)
         found = [self._draw(left, _MOST_CANDIDATES // 2)]
-        rows = self._features.rows
+        rows = self._features.matrix[left]
         for index in around:
-            distances = np.abs(rows[left] - rows[index]).sum(axis=1)
+            distances = np.abs(rows - self._features.matrix[index]).sum(axis=1)
             found.append(left[np.argpartition(distances, share)[:share]])
         return np.unique(np.concatenate(found))
 

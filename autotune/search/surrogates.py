@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autotune.search.features import Features, Integers, Rows
+from autotune.search.features import Features, Rows
+from autotune.search.pool_code import Integers
 from autotune.surrogate.gaussian_process import GaussianProcess, Kernel
 
 _FIT_ALWAYS_BELOW = 30
@@ -115,8 +116,10 @@ def _with_prior(features: Features, prior: Prior) -> Features:
     will be short."""
     low, width = prior.means.min(), np.ptp(prior.means)
     column = (prior.means - low) / max(float(width), 1e-12)
+    matrix = np.column_stack([features.matrix, column.astype(np.float32)])
     return Features(
-        np.column_stack([features.rows, column]),
+        matrix,
+        np.append(features.columns, matrix.shape[1] - 1).astype(np.intp),
         np.append(features.groups, len(features.params)).astype(np.intp),
         (*features.params, None),
     )
@@ -127,8 +130,7 @@ class _Process:
     prior."""
 
     def __init__(self, features: Features, prior: Prior | None = None) -> None:
-        self._rows = features.rows
-        self._groups = features.groups
+        self._features = features
         self._prior = prior
         self._least_spread = 0.0 if prior is None else _LEAST_DIFFERENCE * prior.spread
         self._kernel: Kernel | None = None
@@ -146,7 +148,7 @@ class _Process:
 
     def expect(self, seen: _Seen, indices: Integers, *, fit: bool) -> tuple[Rows, Rows]:
         """Mean and standard deviation."""
-        means, deviations = self._made(seen, fit=fit).predict(self._rows[indices])
+        means, deviations = self._made(seen, fit=fit).predict(self._features.rows(indices))
         if self._prior is None:
             return means, deviations
         means = means + self._prior.means[indices]
@@ -165,7 +167,7 @@ class _Process:
         return GaussianProcess(
             rows,
             values,
-            self._groups,
+            self._features.groups,
             noise=errors,
             kernel=self._kernel,
             fit=fit,
@@ -179,7 +181,7 @@ class _Process:
         index = index[_spread_out(len(index), _MOST_KNOWN)]
         pairs = np.array([seen[i] for i in index.tolist()])
         expected = np.zeros(len(index)) if self._prior is None else self._prior.means[index]
-        rows, groups = np.unique(self._rows[index], axis=0, return_inverse=True)
+        rows, groups = np.unique(self._features.rows(index), axis=0, return_inverse=True)
         groups = groups.reshape(-1)
         count = np.bincount(groups)
         errors = np.sqrt(np.bincount(groups, pairs[:, 1] ** 2)) / count

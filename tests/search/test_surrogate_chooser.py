@@ -160,7 +160,7 @@ def test_a_trial_without_some_metric_teaches_the_others(code_of: CodeOf) -> None
 @pytest.mark.parametrize("count", [2, 5])
 def test_before_there_is_a_front_recipes_are_spread(code_of: CodeOf, count: int) -> None:
     drawn = Study(code_of()).run(count)
-    rows = make_features(code_of(), {}).rows
+    rows = make_features(code_of(), {}).matrix
     places = [code_of().index(r) for r in drawn]
     distances = np.abs(rows[places][:, None] - rows[places][None]).sum(axis=2)
     assert distances[np.triu_indices(count, 1)].min() > np.median(rows.sum(axis=1)) / 3

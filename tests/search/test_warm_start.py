@@ -60,7 +60,7 @@ def test_all_objectives_have_a_prior_or_none(code_of: CodeOf) -> None:
 def test_prior_counts_until_it_misleads(code_of: CodeOf, sign: float) -> None:
     """Right, it leaves a smaller error than nothing would; wrong, it is soon forgotten."""
     features = make_features(code_of(), {})
-    truth = 2 * features.rows[:, 0] - features.rows[:, 1]
+    truth = 2 * features.matrix[:, 0].astype(float) - features.matrix[:, 1].astype(float)
     prior = Prior(sign * truth, np.full(len(truth), 0.05), float(truth.std()))
     cold, warm = Surrogate(features), Surrogate(features, prior)
     for index in np.random.default_rng(1).permutation(len(truth))[:12].tolist():
@@ -76,7 +76,7 @@ def test_prior_counts_until_it_misleads(code_of: CodeOf, sign: float) -> None:
 
 def test_one_value_and_a_prior_foretell_the_rest(code_of: CodeOf) -> None:
     features = make_features(code_of(), {})
-    truth = 2 * features.rows[:, 0] - features.rows[:, 1]
+    truth = 2 * features.matrix[:, 0].astype(float) - features.matrix[:, 1].astype(float)
     model = Surrogate(features, Prior(truth - 3, np.full(len(truth), 0.01), float(truth.std())))
     model.learn(0, truth[0])
     means, deviations = model.expect(np.arange(len(truth)))

@@ -157,7 +157,7 @@ def test_t4_gives_median_runtime_compilation_and_repeats_in_seconds(tmp_path: Pa
     ("content", "words"),
     [
         (b"not gzip", "cannot be read"),
-        (gzip.compress(b"{}"), "not in the T4 format"),
+        (gzip.compress(b"{}", mtime=0), "not in the T4 format"),
         (t4(RESULTS, "fortnights"), "no timeunit 'fortnights'"),
         (t4([RESULTS[0], {**RESULTS[1], "invalidity": "odd"}]), "result 1"),
         (t4([RESULTS[0], {**RESULTS[1], "configuration": {"z": 1}}]), "its params are z"),
