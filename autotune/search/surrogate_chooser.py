@@ -12,8 +12,9 @@ from threadpoolctl import ThreadpoolController
 from autotune.search.features import Features, Rows
 from autotune.search.observation import Observation
 from autotune.search.pool_code import Integers, Mask, PoolCode
-from autotune.search.quantity import Quantity, anything, needs_preparing
+from autotune.search.quantity import Quantity, needs_preparing
 from autotune.search.surrogates import Prior, Surrogate
+from autotune.surrogate.failure import FailureModel
 from autotune.surrogate.improvement import expected_improvement, not_dominated
 
 _FIRST_TRIALS = 6
@@ -26,8 +27,12 @@ _FRONT_POINTS_SEARCHED_AROUND = 10
 _ROOM_BEYOND_FRONT = 0.1
 _NO_GAIN = 1e-12
 """Of the front's own box."""
-_LEAST_CHANCE = 0.5
-"""A recipe that probably fails is chosen only when nothing else is left."""
+_RISK_AT_FIRST, _RISK_IN_BUDGET, _RISK_BEYOND = 0.5, 0.3, 0.1
+"""Of failing; what is likelier to is chosen only when nothing else is left."""
+_LEARNING_TRIALS = 20
+"""So many trials may find out by failing where the border lies, near which the best often is."""
+_FAILURE_BUDGET = 0.02
+"""Of the later trials."""
 
 
 class SurrogateChooser:
@@ -60,7 +65,6 @@ class SurrogateChooser:
         known = priors or {}
         self._is_warm = all(q.name in known for q in self._objectives)
         self._models = [Surrogate(features.of(q.moved_by), known.get(q.name)) for q in quantities]
-        self._works = Surrogate(features.of(anything))
         self._preparing = Surrogate(features.of(needs_preparing))
         self._score_seconds: list[float] = []
         self._run_seconds: list[float] = []
@@ -69,7 +73,8 @@ class SurrogateChooser:
         """Losses of each feasible trial, in every objective."""
         self._begun: list[int] = []
         self._pending: list[int] = []
-        self._failures = 0
+        self._failed: dict[int, bool] = {}
+        """Whether each recipe that has ended failed."""
         self._recommended = 0
         """How many trials an earlier study has recommended, once it does so no more."""
 
@@ -84,8 +89,7 @@ class SurrogateChooser:
             self._pending.remove(index)
         else:
             self._begun.append(index)
-        self._failures += seen.failed
-        self._works.learn(index, 0.0 if seen.failed else 1.0)
+        self._failed[index] = seen.failed
         self._learn_seconds(index, seen)
         if seen.failed:
             return
@@ -106,7 +110,7 @@ class SurrogateChooser:
         """
         if not self._is_informed():
             return self._farthest(allowed)
-        candidates = self._candidates(allowed)
+        candidates = self._likely_to_work(self._candidates(allowed))
         # Of matrices as small as these, several threads are slower than one, and far slower
         # beside other work.
         with self._libraries.limit(limits=1, user_api="blas"):
@@ -167,7 +171,7 @@ class SurrogateChooser:
     def _gains(self, candidates: Integers) -> Rows:
         expected = [model.expect(candidates, self._pending) for model in self._models]
         means, deviations = (np.array(part).T for part in zip(*expected, strict=True))
-        chance = self._chance_to_work(candidates) * self._chance_to_hold(means, deviations)
+        chance = self._chance_to_hold(means, deviations)
         count = len(self._objectives)
         scale = self._scale(means[:, :count])
         means, deviations = (means[:, :count] - scale[0]) / scale[1], deviations[:, :count]
@@ -200,12 +204,23 @@ class SurrogateChooser:
         least = 0.1 * np.ptp(losses, axis=0) + 1e-9
         return ideal, np.maximum(front.max(axis=0) - ideal, least)
 
-    def _chance_to_work(self, candidates: Integers) -> Rows:
-        if not self._failures:
-            return np.ones(len(candidates))
-        means, deviations = self._works.expect(candidates)
-        chance = ndtr((means - 0.5) / deviations)
-        return np.where(chance < _LEAST_CHANCE, chance * 1e-6, chance)
+    def _likely_to_work(self, candidates: Integers) -> Integers:
+        """Leaves out what has failed in similar recipes; if all would, the likeliest are left."""
+        if not any(self._failed.values()):
+            return candidates
+        seen = np.array(list(self._failed), dtype=np.intp)
+        every = self._features
+        model = FailureModel(every.rows(seen), np.array(list(self._failed.values())))
+        chance = model.chance(every.rows(candidates))
+        return np.asarray(candidates[chance <= max(self._risk(), chance.min())])
+
+    def _risk(self) -> float:
+        """How likely to fail a recipe may be, given how much has failed."""
+        later = list(self._failed.values())[_LEARNING_TRIALS:]
+        if len(self._failed) < _LEARNING_TRIALS:
+            return _RISK_AT_FIRST
+        within = sum(later) <= _FAILURE_BUDGET * len(later)
+        return _RISK_IN_BUDGET if within else _RISK_BEYOND
 
     def _chance_to_hold(self, means: Rows, deviations: Rows) -> Rows:
         """The chance that the constraints hold, were the metrics independent."""
