@@ -71,7 +71,11 @@ def list_plugins(
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name of the plugin.")], json: options.AsJson = False
+    name: Annotated[str, typer.Argument(help="Name of the plugin.")],
+    model: options.Model = None,
+    task: options.Task = "auto",
+    device: options.DeviceName = "auto",
+    json: options.AsJson = False,
 ) -> None:
     """Show a plugin's params, values and requirements, and what it refuses here.
 
@@ -83,7 +87,7 @@ def show(
 
     installed = registry.installed()
     plugin = installed.get(name)
-    place = _find_place(None, "auto", "auto")
+    place = _find_place(model, task, device)
     offer = place.offer(plugin)
     facts = _facts(plugin, installed, offer)
     if json:

@@ -92,7 +92,7 @@ class Clock:
 
     def describe(self) -> str:
         """The budget in words."""
-        parts = [f"{limit:g} {unit}" for _, limit, unit in self._limits(0)]
+        parts = [_amount(limit, unit) for _, limit, unit in self._limits(0)]
         if self.patience:
             parts.append(self.patience.describe())
         return " or ".join(parts) or f"all {self.pool} recipes, since no other is given"
@@ -119,7 +119,7 @@ class Clock:
         for spent, limit, unit in self._limits(begun):
             if spent >= limit:
                 told = "" if unit in ("trials", "minutes") else f", {spent:.3g} used"
-                return f"budget: {limit:g} {unit}{told}"
+                return f"budget: {_amount(limit, unit)}{told}"
         return self.patience.reason if self.patience else ""
 
     def _limits(self, trials: int) -> list[tuple[float, float, str]]:
@@ -131,3 +131,7 @@ class Clock:
             (self.spent.joules / 3.6e6, self.budget.kwh, "kWh"),
         ]
         return [(spent, limit, unit) for spent, limit, unit in limits if limit is not None]
+
+
+def _amount(limit: float, unit: str) -> str:
+    return f"{limit:g} {unit if limit != 1 else unit.removesuffix('s')}"

@@ -103,6 +103,7 @@ class OptunaChooser:
         self._code = code
         self._objectives = objectives
         self._random = np.random.default_rng(seed)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
             directions=[d.value for d in objectives.values()],
             sampler=_Wishing(inner, code.distributions),

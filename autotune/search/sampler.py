@@ -89,9 +89,10 @@ def check_sampler(name: str) -> None:
     Raises:
         InputError: No sampler of that name takes several objectives and needs only a seed.
     """
-    known = [*OWN_SAMPLERS, *SHORT_NAMES, *optuna_names()]
-    if name not in known:
-        raise InputError(unknown_name("sampler", name, known))
+    short = [*OWN_SAMPLERS, *SHORT_NAMES]
+    if name not in (*short, *optuna_names()):
+        classes = set(optuna_names()) - set(SHORT_NAMES.values())
+        raise InputError(unknown_name("sampler", name, [*short, *sorted(classes)]))
 
 
 def make_chooser(
