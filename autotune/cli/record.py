@@ -122,7 +122,7 @@ class _StudyToRecord:
         name = study.name or f"{default_name(study.model, target.device.kind)}-table"
         if not resume:
             refuse_existing(name, self.url, self._again(name))
-        # Constraints would end trials before their numbers are whole.
+        # Constraints and rivals would end trials before their numbers are whole.
         fixed = {
             "name": name,
             "sampler": "random",
@@ -130,7 +130,8 @@ class _StudyToRecord:
             "constraints": (),
         }
         with training_bar() as bar:
-            study = study.model_copy(update=fixed)
+            measure = study.measure.model_copy(update={"racing": False})
+            study = study.model_copy(update={**fixed, "measure": measure})
             plan = make_plan(study, self.output, bar, target=target)
         count = len(plan.pool.recipes)
         if count > self.limit:

@@ -21,6 +21,7 @@ Nor is one raced that the baseline does not run beside: its interval holds no dr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -83,7 +84,10 @@ class Looks:
     def metrics(self, pairs: Sequence[BlockPair]) -> Metrics:
         """The trial's speeds. An interval that has ended it is the one that allows for looks."""
         if self._ended:
-            return self._looked(pairs)
+            found = self._looked(pairs)
+            if all(m.high is not None and math.isfinite(m.high) for m in found.values()):
+                return found
+            # What ended it was no speed: so early no interval of one allows for looks.
         spec = self._trial.spec
         return speed_metrics(pairs, spec.baseline, spec.settings)
 

@@ -190,7 +190,10 @@ def _measured(
     if measured is None or measured.value is None or baseline is None or baseline.value is None:
         return None
     if not is_ratio(name):
-        ends = [end and end - baseline.value for end in (measured.ci_low, measured.ci_high)]
+        ends = [
+            None if end is None else end - baseline.value
+            for end in (measured.ci_low, measured.ci_high)
+        ]
         return Estimate(value=measured.value - baseline.value, low=ends[0], high=ends[1])
     own = measured.ratio_interval
     if own is None and measured.ci_low is not None and baseline.value > 0:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from autotune.constraints import Constraint
 from autotune.messages import Measurement, TrialResult
-from autotune.outcome import Lesson, lesson
+from autotune.outcome import Lesson, Outcome, lesson
 
 STANDARD_ERRORS = 2 * 1.96
 """As many as a 95 % interval is wide, if what is measured is normal."""
@@ -22,6 +22,8 @@ class Observation:
     """Metric → value and standard error, of what was measured."""
     failed: bool = False
     """Nothing can be expected of the recipe: it crashed, ran out of memory, is unsupported."""
+    lost: bool = False
+    """It failed for a reason that lies not in the recipe."""
     feasible: bool = True
     """Measured, and within every constraint."""
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Observation:
         return cls(
             values={name: pair for name, pair in values.items() if pair is not None},
             failed=failed,
+            lost=result.outcome is Outcome.LOST,
             feasible=held and not failed,
             phase_seconds=result.phase_seconds,
             warm=result.warm,

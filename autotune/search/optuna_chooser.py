@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,11 @@ SHORT_NAMES = {
     "qmc": "QMCSampler",
 }
 
+_UNUSABLE = (
+    optuna.samplers.CmaEsSampler,  # one objective only
+    optuna.samplers.BruteForceSampler,  # never asks for all params together: grid does
+)
+
 
 def optuna_sampler(name: str, seed: int) -> BaseSampler:
     """A sampler of Optuna's by its class's name, or a short one; ``tpe`` is multivariate."""
@@ -35,7 +41,10 @@ def optuna_sampler(name: str, seed: int) -> BaseSampler:
         return optuna.samplers.TPESampler(
             n_startup_trials=_SPREAD_TRIALS, multivariate=True, constant_liar=False, seed=seed
         )
-    made: BaseSampler = getattr(optuna.samplers, SHORT_NAMES.get(name, name))(seed=seed)
+    with warnings.catch_warnings():
+        # Whoever names a sampler that Optuna calls experimental wants it.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        made: BaseSampler = getattr(optuna.samplers, SHORT_NAMES.get(name, name))(seed=seed)
     return made
 
 
@@ -47,7 +56,7 @@ def optuna_names() -> list[str]:
 
 
 def _is_usable(kind: type[BaseSampler]) -> bool:
-    if inspect.isabstract(kind) or kind is optuna.samplers.CmaEsSampler:  # one objective only
+    if inspect.isabstract(kind) or kind in _UNUSABLE:
         return False
     params = inspect.signature(kind).parameters.values()
     needed = [p.name for p in params if p.default is p.empty]

@@ -83,10 +83,14 @@ class PoolCode:
         return np.asarray(self.setups == self.setups[index])
 
     def distances(self, flat: Mapping[str, Any]) -> Numbers:
-        """How far each recipe of the pool is: 1 per differing choice, less for near numbers."""
-        wanted = np.array([self._position(n, flat[n]) for n in self.names], dtype=np.float32)
-        difference = np.abs(self.rows - wanted)
-        difference[:, ~self._ordered] = difference[:, ~self._ordered] > 0
+        """How far each recipe of the pool is: 1 per differing choice, less for near numbers.
+        Params that are not given do not count."""
+        given = [i for i, name in enumerate(self.names) if name in flat]
+        names = [self.names[i] for i in given]
+        wanted = np.array([self._position(n, flat[n]) for n in names], dtype=np.float32)
+        difference = np.abs(self.rows[:, given] - wanted)
+        unordered = ~self._ordered[given]
+        difference[:, unordered] = difference[:, unordered] > 0
         return np.asarray(difference.sum(axis=1))
 
     def _flat(self, recipe: Recipe) -> dict[str, Scalar]:

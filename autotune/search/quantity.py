@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.constraints import Constraint
@@ -31,6 +31,25 @@ class Quantity:
     objective: bool = True
     bounds: tuple[tuple[float, bool], ...] = ()
     """Limits of constraints, and whether each is an upper one."""
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether it is the same for all recipes of one ``output_key``."""
+        return self.moved_by is changes_output
+
+    def is_outside(self, values: Mapping[str, tuple[float, float]]) -> bool:
+        """Whether the worse end of the interval of a measured value breaks a limit.
+
+        Args:
+            values: Value and standard error by metric.
+        """
+        if self.name not in values:
+            return False
+        value, error = values[self.name]
+        return any(
+            value + 1.96 * error > bound if is_upper else value - 1.96 * error < bound
+            for bound, is_upper in self.bounds
+        )
 
     @property
     def direction(self) -> Direction:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import log_ndtr
 from threadpoolctl import ThreadpoolController
 
 from autotune.search.features import Features, Rows
@@ -73,8 +73,13 @@ class SurrogateChooser:
         """Losses of each feasible trial, in every objective."""
         self._begun: list[int] = []
         self._pending: list[int] = []
+        self._measured: list[list[float]] = []
+        """Losses of each trial with all objectives, feasible or not."""
+        self._broken_outputs: set[int] = set()
+        """Numbers whose accuracy breaks a limit, whatever computes them."""
         self._failed: dict[int, bool] = {}
-        """Whether each recipe that has ended failed."""
+        """Whether each recipe that has ended can be no point of a front: it failed, or has no
+        value of some objective."""
         self._recommended = 0
         """How many trials an earlier study has recommended, once it does so no more."""
 
@@ -89,7 +94,9 @@ class SurrogateChooser:
             self._pending.remove(index)
         else:
             self._begun.append(index)
-        self._failed[index] = seen.failed
+        whole = all(q.name in seen.values for q in self._objectives)
+        if not seen.lost:
+            self._failed[index] = seen.failed or (seen.feasible and not whole)
         self._learn_seconds(index, seen)
         if seen.failed:
             return
@@ -97,9 +104,13 @@ class SurrogateChooser:
             if quantity.name in seen.values:
                 value, error = seen.values[quantity.name]
                 model.learn(index, quantity.loss(value), quantity.loss_error(value, error))
-        if seen.feasible and all(q.name in seen.values for q in self._objectives):
-            found = [q.loss(seen.values[q.name][0]) for q in self._objectives]
-            self._reached[index] = found
+        if any(q.of_numbers and q.is_outside(seen.values) for q in self._quantities):
+            self._broken_outputs.add(int(self._code.outputs[index]))
+        if whole:
+            losses = [q.loss(seen.values[q.name][0]) for q in self._objectives]
+            self._measured.append(losses)
+            if seen.feasible:
+                self._reached[index] = losses
 
     def choose(self, allowed: Mask, warm: int | None = None) -> int:
         """The next recipe.
@@ -110,7 +121,7 @@ class SurrogateChooser:
         """
         if not self._is_informed():
             return self._farthest(allowed)
-        candidates = self._likely_to_work(self._candidates(allowed))
+        candidates = self._likely_to_work(self._not_broken(self._candidates(allowed)))
         # Of matrices as small as these, several threads are slower than one, and far slower
         # beside other work.
         with self._libraries.limit(limits=1, user_api="blas"):
@@ -124,11 +135,12 @@ class SurrogateChooser:
         if self._is_warm and self._trusts_prior():
             return bool(self._reached) and all(model.known for model in self._models)
         if self._is_warm:
-            self._is_warm, self._recommended = False, len(self._begun)
+            self._is_warm = False
+            self._recommended = min(len(self._begun), _MOST_RECOMMENDED)
             for model in self._models:
                 model.doubt_prior()
         wanted = _SPREAD_AFTER_PRIOR if self._recommended else _FIRST_TRIALS
-        known = len(self._reached) > 1 and all(model.known > 1 for model in self._models)
+        known = len(self._measured) > 1 and all(model.known > 1 for model in self._models)
         return known and len(self._begun) >= self._recommended + wanted
 
     def _trusts_prior(self) -> bool:
@@ -157,11 +169,13 @@ class SurrogateChooser:
         left = np.flatnonzero(allowed)
         if len(left) <= _MOST_CANDIDATES:
             return left
+        found = [self._draw(left, _MOST_CANDIDATES // 2)]
+        if not self._reached:
+            return found[0]
         losses = np.array(list(self._reached.values()))
         on_front = np.array(list(self._reached))[not_dominated(losses)]
         around = self._draw(on_front, _FRONT_POINTS_SEARCHED_AROUND)
         share = _MOST_CANDIDATES // 2 // len(around)
-        found = [self._draw(left, _MOST_CANDIDATES // 2)]
         rows = self._features.matrix[left]
         for index in around:
             distances = np.abs(rows - self._features.matrix[index]).sum(axis=1)
@@ -172,6 +186,8 @@ class SurrogateChooser:
         expected = [model.expect(candidates, self._pending) for model in self._models]
         means, deviations = (np.array(part).T for part in zip(*expected, strict=True))
         chance = self._chance_to_hold(means, deviations)
+        if not self._reached:  # first of all something that keeps the constraints
+            return np.asarray(np.exp(chance - chance.max()))
         count = len(self._objectives)
         scale = self._scale(means[:, :count])
         means, deviations = (means[:, :count] - scale[0]) / scale[1], deviations[:, :count]
@@ -182,7 +198,7 @@ class SurrogateChooser:
         if gains.max() < _NO_GAIN:  # nothing is expected any more: what may surprise most
             hope = (2 * deviations / scale[1] - means).sum(axis=1)
             gains = np.exp(hope - hope.max())
-        return np.asarray(gains * chance)
+        return np.asarray(gains * np.exp(chance))
 
     def _front(self) -> Rows:
         """What was reached, and what pending trials are expected to reach."""
@@ -197,12 +213,18 @@ class SurrogateChooser:
         """The ideal of each objective, and the width of the front; of the front that is expected,
         where an earlier study is all that is known."""
         losses = np.array(list(self._reached.values()))
+        every = np.array(self._measured)
         if self._is_warm and len(losses) < _FIRST_TRIALS:
-            losses = np.vstack([losses, expected])
+            losses, every = np.vstack([losses, expected]), np.vstack([every, expected])
         front = losses[not_dominated(losses)]
         ideal = losses.min(axis=0)
-        least = 0.1 * np.ptp(losses, axis=0) + 1e-9
+        least = 0.1 * np.ptp(every, axis=0) + 1e-9
         return ideal, np.maximum(front.max(axis=0) - ideal, least)
+
+    def _not_broken(self, candidates: Integers) -> Integers:
+        """Leaves out numbers that are known to be outside a limit, while there are others."""
+        kept = ~np.isin(self._code.outputs[candidates], list(self._broken_outputs))
+        return np.asarray(candidates[kept]) if kept.any() else candidates
 
     def _likely_to_work(self, candidates: Integers) -> Integers:
         """Leaves out what has failed in similar recipes; if all would, the likeliest are left."""
@@ -223,19 +245,22 @@ class SurrogateChooser:
         return _RISK_IN_BUDGET if within else _RISK_BEYOND
 
     def _chance_to_hold(self, means: Rows, deviations: Rows) -> Rows:
-        """The chance that the constraints hold, were the metrics independent."""
-        chance = np.ones(len(means))
+        """Logarithm of the chance that the constraints hold, were the metrics independent."""
+        chance = np.zeros(len(means))
         for k, quantity in enumerate(self._quantities):
+            # The end of the interval is judged, not the value.
+            margin = 1.96 * self._models[k].typical_error if quantity.bounds else 0.0
             for bound, is_upper in quantity.bounds:
                 z = (quantity.loss(bound) - means[:, k]) / deviations[:, k]
-                chance *= ndtr(z if is_upper == quantity.minimize else -z)
+                z = z if is_upper == quantity.minimize else -z
+                chance += log_ndtr(z - margin / deviations[:, k])
         return chance
 
     def _learn_seconds(self, index: int, seen: Observation) -> None:
         seconds = seen.phase_seconds
         if "prepare" in seconds and not seen.warm:
             self._preparing.learn(index, math.log(max(seconds["prepare"], 1e-3)))
-        if "score" in seconds:
+        if "score" in seconds and seen.feasible:  # others may have been scored in part
             self._score_seconds.append(seconds["score"])
             self._known_outputs.add(int(self._code.outputs[index]))
         if "measure" in seconds:

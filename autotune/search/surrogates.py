@@ -64,6 +64,11 @@ class Surrogate:
         """How many recipes it has a value of."""
         return len(self._seen)
 
+    @property
+    def typical_error(self) -> float:
+        """Median standard error of the values."""
+        return float(np.median([error for _, error in self._seen.values()] or [0.0]))
+
     def learn(self, index: int, value: float, error: float = 0.0) -> None:
         """Takes a value in.
 
@@ -158,7 +163,7 @@ class _Process:
         rows, values, _, errors = self._data(seen)
         growth = _FIT_AFTER_GROWTH * self._fitted_to
         if fit and (len(rows) < _FIT_ALWAYS_BELOW or len(rows) >= growth):
-            few = _spread_out(len(rows), _MOST_FITTED)
+            few = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_FITTED)).astype(np.intp)
             self._kernel = self._process(rows[few], values[few], errors[few], fit=True).kernel
             self._fitted_to = len(rows)
         return self._process(rows, values, errors, fit=False)

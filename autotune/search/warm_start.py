@@ -59,7 +59,7 @@ def find_earlier(plan: Plan, store: Store, code: PoolCode) -> Earlier:
     ]
     for study in sorted(others, key=lambda s: _similarity(s, plan, definition), reverse=True):
         found = tuple(_observations(store, study, plan, code))
-        if len(found) >= LEAST_TRIALS:
+        if sum(not seen.failed for _, seen in found) >= LEAST_TRIALS:
             return Earlier(study.name, found)
     return Earlier()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -17,8 +16,7 @@ _LEVEL_SPREAD = 3.0
 
 
 class FailureModel:
-    """Logistic regression with a normal prior, and how uncertain its weights are (Laplace's
-    approximation; MacKay 1992, "The Evidence Framework Applied to Classification Networks").
+    """Logistic regression with a normal prior.
 
     Running out of memory is a threshold on a product of what the params ask for: on the scales on
     which numbers are searched, nearly a plane. A value that always fails is one too.
@@ -42,16 +40,10 @@ class FailureModel:
 
         start = np.zeros(design.shape[1])
         self._weights = minimize(loss, start, jac=True, method="L-BFGS-B").x
-        odds = expit(design @ self._weights)
-        curvature = (design.T * (odds * (1 - odds))) @ design + np.diag(precision)
-        self._factor = cholesky(curvature, lower=True)
 
     def chance(self, rows: Array) -> Array:
         """The probability that each of some rows fails, ``[m]``."""
-        design = _design(rows)
-        spread = cho_solve((self._factor, True), design.T)
-        variance = np.einsum("ij,ji->i", design, spread)
-        return np.asarray(expit(design @ self._weights / np.sqrt(1 + np.pi * variance / 8)))
+        return np.asarray(expit(_design(rows) @ self._weights))
 
 
 def _design(rows: Array) -> Array:

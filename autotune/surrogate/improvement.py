@@ -5,14 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import moocore
 import numpy as np
 from scipy.special import ndtr
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 _Corners = np.ndarray[Any, np.dtype[np.intp]]
 
-_MOST_BOXES = 3000
-"""A front whose free space has more boxes is thinned."""
+_MOST_POINTS = (1, 1000, 50, 24, 14, 10)
+"""Of a front of one, two, ... metrics: the boxes between more would be too many."""
 _CHUNK_ROWS = 512
 
 
@@ -22,10 +23,9 @@ def not_dominated(losses: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     Args:
         losses: ``[n, m]``, less is better.
     """
-    kept = np.ones(len(losses), dtype=bool)
-    for i, row in enumerate(losses):
-        kept[i] = not ((losses <= row).all(axis=1) & (losses < row).any(axis=1)).any()
-    return kept
+    if not len(losses):
+        return np.zeros(0, dtype=bool)
+    return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
 
 
 def expected_improvement(means: Array, deviations: Array, front: Array, reference: Array) -> Array:
@@ -44,8 +44,8 @@ def expected_improvement(means: Array, deviations: Array, front: Array, referenc
     Returns:
         ``[n]``, in the product of the metrics' units.
     """
-    front = front[(front < reference).all(axis=1)]
-    cuts, lower, upper = _boxes_within_limit(front, reference)
+    front = _thinned(front[(front < reference).all(axis=1)], reference)
+    cuts, lower, upper = _cut(front, reference)
     gains = np.zeros(len(means))
     for start in range(0, len(means), _CHUNK_ROWS):
         chunk = slice(start, start + _CHUNK_ROWS)
@@ -66,25 +66,27 @@ def _below(cuts: Array, means: Array, deviations: Array) -> Array:
     return np.vstack([np.zeros(len(means)), lengths])
 
 
-def _boxes_within_limit(front: Array, reference: Array) -> tuple[list[Array], _Corners, _Corners]:
-    """Cuts of each metric, and the boxes' corners as numbers of cuts.
+def _thinned(front: Array, reference: Array) -> Array:
+    """Without the points that contribute least, one after the other, if there are too many: what
+    is free near them is then overrated, by less than any that stay contribute."""
+    most = _MOST_POINTS[min(front.shape[1], len(_MOST_POINTS)) - 1]
+    while len(front) > most:
+        gains = moocore.hv_contributions(front, ref=reference)
+        front = np.delete(front, int(np.argmin(gains)), axis=0)
+    return front
 
-    Of a front with too many boxes every second point is left out, in the order of the first
-    metric: what is free near the others is then overrated, equally for all candidates there.
-    """
-    while True:
-        cuts = [np.array([-np.inf, *np.unique(column)]) for column in front.T]
-        cuts = [np.append(cut, end) for cut, end in zip(cuts, reference, strict=True)]
-        places = np.array(
-            [np.searchsorted(cut, column) for cut, column in zip(cuts, front.T, strict=True)],
-            dtype=np.intp,
-        ).T.reshape(len(front), len(cuts))
-        boxes = _boxes(places, np.array([len(cut) - 1 for cut in cuts]))
-        if len(boxes) <= _MOST_BOXES or len(front) < 3:
-            corners = np.array(boxes, dtype=np.intp)
-            return cuts, corners[:, 0], corners[:, 1]
-        order = np.argsort(front[:, 0])
-        front = front[order[::2]]
+
+def _cut(front: Array, reference: Array) -> tuple[list[Array], _Corners, _Corners]:
+    """Cuts of each metric, and the boxes' corners as numbers of cuts."""
+    cuts = [np.array([-np.inf, *np.unique(column)]) for column in front.T]
+    cuts = [np.append(cut, end) for cut, end in zip(cuts, reference, strict=True)]
+    places = np.array(
+        [np.searchsorted(cut, column) for cut, column in zip(cuts, front.T, strict=True)],
+        dtype=np.intp,
+    ).T.reshape(len(front), len(cuts))
+    boxes = _boxes(places, np.array([len(cut) - 1 for cut in cuts]))
+    corners = np.array(boxes, dtype=np.intp)
+    return cuts, corners[:, 0], corners[:, 1]
 
 
 def _boxes(places: _Corners, ends: _Corners) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

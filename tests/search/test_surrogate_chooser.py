@@ -164,3 +164,64 @@ def test_before_there_is_a_front_recipes_are_spread(code_of: CodeOf, count: int)
     places = [code_of().index(r) for r in drawn]
     distances = np.abs(rows[places][:, None] - rows[places][None]).sum(axis=2)
     assert distances[np.triu_indices(count, 1)].min() > np.median(rows.sum(axis=1)) / 3
+
+
+def test_what_has_no_value_of_an_objective_is_left(code_of: CodeOf) -> None:
+    """An engine without outputs has no accuracy: it can be no point of the front."""
+    study = Study(code_of())
+    unknown = 0
+    for number in range(30):
+        index = study.choose()
+        found = values(study.code.recipes[index])
+        if "compile" in study.code.recipes[index].to_dict():
+            del found["kld_mean_nats"]
+            unknown += number >= 12
+        study.end(index, values=found)
+    assert unknown <= 2
+
+
+def test_a_lost_trial_teaches_nothing_of_its_recipe(code_of: CodeOf) -> None:
+    drawn = []
+    for lost in (False, True):
+        study = Study(code_of(), seed=2)
+        for number in range(20):
+            index = study.choose()
+            gone = {"failed": True, "lost": True, "feasible": False, "values": {}}
+            study.end(index, **(gone if lost and number == 3 else {}))
+        drawn.append(sum("compile" in r.to_dict() for r in study.chosen[8:]))
+    assert drawn[1] > 0
+
+
+def test_rare_failures_do_not_hide_the_pool(code_of: CodeOf) -> None:
+    study = Study(code_of())
+    whole = front(list(study.code.recipes))
+    for number in range(len(study.code.recipes) // 3):
+        index = study.choose()
+        fails = number in (4, 9)
+        study.end(index, failed=fails, feasible=not fails, **({"values": {}} if fails else {}))
+    found = set(study.chosen) & whole
+    assert len(found) > 0.6 * len(whole)
+
+
+def test_before_anything_keeps_the_limits_that_is_looked_for(code_of: CodeOf) -> None:
+    """Few recipes are so small and so exact: 5 of 72."""
+    limits = ("weights_bytes<=300000", "kld_mean_nats<=0.03")
+    study = Study(code_of(), limits)
+    drawn = study.run(16)
+    kept = [
+        r
+        for r in drawn
+        if values(r)["weights_bytes"][0] <= 3e5 and values(r)["kld_mean_nats"][0] <= 0.03
+    ]
+    assert len(kept) >= 3
+
+
+def test_numbers_known_to_break_a_limit_are_not_measured_again(code_of: CodeOf) -> None:
+    study = Study(code_of(), ("kld_mean_nats<=0.06",))
+    study.run(30)
+    broken = [
+        int(study.code.outputs[study.code.index(r)])
+        for r in study.chosen
+        if values(r)["kld_mean_nats"][0] > 0.06
+    ]
+    assert len(broken) - len(set(broken)) <= 2
