@@ -19,6 +19,7 @@ from autotune.surrogate.improvement import expected_improvement, not_dominated
 
 _FIRST_TRIALS = 6
 """Spread over the pool before there is anything to model."""
+_FEW_PLUGINS = 2
 _MOST_RECOMMENDED = 10
 """So many trials an earlier study recommends at most."""
 _SPREAD_AFTER_PRIOR = 3
@@ -60,6 +61,7 @@ class SurrogateChooser:
         self._features = features
         self._quantities = quantities
         self._objectives = [q for q in quantities if q.objective]
+        self._few_plugins = np.array([len(r.choices) <= _FEW_PLUGINS for r in code.recipes])
         self._random = np.random.default_rng(seed)
         self._libraries = ThreadpoolController()
         known = priors or {}
@@ -148,7 +150,11 @@ class SurrogateChooser:
         return len(self._begun) < _MOST_RECOMMENDED and not any(m.is_misled for m in objectives)
 
     def _farthest(self, allowed: Mask) -> int:
-        """Of a draw of recipes the one whose nearest begun one is farthest away."""
+        """Of a draw of recipes the one whose nearest begun one is farthest away. Where preparing
+        takes time, of recipes with few plugins on: what they do together is dear to find out, and
+        often useless, before it is known what they do."""
+        few = allowed & self._few_plugins if self._preparing.known else allowed
+        allowed = few if few.any() else allowed
         drawn = self._draw(np.flatnonzero(allowed), 200)
         if not self._begun:
             return int(drawn[0])

@@ -225,3 +225,10 @@ def test_numbers_known_to_break_a_limit_are_not_measured_again(code_of: CodeOf) 
         if values(r)["kld_mean_nats"][0] > 0.06
     ]
     assert len(broken) - len(set(broken)) <= 2
+
+
+def test_where_preparing_takes_time_the_first_trials_have_few_plugins_on(code_of: CodeOf) -> None:
+    study = Study(code_of())
+    for _ in range(6):
+        study.end(study.choose(), phase_seconds={"prepare": 5.0, "measure": 1.0})
+    assert max(len(recipe.choices) for recipe in study.chosen) == 2
