@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from autotune.params import Scalar
     from autotune.store.records import StudyRecord
 
+StudyPath = Annotated[
+    Path | None, typer.Option("--study", help="Study file (YAML); other options override it.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the study if it exists already.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of every random choice.")]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autotune.cli import options
+from autotune.cli.resume import place_options
 from autotune.errors import InputError, Interrupted
-from autotune.execute.fleet import settings
-from autotune.urls import without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,9 +23,7 @@ DEFAULT_LIMIT = 300
 
 def record(
     model: options.Model = None,
-    study: Annotated[
-        Path | None, typer.Option(help="Study file (YAML); other options override it.")
-    ] = None,
+    study: options.StudyPath = None,
     table: Annotated[
         Path | None, typer.Option(help="The table (CSV); by default OUTPUT/NAME/table.csv.")
     ] = None,
@@ -37,9 +33,7 @@ def record(
     name: Annotated[
         str | None, typer.Option(help="Name of the study; by default MODEL-DEVICE-table.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the study if it exists already.")
-    ] = False,
+    resume: options.Resume = False,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.")] = None,
     plugins: options.Plugins = None,
     objective: Annotated[
@@ -50,7 +44,7 @@ def record(
     prompt_tokens: options.PromptTokens = None,
     new_tokens: options.NewTokens = None,
     text: options.Text = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
+    seed: options.Seed = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
     trust_remote_code: options.TrustRemoteCode = False,
@@ -198,8 +192,4 @@ class _StudyToRecord:
             command += ["--table", str(self.table)]
         if self.limit != DEFAULT_LIMIT:
             command += ["--limit", str(self.limit)]
-        if self.output != options.DEFAULT_OUTPUT:
-            command += ["--output", str(self.output)]
-        if self.database and self.database != os.environ.get(settings.DATABASE):
-            command += ["--database", without_secrets(self.database)]
-        return shlex.join(command)
+        return shlex.join([*command, *place_options(self.output, self.database)])

@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from autotune.config import StudyFile
 
 
+def place_options(output: Path, database: str | None, broker: str | None = None) -> list[str]:
+    """The options that say where a study is, from anywhere in this folder. URLs that came from the
+    environment are still there; passwords are not printed.
+
+    Args:
+        output: Folder of the studies.
+        database: URL, where one was given.
+        broker: URL, where one was given.
+    """
+    found = ["--output", str(output)] if output != options.DEFAULT_OUTPUT else []
+    for option, variable, given in (
+        ("--database", settings.DATABASE, database),
+        ("--broker", settings.BROKER, broker),
+    ):
+        if given and given != os.environ.get(variable):
+            found += [option, without_secrets(given)]
+    return found
+
+
 def resume_command(
     study: StudyFile,
     name: str,
@@ -22,8 +41,7 @@ def resume_command(
     database: str | None,
     broker: str | None,
 ) -> str:
-    """The command that goes on with a study, from anywhere in this folder. URLs that came from
-    the environment are still there; passwords are not printed.
+    """The command that goes on with a study.
 
     Args:
         study: What it was begun with; its budget is said.
@@ -33,14 +51,7 @@ def resume_command(
         broker: URL, where one was given.
     """
     command = ["autotune", "search", "--resume", "--name", name]
-    if output != options.DEFAULT_OUTPUT:
-        command += ["--output", str(output)]
-    for option, variable, given in (
-        ("--database", settings.DATABASE, database),
-        ("--broker", settings.BROKER, broker),
-    ):
-        if given and given != os.environ.get(variable):
-            command += [option, without_secrets(given)]
+    command += place_options(output, database, broker)
     if study.budget.trials:
         command += ["--trials", str(study.budget.trials)]
     if study.budget.minutes:

@@ -38,15 +38,11 @@ DATABASE_PATIENCE_SECONDS = 300.0
 
 def search(
     model: options.Model = None,
-    study: Annotated[
-        Path | None, typer.Option(help="Study file (YAML); other options override it.")
-    ] = None,
+    study: options.StudyPath = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the study; by default MODEL-DEVICE.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the study if it exists already.")
-    ] = False,
+    resume: options.Resume = False,
     trials: Annotated[int | None, typer.Option(help="Budget: trials in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of this run.")] = None,
     patience: Annotated[
@@ -92,7 +88,7 @@ def search(
             help="Begin with what a similar study in the database has measured.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
+    seed: options.Seed = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     database: options.Database = None,
     broker: options.Broker = None,

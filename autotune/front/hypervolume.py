@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LOSSES = ("kld_mean_nats", "nll_delta_nats", "embedding_cosine_distance")
+LOSSES = ("kld_mean_nats", "nll_delta_nats", "embedding_cosine_distance")
 """Zero for the baseline by definition, so no logarithm and no ratio."""
 _SHARES = ("top1_agreement_ratio",)
 
@@ -109,7 +109,7 @@ class HypervolumeScale:
 
 def _axis(name: str, baseline: Metrics, bounds: Mapping[str, float]) -> Axis | None:
     bound = bounds.get(name)
-    if name in _LOSSES:
+    if name in LOSSES:
         return Axis(name, bound if bound is not None and bound > 0 else 1.0, 0.0, log=False)
     if name in _SHARES:
         return Axis(name, bound if bound is not None and bound < 1 else 0.0, 1.0, log=False)

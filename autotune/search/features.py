@@ -41,7 +41,7 @@ class Features:
         return self.matrix[np.ix_(recipes, self.columns)].astype(np.float64)
 
     def of(self, belongs: Belongs) -> Features:
-        """The columns of params that can move a metric, and the estimates if all can."""
+        """The columns of params that can move a metric, and the estimates."""
         kept = [p is None or belongs(p) for p in self.params]
         mine = np.flatnonzero(np.array(kept, dtype=bool)[self.groups])
         numbers = np.cumsum(kept) - 1

@@ -10,8 +10,8 @@ from autotune.constraints import Constraint
 from autotune.messages import Measurement, TrialResult
 from autotune.outcome import Lesson, Outcome, lesson
 
-STANDARD_ERRORS = 2 * 1.96
-"""As many as a 95 % interval is wide, if what is measured is normal."""
+HALF_WIDTH = 1.96
+"""Of a 95 % interval in standard errors, if what is measured is normal."""
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,4 @@ def _with_error(found: Measurement) -> tuple[float, float] | None:
         return None
     if found.low is None or found.high is None:
         return found.value, 0.0
-    return found.value, (found.high - found.low) / STANDARD_ERRORS
+    return found.value, (found.high - found.low) / (2 * HALF_WIDTH)

@@ -156,7 +156,7 @@ class OptunaChooser:
                 sibling is measured in it.
         """
         if warm is not None and self._prepared:
-            siblings = allowed & (self._code.setups == self._code.setups[warm])
+            siblings = allowed & self._code.siblings(self._code.recipes[warm])
             allowed = siblings if siblings.any() else allowed
         alone = self._untried_plugin_alone(allowed)
         if alone is not None and self._finished < 2 * _SPREAD_TRIALS:

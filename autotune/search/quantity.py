@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.constraints import Constraint
+from autotune.front.hypervolume import LOSSES
 from autotune.metrics import METRICS, Direction, Family
 from autotune.params import Param, Stage
 from autotune.search.features import Belongs
+from autotune.search.observation import HALF_WIDTH
 
 _WEIGHTS = ("weights_bytes", "weights_disk_bytes")
-_LOSSES = ("kld_mean_nats", "nll_delta_nats", "embedding_cosine_distance")
 _NEGLIGIBLE_LOSS = 1e-3
 _STEP = 1e-4
 """Of a scale's slope, relative to the value."""
@@ -46,8 +47,9 @@ class Quantity:
         if self.name not in values:
             return False
         value, error = values[self.name]
+        end = HALF_WIDTH * error
         return any(
-            value + 1.96 * error > bound if is_upper else value - 1.96 * error < bound
+            value + end > bound if is_upper else value - end < bound
             for bound, is_upper in self.bounds
         )
 
@@ -95,7 +97,7 @@ def quantities_of(
 
 def scale_of(name: str) -> Callable[[float], float]:
     """Where equal differences of a metric mean equally much."""
-    if name in _LOSSES:
+    if name in LOSSES:
         return _loss_steps
     shares = METRICS[name].family is Family.ACCURACY and not name.startswith("perplexity")
     return float if shares or METRICS[name].is_signed else logarithm

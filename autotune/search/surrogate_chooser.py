@@ -10,7 +10,7 @@ from scipy.special import log_ndtr
 from threadpoolctl import ThreadpoolController
 
 from autotune.search.features import Features, Rows
-from autotune.search.observation import Observation
+from autotune.search.observation import HALF_WIDTH, Observation
 from autotune.search.pool_code import Integers, Mask, PoolCode
 from autotune.search.quantity import Quantity, needs_preparing
 from autotune.search.surrogates import Prior, Surrogate
@@ -38,8 +38,9 @@ _FAILURE_BUDGET = 0.02
 
 class SurrogateChooser:
     """Bayesian optimization over the recipes themselves: one Gaussian process for each metric,
-    exact expected hypervolume improvement for each recipe that is left, times the chance that it
-    works and keeps the constraints, over the seconds that it is expected to take."""
+    exact expected hypervolume improvement for each recipe that is left and will probably work,
+    times the chance that it keeps the constraints, over the seconds that it is expected to take.
+    """
 
     def __init__(
         self,
@@ -255,7 +256,7 @@ class SurrogateChooser:
         chance = np.zeros(len(means))
         for k, quantity in enumerate(self._quantities):
             # The end of the interval is judged, not the value.
-            margin = 1.96 * self._models[k].typical_error if quantity.bounds else 0.0
+            margin = HALF_WIDTH * self._models[k].typical_error if quantity.bounds else 0.0
             for bound, is_upper in quantity.bounds:
                 z = (quantity.loss(bound) - means[:, k]) / deviations[:, k]
                 z = z if is_upper == quantity.minimize else -z

@@ -90,16 +90,16 @@ class Surrogate:
         process = self._believed()
         seen = dict(self._seen)
         if pending:
-            means, _ = process.expect(seen, np.array(pending, dtype=np.intp), fit=False)
+            means, _ = process.expect(seen, np.array(pending, dtype=np.intp))
             seen |= {index: (mean, 0.0) for index, mean in zip(pending, means, strict=True)}
-        return process.expect(seen, indices, fit=False)
+        return process.expect(seen, indices)
 
     @property
     def is_misled(self) -> bool:
         """Whether what is measured is foretold worse with the prior than without."""
         if self._warm is None or len(self._seen) < _GUARD_FROM:
             return False
-        return self._warm.fit(self._seen) < self._cold.fit(self._seen)
+        return self._warm.foretells(self._seen) < self._cold.foretells(self._seen)
 
     def doubt_prior(self) -> None:
         """From now on the prior is no more than one column among others, if it is worth that."""
@@ -107,13 +107,15 @@ class Surrogate:
 
     def _believed(self) -> _Process:
         """The one that foretells each measured value best from the others."""
+        believed = self._cold
         if self._warm is not None and not self.is_misled:
-            self._warm.fit(self._seen)
-            return self._warm
-        plain = self._cold.fit(self._seen)
-        if self._guided is None or self._guided.fit(self._seen) < plain + _WORTH_A_COLUMN:
-            return self._cold
-        return self._guided
+            believed = self._warm
+        elif self._guided is not None:
+            plain = self._cold.foretells(self._seen)
+            if self._guided.foretells(self._seen) >= plain + _WORTH_A_COLUMN:
+                believed = self._guided
+        believed.fit(self._seen)
+        return believed
 
 
 def _with_prior(features: Features, prior: Prior) -> Features:
@@ -140,33 +142,42 @@ class _Process:
         self._least_spread = 0.0 if prior is None else _LEAST_DIFFERENCE * prior.spread
         self._kernel: Kernel | None = None
         self._fitted_to = 0
-        self._latest: tuple[int, float] = (-1, 0.0)
+        self._seen = -1
+        """How many values the hyperparameters were last asked to suit."""
+        self._foretold: tuple[int, float] = (-1, 0.0)
 
-    def fit(self, seen: _Seen) -> float:
-        """Fits hyperparameters if there is enough that is new, and says how well it foretells."""
-        if self._latest[0] != len(seen):
-            _, losses, offsets, _ = self._data(seen)
-            densities = self._made(seen, fit=True).left_out_log_densities()
-            good = losses + offsets <= np.median(losses + offsets)
-            self._latest = len(seen), float(densities[good].sum())
-        return self._latest[1]
+    def fit(self, seen: _Seen) -> None:
+        """Fits the hyperparameters, if there is enough that is new."""
+        if self._seen == len(seen):
+            return
+        self._seen = len(seen)
+        rows, values, _, errors = self._data(seen)
+        if len(rows) < _FIT_ALWAYS_BELOW or len(rows) >= _FIT_AFTER_GROWTH * self._fitted_to:
+            few = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_FITTED)).astype(np.intp)
+            self._kernel = self._process(rows[few], values[few], errors[few], fit=True).kernel
+            self._fitted_to = len(rows)
 
-    def expect(self, seen: _Seen, indices: Integers, *, fit: bool) -> tuple[Rows, Rows]:
+    def foretells(self, seen: _Seen) -> float:
+        """How well it foretells each of the better values from all others: the logarithm of their
+        density."""
+        if self._foretold[0] != len(seen):
+            self.fit(seen)
+            rows, values, offsets, errors = self._data(seen)
+            process = self._process(rows, values, errors, fit=False)
+            good = values + offsets <= np.median(values + offsets)
+            densities = process.left_out_log_densities()[good]
+            self._foretold = len(seen), float(densities.sum())
+        return self._foretold[1]
+
+    def expect(self, seen: _Seen, indices: Integers) -> tuple[Rows, Rows]:
         """Mean and standard deviation."""
-        means, deviations = self._made(seen, fit=fit).predict(self._features.rows(indices))
+        rows, values, _, errors = self._data(seen)
+        process = self._process(rows, values, errors, fit=False)
+        means, deviations = process.predict(self._features.rows(indices))
         if self._prior is None:
             return means, deviations
         means = means + self._prior.means[indices]
         return means, np.hypot(deviations, self._prior.deviations[indices])
-
-    def _made(self, seen: _Seen, *, fit: bool) -> GaussianProcess:
-        rows, values, _, errors = self._data(seen)
-        growth = _FIT_AFTER_GROWTH * self._fitted_to
-        if fit and (len(rows) < _FIT_ALWAYS_BELOW or len(rows) >= growth):
-            few = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_FITTED)).astype(np.intp)
-            self._kernel = self._process(rows[few], values[few], errors[few], fit=True).kernel
-            self._fitted_to = len(rows)
-        return self._process(rows, values, errors, fit=False)
 
     def _process(self, rows: Rows, values: Rows, errors: Rows, *, fit: bool) -> GaussianProcess:
         return GaussianProcess(

@@ -98,5 +98,12 @@ def _is_loss(name: str) -> bool:
     return name in METRICS and METRICS[name].family is Family.ACCURACY
 
 
+def evaluations_to(history: Sequence[float], target: float) -> int | None:
+    """How many evaluations it took to a share of the hypervolume; None: it was not reached."""
+    places = (i for i, share in enumerate(history) if share >= target - 1e-9)
+    found = next(places, None)
+    return None if found is None else found + 1
+
+
 def _covered(losses: Numbers) -> float:
     return float(moocore.hypervolume(losses, ref=1.0))

@@ -28,9 +28,8 @@ import numpy as np  # noqa: E402 - what stands above comes first
 from autotune.outcome import Outcome  # noqa: E402
 from autotune.params import Scalar  # noqa: E402
 from autotune.tables import Objective, Row, Table, write_table  # noqa: E402
-from benchmarks.search.coverage import Coverage  # noqa: E402
-from benchmarks.search.pool import PoolTuner  # noqa: E402
-from benchmarks.search.tuner import Told  # noqa: E402
+from benchmarks.search.coverage import Coverage, evaluations_to  # noqa: E402
+from benchmarks.search.pool import tried_alone  # noqa: E402
 
 _FAILING = 0.25
 _SEEN_AFTER = 20
@@ -84,17 +83,9 @@ def _row(values: tuple[Scalar, ...], peak: float, limit: float) -> Row:
     return Row(values, metrics={"tokens_per_second": float(batch) / seconds, "loss_nats": loss})
 
 
-def search(table: Table, seed: int, trials: int) -> list[int]:
+def searched(table: Table, seed: int, trials: int) -> list[int]:
     """Row numbers in the order in which autotune tries them."""
-    valid = [i for i, row in enumerate(table.rows) if row.valid]
-    tuner = PoolTuner(table, seed, random.Random(seed).choice(valid))
-    rows: list[int] = []
-    while len(rows) < trials:
-        row = tuner.ask(None)
-        assert row is not None
-        tuner.tell(Told(row, 1.0))
-        rows.append(row)
-    return rows
+    return tried_alone(table, seed, trials)[0]
 
 
 def shuffled(table: Table, seed: int, _trials: int) -> list[int]:
@@ -116,23 +107,19 @@ def main() -> None:
     coverage = Coverage(table)
     failing = [not row.valid for row in table.rows]
     print(f"{len(table.rows)} configurations, {np.mean(failing):.1%} run out of memory")
-    for name, choose in (("random", shuffled), ("autotune", search)):
+    for name, choose in (("random", shuffled), ("autotune", searched)):
         failed, reached = [], []
         for seed in range(given.seeds):
             rows = choose(table, seed, given.trials)
             failed += [failing[row] for row in rows[_SEEN_AFTER : given.trials]]
             history = coverage.history([row if table.rows[row].valid else None for row in rows])
-            reached.append([_evaluations(history, target) for target in (0.95, 0.99)])
+            reached.append([evaluations_to(history, target) or np.inf for target in (0.95, 0.99)])
         medians = " and ".join(f"{m:.0f}" for m in np.median(np.array(reached), axis=0))
         print(
             f"{name}: {np.mean(failed):.2%} of the trials after the {_SEEN_AFTER}th fail; "
             f"{medians} evaluations to 95 % and 99 %",
             flush=True,
         )
-
-
-def _evaluations(history: list[float], target: float) -> float:
-    return next((i + 1 for i, share in enumerate(history) if share >= target - 1e-9), np.inf)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,7 @@ from autotune.metrics import METRICS
 from autotune.params import Choice, Float, Int, Param, Scalar, Stage
 from autotune.plugin import Plugin
 from autotune.recipe import Recipe
-from autotune.search.observation import STANDARD_ERRORS, Observation
+from autotune.search.observation import HALF_WIDTH, Observation
 from autotune.search.pool_code import PoolCode
 from autotune.search.quantity import Quantity, anything, logarithm, movers_of, scale_of
 from autotune.search.sampler import PoolSampler, make_chooser
@@ -79,9 +80,28 @@ class PoolTuner:
         )
 
 
+def tried_alone(
+    table: Table, seed: int, trials: int, earlier: Sequence[tuple[Values, Observation]] = ()
+) -> tuple[list[int], list[tuple[Values, Observation]]]:
+    """One search by one worker, which begins with any row that is valid.
+
+    Returns:
+        Row numbers in the order in which they were tried, and what came of them.
+    """
+    valid = [i for i, row in enumerate(table.rows) if row.valid]
+    tuner = PoolTuner(table, seed, random.Random(seed).choice(valid), earlier)
+    rows: list[int] = []
+    while len(rows) < min(trials, len(table.rows)):
+        row = tuner.ask(None)
+        assert row is not None
+        tuner.tell(Told(row, 1.0))
+        rows.append(row)
+    return rows, [(table.rows[row].params, tuner.seen(row)) for row in rows]
+
+
 def _error(row: Row, name: str) -> float:
     low, high = row.intervals.get(name, (0.0, 0.0))
-    return (high - low) / STANDARD_ERRORS
+    return (high - low) / (2 * HALF_WIDTH)
 
 
 def quantities_of_table(table: Table) -> tuple[Quantity, ...]:

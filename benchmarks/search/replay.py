@@ -13,7 +13,7 @@ from typing import Literal
 from autotune.execute.replay import SimulatedWorkers
 from autotune.outcome import Outcome
 from autotune.tables import Row, Table, read_table
-from benchmarks.search.coverage import Coverage
+from benchmarks.search.coverage import Coverage, evaluations_to
 from benchmarks.search.pool import PoolTuner
 from benchmarks.search.shuffled import ShuffledTuner
 from benchmarks.search.stock import SAMPLERS, StockTuner
@@ -62,9 +62,7 @@ class Run:
 
     def reached(self, target: float) -> int | None:
         """How many evaluations it took to that share."""
-        places = (i for i, share in enumerate(self.coverage) if share >= target - 1e-9)
-        found = next(places, None)
-        return None if found is None else found + 1
+        return evaluations_to(self.coverage, target)
 
     def reached_seconds(self, target: float) -> float | None:
         """The same in simulated seconds."""

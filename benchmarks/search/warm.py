@@ -28,11 +28,9 @@ if not __package__:  # run as a file
 
 import numpy as np  # noqa: E402 - what stands above comes first
 
-from autotune.search.observation import Observation  # noqa: E402
-from autotune.tables import Table, Values, read_table  # noqa: E402
-from benchmarks.search.coverage import Coverage  # noqa: E402
-from benchmarks.search.pool import PoolTuner  # noqa: E402
-from benchmarks.search.tuner import Told  # noqa: E402
+from autotune.tables import Table, read_table  # noqa: E402
+from benchmarks.search.coverage import Coverage, evaluations_to  # noqa: E402
+from benchmarks.search.pool import tried_alone  # noqa: E402
 
 TABLES = Path(__file__).parents[1] / "tables"
 TARGETS = (0.95, 0.99)
@@ -48,7 +46,6 @@ PAIRS = (
     ("dissimilar", "SS-M.csv", "SS-M.csv"),
     ("dissimilar", "SS-O.csv", "SS-O.csv"),
 )
-Earlier = list[tuple[Values, Observation]]
 
 
 def dealt_anew(table: Table, seed: int) -> Table:
@@ -61,38 +58,19 @@ def dealt_anew(table: Table, seed: int) -> Table:
     return dataclasses.replace(table, rows=tuple(rows))
 
 
-def search(
-    table: Table, seed: int, trials: int, earlier: Earlier | None = None
-) -> tuple[list[int], Earlier]:
-    """Row numbers in the order in which they were tried, and what came of them."""
-    valid = [i for i, row in enumerate(table.rows) if row.valid]
-    tuner = PoolTuner(table, seed, random.Random(seed).choice(valid), earlier or ())
-    rows: list[int] = []
-    while len(rows) < min(trials, len(table.rows)):
-        row = tuner.ask(None)
-        assert row is not None
-        tuner.tell(Told(row, 1.0))
-        rows.append(row)
-    return rows, [(table.rows[row].params, tuner.seen(row)) for row in rows]
-
-
 def compare(job: tuple[str, str, str, int, int, int]) -> list[tuple[int, int]]:
     """For each target the evaluations of a cold and of a warm search; trials + 1: never."""
     kind, first, second, seed, trials, earlier_trials = job
     known, table = read_table(TABLES / first), read_table(TABLES / second)
     if kind == "dissimilar":
         known = dealt_anew(known, seed)
-    earlier = search(known, seed + 1000, earlier_trials)[1]
+    earlier = tried_alone(known, seed + 1000, earlier_trials)[1]
     coverage = Coverage(table)
     found = []
-    for told in (None, earlier):
-        history = coverage.history(search(table, seed, trials, told)[0])
-        found.append([_reached(history, target, trials) for target in TARGETS])
+    for told in ([], earlier):
+        history = coverage.history(tried_alone(table, seed, trials, told)[0])
+        found.append([evaluations_to(history, target) or trials + 1 for target in TARGETS])
     return list(zip(*found, strict=True))
-
-
-def _reached(history: list[float], target: float, trials: int) -> int:
-    return next((i + 1 for i, share in enumerate(history) if share >= target - 1e-9), trials + 1)
 
 
 def main() -> None:
