@@ -14,8 +14,6 @@ comes within 1 % of.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import random
 import statistics
 import sys
@@ -30,6 +28,7 @@ from autotune.execute.trial import TrialUnderWay
 from autotune.front import dominates
 from autotune.messages import Measurement, MeasureSettings, Metrics
 from autotune.statistics import median_interval
+from autotune.tables import Table, Values, read_table
 from autotune.testing import fake_spec
 
 OBJECTIVES = ("e2e_latency_seconds", "ttft_seconds")
@@ -42,22 +41,17 @@ Repeats = list[tuple[float, ...]]
 """Of one configuration: the time in each table, repeat by repeat."""
 
 
-def read(path: Path) -> dict[str, list[float]]:
-    """Configuration → its repeats, of those that ran."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        results = json.load(file)["results"]
-    return {
-        json.dumps(result["configuration"], sort_keys=True): result["times"]["runtimes"]
-        for result in results
-        if result["invalidity"] == "correct"
-    }
-
-
 def read_all(paths: Sequence[Path]) -> list[Repeats]:
     """The configurations that ran everywhere; of each as many repeats as all have."""
-    tables = [read(path) for path in paths]
+    tables = [_repeats(read_table(path)) for path in paths]
     shared = [key for key in tables[0] if all(key in table for table in tables)]
     return [list(zip(*(table[key] for table in tables), strict=False)) for key in shared]
+
+
+def _repeats(table: Table) -> dict[Values, tuple[float, ...]]:
+    """Configuration → its repeats in seconds, of those that ran."""
+    time = table.objectives[0].name
+    return {row.params: row.repeats[time] for row in table.rows if row.valid}
 
 
 Front = dict[int, Metrics]
