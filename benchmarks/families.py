@@ -7,7 +7,8 @@ precision, torchao's int8, structured and depth pruning, attention kernels, thre
 alone, and with embedding, packed weights, distillation, other engines and drafts as well. Prints
 both fronts as ratios to the baseline of their own search, and for each point of the first one
 which point of the second is as good in every objective and better in one. Ratios nearer than 3 %
-and divergences nearer than 0.003 nats are the same. Nothing else should run meanwhile.
+and divergences nearer than 0.003 nats are the same; what was timed too disturbed is on neither
+front. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import yaml
 
 from autotune.front import FrontPoint, front, front_points, ratio_to_baseline
+from autotune.messages import Grade
 from autotune.store import Store
 
 AUTOTUNE = str(Path(sys.executable).with_name("autotune"))
@@ -97,12 +99,18 @@ def points_of(name: str, folder: Path) -> list[tuple[FrontPoint, Ratios]]:
         points = front_points(store.trials(name))
     baseline = next(point for point in points if point.is_baseline).metrics
     found = []
-    usable = [point for point in points if point.feasible and not point.fallbacks]
+    usable = [point for point in points if is_sound(point)]
     for point in front(usable, OBJECTIVES):
         ratios = {m: ratio_to_baseline(point.metrics[m], baseline[m]) for m in OBJECTIVES[:-1]}
         ratios[KLD] = point.metrics[KLD].value
         found.append((point, {m: float(value or 0) for m, value in ratios.items()}))
     return found
+
+
+def is_sound(point: FrontPoint) -> bool:
+    """Whether it keeps the constraints, ran as asked, and was timed undisturbed."""
+    grades = {point.metrics[name].grade for name in OBJECTIVES}
+    return point.feasible and not point.fallbacks and Grade.C not in grades
 
 
 def beats(one: Ratios, other: Ratios) -> bool:

@@ -17,6 +17,21 @@ def test_threshold_on_a_sum_is_found() -> None:
     assert ((model.chance(others) > 0.5) == fails)[far].mean() > 0.98
 
 
+def test_border_with_a_bend_is_found() -> None:
+    rows = np.random.default_rng(0).random((200, 2))
+    others = np.random.default_rng(1).random((300, 2))
+    model = FailureModel(rows, rows.max(axis=1) > 0.7)
+    fails, far = others.max(axis=1) > 0.7, np.abs(others.max(axis=1) - 0.7) > 0.1
+    assert ((model.chance(others) > 0.5) == fails)[far].mean() > 0.98
+
+
+def test_of_many_rows_some_are_learnt_from() -> None:
+    rows = np.random.default_rng(0).random((3000, 2))
+    chances = FailureModel(rows, rows[:, 0] > 0.5).chance(np.array([[0.9, 0.5], [0.1, 0.5]]))
+    assert chances[0] > 0.95
+    assert chances[1] < 0.05
+
+
 def test_the_fewer_rows_the_less_sure() -> None:
     rows = np.random.default_rng(0).random((60, 2))
     fails = rows[:, 0] > 0.5
