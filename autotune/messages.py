@@ -336,6 +336,8 @@ class Contention(Message):
     drift_ratio: float = 0.0
     """How much the baseline's own blocks, or the probe's, changed from their first half to their
     second."""
+    lost_speed_ratio: float = 0.0
+    """How much slower the baseline's blocks were than in its own trial, as a share of its speed."""
     paired: bool = True
     """False: the baseline did not fit beside the candidate, and a probe took its place."""
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from autotune.messages import BlockPair, Contention, Grade, Measurement, MeasureSettings, Metrics
+from autotune.metrics import METRICS, Direction
 
 
 def grade(found: Measurement, contention: Contention | None, settings: MeasureSettings) -> Grade:
@@ -14,7 +15,10 @@ def grade(found: Measurement, contention: Contention | None, settings: MeasureSe
 
     The interval counts first: it holds what the disturbances did to the value. Contention and
     drift can make a grade worse, never better. Drift does not matter to pairs; a value that was
-    taken without the baseline beside it has it in full, and is never of grade A.
+    taken without the baseline beside it has it in full, and is never of grade A. Where the
+    baseline has lost much of its speed, something held it up that the kernel need not have
+    counted (another machine on the same host), and that need not have held up a recipe with
+    other threads as much: what pairs cancel is only what meets both alike.
 
     Args:
         found: The value with its paired ratio.
@@ -25,7 +29,9 @@ def grade(found: Measurement, contention: Contention | None, settings: MeasureSe
     disturbed = _disturbance(contention) if contention else 0.0
     if contention and not contention.paired:
         disturbed = max(disturbed, contention.drift_ratio)
-    if width > settings.worst_half_width_ratio or disturbed > settings.worst_contention_ratio:
+    slowed = contention.lost_speed_ratio if contention else 0.0
+    worst = max(disturbed, slowed)
+    if width > settings.worst_half_width_ratio or worst > settings.worst_contention_ratio:
         return Grade.C
     marred = bool(
         contention and (contention.foreign_gpu_processes or contention.thermal_throttles)
@@ -64,6 +70,22 @@ def _disturbance(seen: Contention) -> float:
         seen.memory_pressure_ratio or 0.0,
         seen.throttled_ratio or 0.0,
     )
+
+
+def lost_speed_ratio(pairs: Sequence[BlockPair], name: str, own: float | None) -> float:
+    """How much of its speed the baseline lacked beside a candidate: 0, if it was as fast as in its
+    own trial or faster.
+
+    Args:
+        pairs: With the baseline's blocks.
+        name: The metric to look at.
+        own: Its value in the baseline's own trial; None: nobody knows.
+    """
+    if not own:
+        return 0.0
+    beside = statistics.median(pair.reference[name] for pair in pairs)
+    kept = beside / own if METRICS[name].direction is Direction.MAXIMIZE else own / beside
+    return max(0.0, 1.0 - kept)
 
 
 def drift_ratio(pairs: Sequence[BlockPair], name: str) -> float:

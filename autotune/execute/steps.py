@@ -10,7 +10,7 @@ from autotune.energy import energy_source, idle_power
 from autotune.errors import BenchError
 from autotune.execute.beside import Beside, baseline_of
 from autotune.execute.contention import ContentionRecorder
-from autotune.execute.grade import drift_ratio, graded
+from autotune.execute.grade import drift_ratio, graded, lost_speed_ratio
 from autotune.execute.paired import alternate
 from autotune.execute.racing import Looks, wants_peaks
 from autotune.execute.session import BenchSession
@@ -121,8 +121,10 @@ class TrialSteps:
             )
         seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
         drift = drift_ratio(trial.pairs, PROBE_SECONDS if trial.alone else headline)
+        own = spec.baseline.get(headline) if spec.baseline and not trial.alone else None
+        lost = lost_speed_ratio(trial.pairs, headline, own.value if own else None)
         trial.contention = seen.model_copy(
-            update={"drift_ratio": drift, "paired": not trial.alone}
+            update={"drift_ratio": drift, "lost_speed_ratio": lost, "paired": not trial.alone}
         )
         trial.notes += looks.notes
         timed = looks.metrics(trial.pairs)

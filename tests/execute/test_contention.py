@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autotune.execute.contention import ContentionRecorder, Reading
-from autotune.execute.grade import drift_ratio, grade
+from autotune.execute.grade import drift_ratio, grade, lost_speed_ratio
 from autotune.messages import BlockPair, Contention, Grade, Measurement, MeasureSettings
 from autotune.testing import fake_device
 
@@ -150,6 +150,8 @@ def value(half_width_ratio: float, *, converged: bool = True) -> Measurement:
         (value(0.01), Contention(seconds=1, throttled_ratio=0.7), Grade.C),
         (value(0.4, converged=False), Contention(seconds=1), Grade.C),
         (value(0.01), Contention(seconds=1, drift_ratio=0.7), Grade.B),
+        (value(0.01), Contention(seconds=1, lost_speed_ratio=0.3), Grade.A),
+        (value(0.01), Contention(seconds=1, lost_speed_ratio=0.6), Grade.C),
         (value(0.01), Contention(seconds=1, paired=False), Grade.B),
         (value(0.01), Contention(seconds=1, paired=False, drift_ratio=0.7), Grade.C),
     ],
@@ -170,3 +172,20 @@ def test_drift_compares_the_halves_of_the_baselines_own_blocks() -> None:
     assert drift_ratio(pairs([12, 12, 12, 10, 10, 10]), "x") == pytest.approx(0.2)
     assert drift_ratio(pairs([10, 12, 10, 12]), "x") == pytest.approx(0.0)
     assert drift_ratio(pairs([10]), "x") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "own", "expected"),
+    [
+        ("output_tokens_per_second", [24.0, 25.0, 26.0], 100.0, 0.75),
+        ("output_tokens_per_second", [120.0], 100.0, 0.0),
+        ("ttft_seconds", [4.0], 1.0, 0.75),
+        ("ttft_seconds", [0.5], 1.0, 0.0),
+        ("ttft_seconds", [4.0], None, 0.0),
+    ],
+)
+def test_speed_that_the_baseline_has_lost(
+    name: str, beside: list[float], own: float | None, expected: float
+) -> None:
+    blocks = [BlockPair(candidate={}, reference={name: b}, candidate_first=True) for b in beside]
+    assert lost_speed_ratio(blocks, name, own) == pytest.approx(expected)
