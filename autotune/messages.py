@@ -337,7 +337,7 @@ class Contention(Message):
     """How much the baseline's own blocks, or the probe's, changed from their first half to their
     second."""
     lost_speed_ratio: float = 0.0
-    """How much slower the baseline's blocks were than in its own trial, as a share of its speed."""
+    """How much of the speed of its own trial the baseline lacked in its blocks."""
     paired: bool = True
     """False: the baseline did not fit beside the candidate, and a probe took its place."""
 
