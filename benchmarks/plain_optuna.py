@@ -19,7 +19,7 @@ import sys
 import time
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 SPACE: dict[str, list[Any]] = {
     "batch.size": [1, 8],
@@ -29,7 +29,12 @@ SPACE: dict[str, list[Any]] = {
     "threads.intra_op": [0, 1],
     "cache.kind": ["dynamic", "static"],
 }
-DIRECTIONS = ("maximize", "minimize", "minimize", "minimize")
+DIRECTIONS: list[Literal["maximize", "minimize"]] = [
+    "maximize",
+    "minimize",
+    "minimize",
+    "minimize",
+]
 METRICS = ("tokens_per_second", "peak_bytes", "weights_bytes", "kld_mean_nats")
 PROMPT_TOKENS, NEW_TOKENS, WINDOW_TOKENS, WINDOWS = 32, 8, 128, 9
 TIMED_SECONDS, WARMUPS, PRUNED_RATIO = 1.0, 3, 0.3
@@ -88,7 +93,8 @@ def linear(weight: Any) -> Any:
     """A layer of these weights."""
     import torch
 
-    made = torch.nn.Linear(*reversed(weight.shape), bias=False, dtype=weight.dtype)
+    rows, columns = weight.shape
+    made = torch.nn.Linear(columns, rows, bias=False, dtype=weight.dtype)
     made.weight = torch.nn.Parameter(weight.detach().contiguous(), requires_grad=False)
     return made
 
@@ -126,7 +132,8 @@ def tokens_per_second(model: Any, ids: Any, params: dict[str, Any]) -> float:
     while time.perf_counter() - begun < TIMED_SECONDS:
         request()
         count += 1
-    return count * size * NEW_TOKENS / (time.perf_counter() - begun)
+    tokens: int = count * size * NEW_TOKENS
+    return tokens / (time.perf_counter() - begun)
 
 
 def tune(given: argparse.Namespace) -> None:
@@ -134,28 +141,26 @@ def tune(given: argparse.Namespace) -> None:
     import optuna
 
     begun = time.monotonic()
-    reference = given.log.with_suffix(".reference.pt")
     original = {name: values[0] for name, values in SPACE.items()}
 
     def objective(trial: optuna.Trial) -> list[float]:
         params = {name: trial.suggest_categorical(name, v) for name, v in SPACE.items()}
-        values = evaluate(params, given, reference)
+        values = evaluate(params, given)
         line = {"params": params, "values": values, "seconds": time.monotonic() - begun}
         with given.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         return values
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = None  # Optuna's default, which cannot be seeded otherwise than by naming it
-    if given.seed is not None:
-        default = type(optuna.create_study(directions=DIRECTIONS).sampler)
-        sampler = default(seed=given.seed)
-    study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
+    study = optuna.create_study(directions=DIRECTIONS)
+    if given.seed is not None:  # of the default sampler, whichever it is
+        default: Any = type(study.sampler)
+        study.sampler = default(seed=given.seed)
     study.enqueue_trial(original)
     study.optimize(objective, n_trials=given.trials)
 
 
-def evaluate(params: dict[str, Any], given: argparse.Namespace, reference: Path) -> list[float]:
+def evaluate(params: dict[str, Any], given: argparse.Namespace) -> list[float]:
     """A trial's values, from a fresh process."""
     command = [sys.executable, __file__, "--measure", json.dumps(params)]
     command += ["--model", given.model, "--text", str(given.text), "--log", str(given.log)]

@@ -121,8 +121,8 @@ class TrialSteps:
             )
         seen = recorder.between(before, recorder.read(pids), [*pids, os.getpid()])
         drift = drift_ratio(trial.pairs, PROBE_SECONDS if trial.alone else headline)
-        own = spec.baseline.get(headline) if spec.baseline and not trial.alone else None
-        lost = lost_speed_ratio(trial.pairs, headline, own.value if own else None)
+        stored = spec.baseline.get(headline) if spec.baseline and not trial.alone else None
+        lost = lost_speed_ratio(trial.pairs, headline, stored.value if stored else None)
         trial.contention = seen.model_copy(
             update={"drift_ratio": drift, "lost_speed_ratio": lost, "paired": not trial.alone}
         )
