@@ -18,7 +18,7 @@ from autotune.dispatch.server import Server
 from autotune.openai.model import LoadedModel
 from autotune.openai.server import make_app
 from fleet_support.servers import free_port, wait_for
-from openai_support.served import NAME, write_served
+from openai_support.served import NAME, TEXT
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +50,8 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def loaded(ending_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with public.load(write_served(ending_model, tmp_path_factory.mktemp("ending"))) as server:
+def loaded(folder: Path) -> Iterator[Server]:
+    with public.load(folder) as server:
         yield server
 
 
@@ -70,7 +70,7 @@ def client(model: Watched) -> Iterator[openai.OpenAI]:
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_for(lambda: server.started, 30, "the server is up")
-    made = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="", max_retries=0)
+    made = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0)
     with made:
         yield made
     server.should_exit = True
@@ -112,7 +112,7 @@ def test_a_request_that_waits_is_not_begun_once_its_client_has_left(
 
     def hold() -> None:
         begun.set()
-        wait_for(lambda: model.pending[1]._unwanted, 60, "the one that waits is stopped")
+        wait_for(lambda: any(p._unwanted for p in model.pending[1:]), 60, "the other is stopped")
 
     model.held = hold
     first = threading.Thread(target=lambda: client.completions.create(**LONG))
@@ -128,7 +128,13 @@ def test_a_request_that_waits_is_not_begun_once_its_client_has_left(
 
 
 def test_requests_of_one_shape_that_wait_are_joined(client: openai.OpenAI, model: Watched) -> None:
-    model.held = lambda: wait_for(lambda: len(model.pending) == 5, 60, "all of them wait")
+    begun = threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        wait_for(lambda: len(model.pending) == 5, 60, "all of them wait")
+
+    model.held = hold
 
     def ask(first: int) -> None:
         prompt = [first, *PROMPT[1:]]
@@ -139,7 +145,9 @@ def test_requests_of_one_shape_that_wait_are_joined(client: openai.OpenAI, model
             list(stream)
 
     threads = [threading.Thread(target=ask, args=(first,)) for first in range(20, 25)]
-    for thread in threads:
+    threads[0].start()
+    assert begun.wait(60)
+    for thread in threads[1:]:
         thread.start()
     for thread in threads:
         thread.join()
@@ -149,18 +157,24 @@ def test_requests_of_one_shape_that_wait_are_joined(client: openai.OpenAI, model
 
 
 def test_an_answer_ends_with_its_sequence(
-    client: openai.OpenAI, model: Watched, loaded: Server
+    client: openai.OpenAI,
+    model: Watched,
+    loaded: Server,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And so does the computation: what follows is not waited for."""
-    (plain,) = loaded.generate([PROMPT], max_new_tokens=200)
-    assert 0 < len(plain.token_ids) < 200
-    asked = LONG | {"max_tokens": 200}
-    answer = client.completions.create(**asked)
-    assert answer.choices[0].text == model.tokenizer.decode(plain.token_ids)
+    (said,) = loaded.generate([TEXT], max_new_tokens=40)
+    assert len(said.token_ids) == 40
+    end = next((token for token in said.token_ids if token != said.token_ids[0]), None)
+    end = said.token_ids[0] if end is None else end
+    monkeypatch.setattr(loaded, "_ends", frozenset({end}))
+    count = said.token_ids.index(end)
+    answer = client.completions.create(model=NAME, prompt=TEXT, max_tokens=900)
+    assert answer.choices[0].text == model.tokenizer.decode(said.token_ids[:count])
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
-    assert answer.usage.completion_tokens == len(plain.token_ids)
-    assert model.pending[0].answer.result().token_ids == plain.token_ids
+    assert answer.usage.completion_tokens == count
+    assert model.pending[0].answer.result().token_ids == said.token_ids[:count]
 
 
 def test_a_death_of_the_engine_is_told(client: openai.OpenAI, model: Watched) -> None:

@@ -21,6 +21,7 @@ from fleet_support.servers import free_port, wait_for
 
 KEY = "a secret"
 NAME = "served"
+TEXT = "The function returns a list of the names that"
 LONG = 64
 """Tokens of a prompt that is served with drafts; one of 8 tokens is served plainly."""
 RECIPES: dict[str, RecipeDict] = {
