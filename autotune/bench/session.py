@@ -181,6 +181,8 @@ class Session:
             tokens = made.engine.generate(prompts, run_args, request.new_tokens)
         except Stopped:
             return Reply()
+        finally:
+            made.engine.on_tokens = None
         return Reply(tokens=tuple(map(tuple, tokens.tolist())))
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:

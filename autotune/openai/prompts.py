@@ -20,11 +20,13 @@ PLAIN_CHAT = "each message as a line 'role: content', and then 'assistant:'"
 
 
 class Prompts:
-    """A model's tokenizer and limits. Used by one thread at a time."""
+    """A model's tokenizer and limits. One thread encodes at a time, while another may decode."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._tokenizer: Any = model.tokenizer
         self._most = model.max_positions
+        # The first text switches off what a tokenizer came with (truncation), while none decodes.
+        self._encode("a")
 
     @property
     def has_template(self) -> bool:

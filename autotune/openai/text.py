@@ -56,13 +56,11 @@ class StopSequences:
         """What can be told with this text."""
         held = self._held + text
         places = [place for stop in self._stops if (place := held.find(stop)) >= 0]
-        self.found = bool(places)
-        end = (
-            min(places)
-            if places
-            else len(held) - max(map(self._open(held), self._stops), default=0)
-        )
-        self._held = "" if self.found else held[end:]
+        if places:
+            self.found, self._held = True, ""
+            return held[: min(places)]
+        end = len(held) - max((_begun(stop, held) for stop in self._stops), default=0)
+        self._held = held[end:]
         return held[:end]
 
     def finish(self) -> str:
@@ -70,15 +68,11 @@ class StopSequences:
         held, self._held = self._held, ""
         return held
 
-    @staticmethod
-    def _open(held: str) -> Callable[[str], int]:
-        """How many last characters may be the beginning of a stop sequence."""
 
-        def length(stop: str) -> int:
-            longest = min(len(stop) - 1, len(held))
-            return next((n for n in range(longest, 0, -1) if held.endswith(stop[:n])), 0)
-
-        return length
+def _begun(stop: str, held: str) -> int:
+    """How many last characters may be the beginning of a stop sequence."""
+    longest = min(len(stop) - 1, len(held))
+    return next((n for n in range(longest, 0, -1) if held.endswith(stop[:n])), 0)
 
 
 class AnswerText:
