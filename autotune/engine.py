@@ -84,6 +84,12 @@ class Engine(ABC):
     """Set for a request that nobody times: called once the first output token is on the host. An
     engine that cannot tell leaves it alone; its memory is then not split by phase."""
 
+    on_tokens: Callable[[Sequence[Sequence[int]]], None] | None = None
+    """Set for a request that somebody reads along and nobody times: called with each sequence's
+    next tokens (as many of each) once they are on the host. It may raise to end the request; the
+    engine lets that through, and is ready for the next. One that cannot tell leaves it alone: all
+    tokens are then told at the end."""
+
     last_tokens: torch.Tensor | None = None
     """The output tokens of the latest request, ``[sequences, new tokens]``; None from an engine
     that does not keep them, and of an encoder."""

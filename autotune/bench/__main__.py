@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from autotune.bench.ahead import import_libraries
+from autotune.bench.line import Line
 from autotune.bench.protocol import Operation, Reply, Request
 from autotune.errors import BenchError
 from autotune.outcome import Outcome
@@ -78,14 +79,16 @@ def main() -> None:
     # If memory runs out, this process goes, not the search.
     Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    replies = _take_standard_output()
+    line = Line(sys.stdin, _take_standard_output())
     quiet_libraries()
     failed = import_libraries()
     session = None
-    for line in sys.stdin:
-        request = Request.model_validate_json(line)
+    for text in sys.stdin:
+        request = Request.model_validate_json(text)
         if request.operation is Operation.CLOSE:
             break
+        if request.operation is Operation.STOP:
+            continue
         try:
             if request.operation in (Operation.PROBE, Operation.ROOF):
                 from autotune.bench.bare import measure_device
@@ -102,10 +105,10 @@ def main() -> None:
                 reply = session.prepared()
             else:
                 assert session is not None
-                reply = session.handle(request)
+                reply = session.handle(request, line)
         except Exception as error:
             reply = failure(error)
-        replies.write(reply.model_dump_json() + "\n")
+        line.reply(reply)
     # A plugin's stray threads or exit handlers must not keep the process alive.
     sys.stderr.flush()
     os._exit(0)

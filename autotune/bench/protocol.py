@@ -43,6 +43,9 @@ class Operation(StrEnum):
     """Run the workload's tasks; in a process that measures nothing else."""
     GENERATE = "generate"
     """Answer prompts; in a process that serves and measures nothing."""
+    STOP = "stop"
+    """End the generation that is streamed, whose reply then has no tokens. Has no reply of its
+    own, and no effect where that one is over."""
     CLOSE = "close"
     """End the process."""
 
@@ -57,6 +60,9 @@ class Request(Message):
     """Token ids, all of one length; with generate."""
     new_tokens: int = 0
     """To be generated for each; with generate."""
+    stream: bool = False
+    """Whether tokens are told as the engine makes them, in lines before the reply; with generate.
+    An engine that cannot tell has them all in the reply."""
 
 
 class ForkRequest(Message):
@@ -96,7 +102,9 @@ class Reply(Message):
     environment: dict[str, str] = Field(default_factory=dict)
     tasks: tuple[TaskScore, ...] = ()
     tokens: tuple[tuple[int, ...], ...] = ()
-    """What was generated for each prompt."""
+    """What was generated for each prompt; in a line before the reply, what came since the last."""
+    more: bool = False
+    """Whether this is a line before the reply."""
     outcome: Outcome | None = None
     """Null when all went well."""
     explanation: str = ""

@@ -13,6 +13,7 @@ from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.parallel_engine import ParallelEngine
 from autotune.bench.group import Group, GroupMemory
+from autotune.bench.line import Line, Stopped
 from autotune.bench.meters import speed
 from autotune.bench.meters.accuracy import AccuracyMeter, unknown_accuracy
 from autotune.bench.meters.energy import measure_energy
@@ -87,8 +88,13 @@ class Session:
             environment=_environment(),
         )
 
-    def handle(self, request: Request) -> Reply:
-        """Carries out one operation."""
+    def handle(self, request: Request, line: Line) -> Reply:
+        """Carries out one operation.
+
+        Args:
+            request: What is asked.
+            line: The way to the parent while the operation runs.
+        """
         if request.operation is Operation.SCORE:
             assert request.spec is not None
             return Reply(metrics=self._score(request.spec))
@@ -112,7 +118,7 @@ class Session:
             return self._run_tasks()
         if request.operation is Operation.GENERATE:
             assert request.spec is not None
-            return self._generate(request.spec, request)
+            return self._generate(request.spec, request, line)
         assert request.operation is Operation.ENERGY, request.operation
         return Reply(metrics=measure_energy(self._spec, self._run))
 
@@ -165,12 +171,18 @@ class Session:
         scores = tuple(run_tasks(self._prepared, self._spec))
         return Reply(tasks=scores, metrics=score_metrics(scores))
 
-    def _generate(self, spec: TrialSpec, request: Request) -> Reply:
+    def _generate(self, spec: TrialSpec, request: Request, line: Line) -> Reply:
         made = self._prepared
         ids = torch.tensor(request.prompts, device=spec.device.torch_name)
         prompts = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         run_args = made.run_args(spec.recipe)
-        tokens = made.engine.generate(prompts, run_args, request.new_tokens)
+        made.engine.on_tokens = line.tell if request.stream else None
+        try:
+            tokens = made.engine.generate(prompts, run_args, request.new_tokens)
+        except Stopped:
+            return Reply()
+        finally:
+            made.engine.on_tokens = None
         return Reply(tokens=tuple(map(tuple, tokens.tolist())))
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:

@@ -7,7 +7,8 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,49 +18,16 @@ from autotune.bench.protocol import Operation
 from autotune.bench.tokenizer import load_tokenizer
 from autotune.config import build_study
 from autotune.dispatch.measure import refuse_device_settings, with_batch
-from autotune.dispatch.table import Cell, DispatchTable, Point, Route, read_table
+from autotune.dispatch.request import Answer, Batch, OnTokens, PendingRequest
+from autotune.dispatch.table import DispatchTable, Point, Route, read_table
 from autotune.environment import environment_differences
 from autotune.errors import AutotuneError, InputError
 from autotune.execute.warm import WarmSessions, ask
 from autotune.messages import RecipeDict, TrialSpec
 from autotune.search.plan import Plan, make_plan
 from autotune.search.single import make_spec
-from autotune.workload.model import end_tokens, read_config
+from autotune.workload.model import end_tokens, max_positions, read_config
 from autotune.workload.paths import cache_directory
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of one prompt."""
-
-    token_ids: tuple[int, ...]
-    """Up to the end-of-sequence token, without it."""
-    text: str
-    """Empty where the prompt was given as token ids."""
-    point: str
-    """The point that served it."""
-    recipe: RecipeDict
-    """What ran."""
-    cell: Cell
-    """Where in the table it was found."""
-    batch_size: int
-    """Sequences that ran together."""
-    outside: str
-    """How far the request lies outside what was measured; empty if it does not."""
-
-
-@dataclass
-class _Waiting:
-    """One prompt on its way."""
-
-    ids: tuple[int, ...]
-    new_tokens: int
-    answer: Future[Answer] = field(default_factory=Future)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """What those that run together have in common."""
-        return len(self.ids), self.new_tokens
 
 
 class Server:
@@ -85,12 +53,15 @@ class Server:
         self.table = table
         self._plan = plan
         self._largest = table.largest_batch
+        self.name = table.study
+        """How clients name what is served: the study."""
+        self.max_positions = max_positions(Path(plan.model.path))
+        """Tokens of a prompt with its answer, at most; None where the model does not say."""
         self._ends = end_tokens(Path(plan.model.path))
         self._vocabulary: int = read_config(Path(plan.model.path))["vocab_size"]
-        self._tokenizer: Any = None
         self._sessions: dict[str, WarmSessions] = {}
         self._warned: set[str] = set()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[PendingRequest] = deque()
         self._changed = threading.Condition()
         self._closed = False
         ready: Future[None] = Future()
@@ -124,7 +95,42 @@ class Server:
         ids = self._encode(texts) if texts else prompts
         if len(ids) != len(prompts) or not all(ids):
             raise InputError("prompts are all texts or all token ids, and none is empty")
-        items = [_Waiting(tuple(map(int, one)), max_new_tokens) for one in ids]
+        items = [PendingRequest(tuple(map(int, one)), max_new_tokens) for one in ids]
+        self._enqueue(items)
+        answers = [item.answer.result() for item in items]
+        self._warn({answer.outside for answer in answers})
+        return [self._with_text(answer) for answer in answers] if texts else answers
+
+    def stream(
+        self, prompt: Sequence[int], max_new_tokens: int, on_tokens: OnTokens
+    ) -> PendingRequest:
+        """Begins to continue a prompt greedily, and tells its tokens as they are made.
+
+        It ends at the end-of-sequence token: what is computed after it is not waited for. Engines
+        that do not tell their steps (``Engine.on_tokens``) have all tokens told at the end.
+
+        Args:
+            prompt: Token ids.
+            max_new_tokens: At most so many.
+            on_tokens: Called in the server's thread with the next tokens, without the one that
+                ends the sequence; must not raise.
+
+        Returns:
+            The request, whose ``answer`` is a future and which can be stopped.
+
+        Raises:
+            InputError: The prompt is empty or holds tokens that the model does not have, or no
+                token is asked for.
+            AutotuneError: The server was closed.
+        """
+        if not prompt or max_new_tokens < 1:
+            raise InputError("give a prompt of 1 token or more and a max_new_tokens of 1 or more")
+        item = PendingRequest(tuple(map(int, prompt)), max_new_tokens, on_tokens)
+        item.answer.add_done_callback(self._warn_of)
+        self._enqueue([item])
+        return item
+
+    def _enqueue(self, items: list[PendingRequest]) -> None:
         # In the bench process it would fail whatever runs with it.
         for token in (token for item in items for token in item.ids):
             if not 0 <= token < self._vocabulary:
@@ -134,18 +140,22 @@ class Server:
                 raise AutotuneError("this server was closed")
             self._waiting.extend(items)
             self._changed.notify()
-        answers = [item.answer.result() for item in items]
-        self._warn({answer.outside for answer in answers})
-        return [self._with_text(answer) for answer in answers] if texts else answers
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's, of transformers."""
+        return load_tokenizer(self._plan.model)
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self._plan.model)
-        ids: list[list[int]] = self._tokenizer(texts, verbose=False)["input_ids"]
+        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
         return ids
 
     def _with_text(self, answer: Answer) -> Answer:
-        return replace(answer, text=str(self._tokenizer.decode(answer.token_ids)))
+        return replace(answer, text=str(self.tokenizer.decode(answer.token_ids)))
+
+    def _warn_of(self, answer: Future[Answer]) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            self._warn({answer.result().outside})
 
     def _warn(self, outside: set[str]) -> None:
         """Once for each way of being outside."""
@@ -166,15 +176,12 @@ class Server:
             ready.set_exception(error)
             return
         ready.set_result(None)
-        while batch := self._next():
-            try:
-                self._run(batch)
-            except BaseException as error:
-                for item in batch:
-                    item.answer.set_exception(error)
+        while items := self._next():
+            if wanted := [item for item in items if item.begin()]:
+                self._run(wanted)
         self._end_sessions()
 
-    def _next(self) -> list[_Waiting]:
+    def _next(self) -> list[PendingRequest]:
         """The one that waits longest, and those that can run with it; none once it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -186,34 +193,25 @@ class Server:
                 self._waiting.remove(item)
             return batch
 
-    def _run(self, batch: list[_Waiting]) -> None:
-        prompt_tokens, new_tokens = batch[0].shape
-        route = self.table.route(len(batch), prompt_tokens, new_tokens)
-        spec = self._spec(route.point, len(batch))
+    def _run(self, items: list[PendingRequest]) -> None:
+        prompt_tokens, new_tokens = items[0].shape
+        route = self.table.route(len(items), prompt_tokens, new_tokens)
+        spec = self._spec(route.point, len(items))
+        batch = Batch(items, self._ends, partial(_answer, route, spec.recipe, len(items)))
+        try:
+            self._generate(spec, batch, new_tokens)
+        except BaseException as error:
+            batch.fail(error)
+
+    def _generate(self, spec: TrialSpec, batch: Batch, new_tokens: int) -> None:
         sessions = self._session(spec)
         session, _ = sessions.get("candidate", spec)
-        prompts = tuple(item.ids for item in batch)
         try:
-            reply = session.generate(spec, prompts, new_tokens)
-        except AutotuneError:
+            on_tokens = batch.take if batch.is_read_along else None
+            batch.finish(session.generate(spec, batch.prompts, new_tokens, on_tokens).tokens)
+        except BaseException:
             sessions.drop("candidate")  # the next request prepares it anew
             raise
-        for item, tokens in zip(batch, reply.tokens, strict=True):
-            item.answer.set_result(self._answer(tokens, route, spec, len(batch)))
-
-    def _answer(
-        self, tokens: tuple[int, ...], route: Route, spec: TrialSpec, batch_size: int
-    ) -> Answer:
-        end = next((i for i, token in enumerate(tokens) if token in self._ends), len(tokens))
-        return Answer(
-            token_ids=tokens[:end],
-            text="",
-            point=route.point.name,
-            recipe=spec.recipe,
-            cell=route.cell,
-            batch_size=batch_size,
-            outside=route.outside,
-        )
 
     def _spec(self, point: Point, size: int) -> TrialSpec:
         recipe = with_batch(self._plan, point.recipe, size)
@@ -253,6 +251,18 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _answer(route: Route, recipe: RecipeDict, batch_size: int, item: PendingRequest) -> Answer:
+    return Answer(
+        token_ids=tuple(item.tokens),
+        text="",
+        point=route.point.name,
+        recipe=recipe,
+        cell=route.cell,
+        batch_size=batch_size,
+        outside=route.outside,
+    )
 
 
 def load(path: Path, model: str | None = None) -> Server:

@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -22,6 +22,12 @@ from autotune.errors import BenchError
 from autotune.execute.process import Start, bench_environment, spawn
 from autotune.messages import TrialSpec
 from autotune.outcome import Outcome
+
+Tokens = tuple[tuple[int, ...], ...]
+"""Token ids of several sequences."""
+
+OnTokens = Callable[[Tokens], bool]
+"""Is told the next tokens of each sequence; says whether to go on."""
 
 _CLOSE_SECONDS = 5.0
 _TAIL_LINES = 5
@@ -80,7 +86,7 @@ class BenchSession:
         return self._ask(Request(operation=operation, spec=spec), timeout_seconds)
 
     def generate(
-        self, spec: TrialSpec, prompts: tuple[tuple[int, ...], ...], new_tokens: int
+        self, spec: TrialSpec, prompts: Tokens, new_tokens: int, on_tokens: OnTokens | None = None
     ) -> Reply:
         """Asks for answers to prompts, within the time limit of a step; raises as ``ask``.
 
@@ -88,20 +94,36 @@ class BenchSession:
             spec: What is driven; prepared and warm.
             prompts: Token ids, all of one length.
             new_tokens: To be generated for each.
+            on_tokens: Is told tokens as they are made, if the engine can tell, and says whether to
+                go on. The time limit is then that of each step from one to the next.
+
+        Returns:
+            A reply with all tokens, or with none where ``on_tokens`` has ended it.
         """
         request = Request(
-            operation=Operation.GENERATE, spec=spec, prompts=prompts, new_tokens=new_tokens
+            operation=Operation.GENERATE,
+            spec=spec,
+            prompts=prompts,
+            new_tokens=new_tokens,
+            stream=on_tokens is not None,
         )
-        return self._ask(request, spec.settings.step_timeout_seconds)
+        return self._ask(request, spec.settings.step_timeout_seconds, on_tokens)
 
-    def _ask(self, request: Request, timeout_seconds: float) -> Reply:
+    def _ask(
+        self, request: Request, timeout_seconds: float, on_tokens: OnTokens | None = None
+    ) -> Reply:
         operation = request.operation
         if self._process.returncode is not None:
             raise BenchError(Outcome.CRASHED, f"the bench process was gone before {operation}")
         try:
-            _pipe(self._process.stdin).write(request.model_dump_json().encode() + b"\n")
-            _pipe(self._process.stdin).flush()
-            line = self._read_line(time.monotonic() + timeout_seconds)
+            self._send(request)
+            reply = self._receive(operation, timeout_seconds)
+            goes_on = True
+            while reply.more and on_tokens is not None:
+                if not on_tokens(reply.tokens) and goes_on:
+                    self._send(Request(operation=Operation.STOP))
+                    goes_on = False
+                reply = self._receive(operation, timeout_seconds)
         except TimeoutError:
             self.kill()
             raise BenchError(
@@ -111,20 +133,26 @@ class BenchSession:
             ) from None
         except (BrokenPipeError, EOFError):
             raise self._explain_death(operation) from None
-        return self._checked(operation, line)
+        if reply.outcome is not None:
+            raise BenchError(reply.outcome, reply.explanation)
+        return reply
+
+    def _send(self, request: Request) -> None:
+        _pipe(self._process.stdin).write(request.model_dump_json().encode() + b"\n")
+        _pipe(self._process.stdin).flush()
+
+    def _receive(self, operation: Operation, timeout_seconds: float) -> Reply:
+        return self._checked(operation, self._read_line(time.monotonic() + timeout_seconds))
 
     def _checked(self, operation: Operation, line: bytes) -> Reply:
         try:
-            reply = Reply.model_validate_json(line)
+            return Reply.model_validate_json(line)
         except ValidationError as error:
             self.kill()
             raise BenchError(
                 Outcome.CRASHED,
                 f"the bench process gave an unreadable reply to {operation}: {error}",
             ) from error
-        if reply.outcome is not None:
-            raise BenchError(reply.outcome, reply.explanation)
-        return reply
 
     def _read_line(self, deadline: float) -> bytes:
         with selectors.DefaultSelector() as selector:

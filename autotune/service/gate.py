@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autotune.errors import StoreError
+from autotune.service.asgi import bearer, header, limited, says_longer
 from autotune.service.errors import ApiError, translated
 from autotune.service.limits import RateLimiter
 from autotune.service.metrics import RequestMetrics
@@ -100,18 +101,18 @@ class Gate:
         try:
             if scope["path"] not in self._open_paths:
                 await self._admit(scope)
-            self._check_length(scope)
+            if says_longer(scope, self._max_body_bytes):
+                raise self._too_large()
         except (ApiError, StoreError) as error:
             await translated(error).response()(scope, receive, send)
             return
-        await self._app(scope, self._limited(receive), send)
+        await self._app(scope, limited(receive, self._max_body_bytes, self._too_large), send)
 
     async def _admit(self, scope: Scope) -> None:
-        given = _header(scope, b"authorization")
-        kind, _, secret = given.partition(" ")
+        given, secret = header(scope, b"authorization"), bearer(scope)
         token: Token | None = None
-        if kind.lower() == "bearer":
-            token = await run_in_threadpool(self._tokens.find, secret.strip())
+        if secret:
+            token = await run_in_threadpool(self._tokens.find, secret)
         client = scope.get("client") or ("unknown", 0)
         # A wrong token must not use up the requests of a right one, nor be tried without end.
         wait = self._limiter.take(f"token {token.name}" if token else f"address {client[0]}")
@@ -121,34 +122,10 @@ class Gate:
             raise _unauthorized(bool(given))
         scope.setdefault("state", {})["token"] = token
 
-    def _check_length(self, scope: Scope) -> None:
-        length = _header(scope, b"content-length")
-        if length.isdecimal() and int(length[:20]) > self._max_body_bytes:
-            raise self._too_large()
-
     def _too_large(self) -> ApiError:
         return ApiError(
             413, "body_too_large", f"the body has more than {self._max_body_bytes} bytes"
         )
-
-    def _limited(self, receive: Receive) -> Receive:
-        """Counts what arrives: a body may come without saying how long it is."""
-        left = self._max_body_bytes
-
-        async def receive_limited() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise self._too_large()
-            return message
-
-        return receive_limited
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    return next((value.decode("latin-1") for key, value in headers if key == name), "")
 
 
 def _unauthorized(given: bool) -> ApiError:

@@ -20,6 +20,8 @@ _TASK_OF_SUFFIX = {
 }
 _WEIGHTS, _PICKLED = "model.safetensors", "pytorch_model.bin"
 _HASHED = (".json", ".txt", ".model", ".jinja", ".py")
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
+"""What model configurations call the number of positions."""
 _FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
 _FETCHED_PICKLES = "pytorch_model*.bin"
 _PIECES, _PIECE_BYTES = 64, 1 << 20
@@ -123,6 +125,16 @@ def end_tokens(directory: Path) -> frozenset[int]:
     given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found = given.get("eos_token_id", read_config(directory).get("eos_token_id"))
     return frozenset(found if isinstance(found, list) else [] if found is None else [found])
+
+
+def max_positions(directory: Path) -> int | None:
+    """How many tokens a model can tell apart by their place; None where it does not say.
+
+    Raises:
+        InputError: The configuration is missing or broken.
+    """
+    config = read_config(directory)
+    return next((v for k in _POSITIONS if type(v := config.get(k)) is int and v > 1), None)
 
 
 def _task(config: dict[str, Any], directory: Path) -> str:

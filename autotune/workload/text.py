@@ -10,9 +10,6 @@ from autotune.config import WorkloadFile
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
 
-_POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
-"""What model configurations call the number of positions."""
-
 
 def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
     """Finds the texts, checks that there is enough of them, and hashes them.
@@ -95,10 +92,9 @@ def _paragraphs(text: str) -> set[str]:
 
 
 def _check_lengths(given: WorkloadFile, model: ModelRef) -> int:
-    from autotune.workload.model import read_config
+    from autotune.workload.model import max_positions
 
-    config = read_config(Path(model.path))
-    limit = next((v for k in _POSITIONS if type(v := config.get(k)) is int and v > 1), 1 << 30)
+    limit = max_positions(Path(model.path)) or 1 << 30
     generates = model.task == "causal-lm"
     prompt, new = given.prompt_tokens, given.new_tokens
     if given.traffic:

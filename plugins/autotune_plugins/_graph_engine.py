@@ -101,9 +101,13 @@ class GraphGenerator(_GraphEngine):
         if self.on_first_token is not None:
             self.on_first_token()
             ticks = [time.perf_counter()]
+        if self.on_tokens is not None:
+            self.on_tokens(tokens[-1].tolist())
         for _ in range(new_tokens - 1):
             tokens.append(self._next(tokens[-1]))
             ticks.append(time.perf_counter())
+            if self.on_tokens is not None:
+                self.on_tokens(tokens[-1].tolist())
         last = ticks[-1] if new_tokens > 1 else first
         gaps = tuple(later - earlier for earlier, later in pairwise(ticks))
         timing = Timing(start, first, last, len(ids), ids.shape[1], new_tokens, gaps)

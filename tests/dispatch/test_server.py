@@ -198,6 +198,7 @@ def test_each_request_is_served_by_the_point_of_its_cell(folder: Path, tiny_mode
         check_texts(server, tiny_model)
         check_outside(server)
         check_joined(server)
+        check_streamed(server, one[0].token_ids)
         with pytest.raises(InputError, match="none is empty"):
             server.generate([[]], max_new_tokens=4)
         with pytest.raises(InputError, match="no token 1024; this model has 1024, from 0 on"):
@@ -258,6 +259,18 @@ def check_joined(server: Server) -> None:
     server._run = run  # type: ignore[method-assign]
     assert sorted(a.batch_size for a in answers) == [1, 1, 2, 2]
     assert {a.cell.batch_size for a in answers if a.batch_size == 2} == {2}
+
+
+def check_streamed(server: Server, tokens: tuple[int, ...]) -> None:
+    """Each step of the engine is told by itself."""
+    told: list[Sequence[int]] = []
+    item = server.stream(PROMPTS[0], 4, told.append)
+    assert item.answer.result(60).token_ids == tokens
+    assert [list(step) for step in told] == [[token] for token in tokens]
+    with pytest.raises(InputError, match="a prompt of 1 token or more"):
+        server.stream([], 4, told.append)
+    with pytest.raises(InputError, match="no token 1024"):
+        server.stream([5, 1024], 4, told.append)
 
 
 def check_death(server: Server, tokens: tuple[int, ...]) -> None:

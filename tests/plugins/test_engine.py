@@ -96,7 +96,13 @@ def test_tokens_are_those_of_greedy_decoding(graphs: Any, backend: str, sequence
     given, engine = prompts(sequences), generator(graphs, backend, FLOAT[backend])
     engine.request(prompts(2), {})  # what it has kept of another request must not show
     timing = engine.request(given, {})
+    told: list[Any] = []
+    engine.on_tokens = told.append
     tokens = engine.generate(given, {}, NEW_TOKENS)
+    engine.on_tokens = None
+    assert list(zip(*told, strict=True)) == [
+        tuple([token] for token in row) for row in tokens.tolist()
+    ]
     length = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
     mask = torch.ones_like(given["input_ids"])
     expected = small_llama().generate(

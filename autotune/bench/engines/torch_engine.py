@@ -91,7 +91,7 @@ class TorchGenerator(Engine):
         """One prefill, and decoding until there are ``new_tokens`` tokens."""
         if run_args["exit_confidence"]:
             engine, plain = self._exiting(run_args)
-            engine.on_first_token = self.on_first_token
+            engine.on_first_token, engine.on_tokens = self.on_first_token, self.on_tokens
             timing = engine.request(prompts, plain)
             self._finite, self.last_tokens = engine._finite, engine.last_tokens
             return timing
@@ -105,6 +105,8 @@ class TorchGenerator(Engine):
         first = time.perf_counter()
         if self.on_first_token is not None:
             self.on_first_token()
+        if self.on_tokens is not None:
+            self.on_tokens(token.tolist())
         ticks, tokens = self._make_ticks(), token[:, :0]
         if self._new_tokens > 1:
             if drafts := run_args["draft_tokens"]:
@@ -160,6 +162,8 @@ class TorchGenerator(Engine):
             logits = self._step(generated[-1], cache)
             generated.append(logits.argmax(-1))
             ticks.tick()
+            if self.on_tokens is not None:
+                self.on_tokens(generated[-1].tolist())
         return torch.cat(generated[1:], dim=1), logits
 
     def _drafts_of(self, run_args: Mapping[str, Any]) -> Guess:
@@ -202,6 +206,8 @@ class TorchGenerator(Engine):
             if refused := fed.shape[1] - taken:
                 cache.crop(-refused)
             ticks.tick(taken)
+            if self.on_tokens is not None:
+                self.on_tokens(said[:, :taken].tolist())
         return words[:, begin:], logits
 
     def _step(
