@@ -61,7 +61,8 @@ def translated(error: Exception) -> ApiError:
         return _malformed(error)
     if isinstance(error, HTTPException):
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-        return ApiError(str(error.detail), status=error.status_code, code=code)
+        headers = dict(error.headers) if error.headers else None
+        return ApiError(str(error.detail), status=error.status_code, code=code, headers=headers)
     if isinstance(error, InputError):
         return ApiError(str(error))
     if isinstance(error, AutotuneError):
