@@ -115,12 +115,10 @@ class _Dashboard:
         detail["plotly_graph_objects"] = [*view.plots, *detail["plotly_graph_objects"]]
         detail["artifacts"] = [*map(files.meta, files.STUDY_FILES), *detail["artifacts"]]
         _annotate(detail, view.note)
-        headings: dict[str, None] = {}
         for trial in (*detail["trials"], *detail["best_trials"]):
             self._dress_trial(trial, view)
-        for number in view.trials:
-            headings |= dict.fromkeys(view.attributes(number))
-        detail["union_user_attrs"] = [{"key": key, "sortable": False} for key in headings]
+        named = [{"key": key, "sortable": False} for key in view.headings]
+        detail["union_user_attrs"] = named
 
     def _dress_trial(self, trial: dict[str, Any], view: StudyView) -> None:
         number = trial["number"]

@@ -35,6 +35,7 @@ class StudyView:
         self._limits = parse_all(study.constraints)
         self._units = [self._unit(kind) for kind in self.summary.objectives]
         self._notes: dict[int, str] = {}
+        self._told: dict[int, dict[str, str]] = {}
 
     def _unit(self, kind: Metric) -> tuple[float, str]:
         """By what an objective's values are divided, and what they are called then. It is the
@@ -99,7 +100,9 @@ class StudyView:
         point = self.summary.by_number[number]
         found = [point.value(name) for name in self.summary.study.objectives]
         units = zip(found, self._units, strict=True)
-        return [None if value is None else value / factor for value, (factor, _) in units]
+        return [
+            None if value is None else _rounded(value / factor) for value, (factor, _) in units
+        ]
 
     def violations(self, number: int) -> list[float]:
         """How far a measured trial is outside each constraint: positive where it is."""
@@ -110,7 +113,14 @@ class StudyView:
 
     def attributes(self, number: int) -> dict[str, str]:
         """What the table of trials and a trial's page say besides, by heading."""
-        return dict(self._attributes(self.trials[number]))
+        if number not in self._told:
+            self._told[number] = dict(self._attributes(self.trials[number]))
+        return self._told[number]
+
+    @cached_property
+    def headings(self) -> list[str]:
+        """Of all attributes."""
+        return list(dict.fromkeys(name for n in self.trials for name in self.attributes(n)))
 
     def _attributes(self, trial: TrialRecord) -> Iterator[tuple[str, str]]:
         summary, point = self.summary, self.summary.by_number.get(trial.number)
@@ -130,3 +140,8 @@ class StudyView:
                 yield "worst grade", max((str(grade) for grade in grades if grade), default="")
         if trial.result.explanation:
             yield "explanation", trial.result.explanation
+
+
+def _rounded(value: float) -> float:
+    """The page shows every digit."""
+    return float(f"{value:.6g}")

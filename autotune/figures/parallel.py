@@ -39,8 +39,8 @@ def parallel_figure(summary: StudySummary) -> Figure:
             "cmin": 0,
             "cmax": 1,
         },
-        "labelfont": {"color": INK, "size": 11},
-        "tickfont": {"color": INK, "size": 10},
+        "labelfont": {"color": INK, "size": 11, "shadow": "none"},
+        "tickfont": {"color": INK, "size": 10, "shadow": "none"},
         "rangefont": {"color": "rgba(0,0,0,0)"},
         "labelangle": -20,
     }

@@ -38,6 +38,7 @@ def layout(title: str, **more: Any) -> dict[str, Any]:
         "font": {"color": INK, "size": 12},
         "margin": {"l": 70, "r": 25, "t": 70, "b": 60},
         "hovermode": "closest",
+        "modebar": {"bgcolor": _CLEAR, "color": INK},
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
         **more,
     }

@@ -96,13 +96,18 @@ def test_search_works_inside_a_running_event_loop(quick: Keys) -> None:
 
 INTERRUPTED = """
 import json, os, signal, sys, threading, time
-from pathlib import Path
 import autotune
 keys = json.loads(sys.argv[1])
 
+def is_measured():
+    try:
+        return autotune.open_study("s", output=keys["output"]).baseline
+    except autotune.InputError:  # it is not there yet
+        return None
+
 def interrupt():
-    while not list(Path(keys["output"]).glob("s/logs/00001*")):
-        time.sleep(0.05)
+    while not is_measured():
+        time.sleep(0.02)
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=interrupt, daemon=True).start()
