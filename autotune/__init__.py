@@ -58,7 +58,7 @@ def open_study(name: str, *, output: str | Path = "studies", database: str | Non
     Args:
         name: Of the study.
         output: Folder of the studies.
-        database: URL; by default ``AUTOTUNE_DATABASE``, else the file in the folder.
+        database: URL; by default ``AUTOTUNE_DATABASE_URL``, else the file in the folder.
 
     Raises:
         InputError: There is no such study or database.

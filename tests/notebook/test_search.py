@@ -17,6 +17,7 @@ import autotune
 from autotune.errors import InputError
 from autotune.notebook import Study
 
+ROOT = Path(__file__).parents[2]
 Keys = dict[str, Any]
 
 
@@ -92,6 +93,20 @@ def test_search_works_inside_a_running_event_loop(quick: Keys) -> None:
         return quick_search(quick, trials=2)
 
     assert len(asyncio.run(cell()).trials) == 2
+
+
+@pytest.mark.slow
+def test_example_of_the_readme_runs(
+    tiny_model: Path, quick_keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("### In a notebook") :]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    shorter = code.replace('"demo-tiny"', "model").replace("trials=6", "trials=2, **quick")
+    assert shorter.count("model, ") == shorter.count("**quick") == 1
+    monkeypatch.chdir(tmp_path)
+    exec(shorter, {"model": str(tiny_model), "quick": quick_keys})
+    assert (tmp_path / "studies" / "first" / "report.html").is_file()
 
 
 INTERRUPTED = """
