@@ -107,38 +107,8 @@ class _Dashboard:
         with known_front(view.summary.front_numbers):
             detail = original(study_id)
         if isinstance(detail, dict) and "trials" in detail:
-            self._dress(detail, view)
+            _dress(detail, view, self._logs)
         return detail
-
-    def _dress(self, detail: dict[str, Any], view: StudyView) -> None:
-        detail["objective_names"] = view.objective_names
-        detail["plotly_graph_objects"] = [*view.plots, *detail["plotly_graph_objects"]]
-        detail["artifacts"] = [*map(files.meta, files.STUDY_FILES), *detail["artifacts"]]
-        _annotate(detail, view.note)
-        for trial in (*detail["trials"], *detail["best_trials"]):
-            self._dress_trial(trial, view)
-        named = [{"key": key, "sortable": False} for key in view.headings]
-        detail["union_user_attrs"] = named
-
-    def _dress_trial(self, trial: dict[str, Any], view: StudyView) -> None:
-        number = trial["number"]
-        if not view.is_known(number):
-            # The page asks again only for trials that run: it shall come back for our words.
-            trial["state"] = "Running"
-            trial.pop("values", None)
-        elif view.has_failed(number):
-            trial["state"] = "Fail"
-            trial.pop("values", None)
-        else:
-            told, ours = trial.get("values", []), view.values(number)
-            trial["values"] = [a if b is None else b for a, b in zip(told, ours, strict=True)]
-            trial["constraints"] = view.violations(number)
-        if number in view.trials:
-            _annotate(trial, view.trial_note(number))
-            shown = view.attributes(number).items()
-            trial["user_attrs"] = [{"key": key, "value": value} for key, value in shown]
-            names = files.trial_files(view.trials[number], self._logs)
-            trial["artifacts"] = [*map(files.meta, names), *trial["artifacts"]]
 
     def save_note(self, original: Callable[..., Any], study_id: int, **trial: int) -> Any:
         """A note that a person has edited: what we wrote of it is not kept."""
@@ -169,6 +139,44 @@ class _Dashboard:
             return int(self._storage.get_trial(trial_id).number)
         except KeyError:
             return -1
+
+
+def _dress(detail: dict[str, Any], view: StudyView, logs: Path) -> None:
+    detail["objective_names"] = view.objective_names
+    detail["plotly_graph_objects"] = [*view.plots, *detail["plotly_graph_objects"]]
+    detail["artifacts"] = [*map(files.meta, files.STUDY_FILES), *detail["artifacts"]]
+    _annotate(detail, view.note)
+    for trial in (*detail["trials"], *detail["best_trials"]):
+        dress_trial(trial, view, logs)
+    named = [{"key": key, "sortable": False} for key in view.headings]
+    detail["union_user_attrs"] = named
+
+
+def dress_trial(trial: dict[str, Any], view: StudyView, logs: Path) -> None:
+    """Puts our words into what optuna-dashboard says of a trial.
+
+    Args:
+        trial: Its answer; changed in place.
+        view: Of the study.
+        logs: The folder of the studies on this machine.
+    """
+    number, is_complete = trial["number"], trial["state"] == "Complete"
+    if is_complete and not view.is_known(number):
+        # The page asks again only for trials that run: it shall come back for our words.
+        trial["state"] = "Running"
+        trial.pop("values", None)
+    elif is_complete and view.has_failed(number):
+        trial["state"] = "Fail"
+        trial.pop("values", None)
+    elif is_complete:
+        trial["values"] = view.values(number, trial["values"])
+        trial["constraints"] = view.violations(number)
+    if number in view.trials:
+        _annotate(trial, view.trial_note(number))
+        shown = view.attributes(number).items()
+        trial["user_attrs"] = [{"key": key, "value": value} for key, value in shown]
+        names = files.trial_files(view.trials[number], logs)
+        trial["artifacts"] = [*map(files.meta, names), *trial["artifacts"]]
 
 
 def _annotate(shown: dict[str, Any], ours: str) -> None:

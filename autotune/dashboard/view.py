@@ -11,7 +11,6 @@ from autotune.dashboard import notes
 from autotune.explain import Explanation, explain
 from autotune.figures import effects_figure, front_figure, pairs, parallel_figure, progress_figure
 from autotune.metrics import Metric
-from autotune.outcome import Lesson, lesson
 from autotune.report import format
 from autotune.report.chart import chart_data
 from autotune.report.summary import StudySummary, words
@@ -91,25 +90,32 @@ class StudyView:
 
     def has_failed(self, number: int) -> bool:
         """Whether a finished trial gave no numbers: what Optuna was told of it is made up."""
-        result = self.trials[number].result
-        return result is not None and lesson(result.outcome) is Lesson.REJECT
+        return number not in self.summary.by_number
 
-    def values(self, number: int) -> list[float | None]:
-        """The objectives of a measured trial in the units of ``objective_names``; those of its
-        repetitions in fresh processes where there are any."""
+    def values(self, number: int, told: Sequence[float]) -> list[float]:
+        """The objectives of a measured trial in the units of ``objective_names``.
+
+        Args:
+            number: Of the trial.
+            told: What Optuna has, in the metrics' own units: it stands in for an objective that was
+                not measured. The headline is that of the repetitions, where there are any.
+        """
         point = self.summary.by_number[number]
         found = [point.value(name) for name in self.summary.study.objectives]
-        units = zip(found, self._units, strict=True)
+        shown = zip(found, told, self._units, strict=True)
         return [
-            None if value is None else _rounded(value / factor) for value, (factor, _) in units
+            _rounded((theirs if ours is None else ours) / factor)
+            for ours, theirs, (factor, _) in shown
         ]
 
     def violations(self, number: int) -> list[float]:
-        """How far a measured trial is outside each constraint: positive where it is."""
+        """How far a measured trial is outside each constraint: positive where it is, or where an
+        objective was not measured."""
         point = self.summary.by_number[number]
         found = [limit.violation(point.metrics) for limit in self._limits]
-        outside = not point.feasible and all(value <= 0 for value in found)
-        return [*found, 1.0] if outside else found
+        whole = all(point.value(name) is not None for name in self.summary.study.objectives)
+        inside = point.feasible and whole
+        return found if inside or any(value > 0 for value in found) else [*found, 1.0]
 
     def attributes(self, number: int) -> dict[str, str]:
         """What the table of trials and a trial's page say besides, by heading."""

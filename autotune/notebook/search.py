@@ -62,7 +62,8 @@ def search(
         allow_different_env: Whether that may have been begun in another environment.
         output: Folder for studies: logs, front.json, report.
         database: URL; by default ``AUTOTUNE_DATABASE_URL``, else a file in the folder.
-        broker: Redis of the workers; by default ``AUTOTUNE_BROKER_URL``, else this machine measures.
+        broker: Redis of the workers; by default ``AUTOTUNE_BROKER_URL``, else this machine
+            measures.
         progress: Whether to print what happens.
         **keys: Any other key of a study file: ``workload={"new_tokens": 64}``, ``seed=1``.
 

@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 
 from autotune.cli.__main__ import main
-from autotune.dashboard import notes
+from autotune.dashboard import files, notes
+from autotune.dashboard.app import dress_trial
+from autotune.dashboard.view import StudyView
+from autotune.report.summary import StudySummary
 from laboratory import Lab
 
 Serve = Callable[..., AbstractContextManager[Any]]
@@ -83,8 +86,6 @@ def test_constraints_are_marked(page: Any) -> None:
 
 
 def test_best_trials_are_our_front(page: Any, sqlite_lab: Lab) -> None:
-    from autotune.report.summary import StudySummary
-
     summary = StudySummary.of(sqlite_lab.study(), sqlite_lab.trials())
     best = {trial["number"] for trial in page.detail()["best_trials"]}
     assert best == summary.front_numbers
@@ -119,8 +120,6 @@ def test_files_can_be_downloaded(page: Any, sqlite_lab: Lab) -> None:
 
 
 def test_no_file_outside_the_studies_is_given(sqlite_lab: Lab, tmp_path: Path) -> None:
-    from autotune.dashboard import files
-
     trial = sqlite_lab.trials()[0]
     assert files.trial_file(trial, "bench.log", sqlite_lab.folder / "studies")
     assert files.trial_file(trial, "bench.log", tmp_path) is None
@@ -159,58 +158,61 @@ def test_other_names_of_this_machine_are_refused(page: Any) -> None:
     assert b"evil.example" in body
 
 
-def test_notes_of_people_are_kept_and_ours_are_not(lab: Lab, serve: Serve) -> None:
-    arguments = ("first", "--database", lab.url)
-    with serve(*arguments) as page:
-        where = f"/api/studies/{page.study_id}"
-        trial = page.detail()["trials"][1]
-        for shown, path in (
-            (page.detail()["note"], f"{where}/note"),
-            (trial["note"], f"{where}/{trial['trial_id']}/note"),
-        ):
-            written = {"body": shown["body"] + "deploy *this*", "version": shown["version"] + 1}
-            assert page.ask(path, "PUT", written)[0] == 204
-            assert page.ask(path, "PUT", written)[0] == 409  # somebody else was faster
-    with serve(*arguments) as page:
-        again = page.detail()
-    for shown in (again["note"], again["trials"][1]["note"]):
-        assert shown["body"].endswith(notes.YOURS + "deploy *this*")
-        assert shown["body"].count(notes.YOURS.strip()) == 1
-
-
-def test_search_goes_on_after_a_dashboard(lab: Lab, serve: Serve) -> None:
+def test_search_goes_on_after_people_wrote_notes(lab: Lab, serve: Serve) -> None:
     before = {t.number: t.result for t in lab.trials()}
     with serve("first", "--database", lab.url) as page:
-        shown = page.detail()
-        note = {"body": "mine", "version": shown["note"]["version"] + 1}
-        assert page.ask(f"/api/studies/{page.study_id}/note", "PUT", note)[0] == 204
+        where, shown = f"/api/studies/{page.study_id}", page.detail()
+        trial = shown["trials"][1]
+        for note, path in (
+            (shown["note"], f"{where}/note"),
+            (trial["note"], f"{where}/{trial['trial_id']}/note"),
+        ):
+            written = {"body": note["body"] + "deploy *this*", "version": note["version"] + 1}
+            assert page.ask(path, "PUT", written)[0] == 204
+            assert page.ask(path, "PUT", written)[0] == 409  # somebody else was faster
         plan = lab.plan(budget={"trials": 30}, constraints=["kld_mean_nats<=0.1"])
         lab.search(plan, resume=True)
-        number = len(before)
-        seen = by_number(page.detail())
+        again = page.detail()
     after = {t.number: t.result for t in lab.trials()}
     assert len(after) == 30
     assert {n: after[n] for n in before} == before
     assert lab.agreed()
-    # Asked again before it looks again, what is new is shown as running: the page comes back.
-    assert number not in seen or seen[number]["state"] in ("Running", "Complete")
+    for note in (again["note"], again["trials"][1]["note"]):
+        assert note["body"].endswith(notes.YOURS + "deploy *this*")
+        assert note["body"].count(notes.YOURS.strip()) == 1
 
 
-def test_all_studies_are_listed_without_a_name(sqlite_lab: Lab, serve: Serve) -> None:
-    sqlite_lab.search(sqlite_lab.plan("batch", name="second", budget={"trials": 3}))
-    with serve("--database", sqlite_lab.url) as page:
-        assert page.url.endswith("/dashboard")
-        listed = json.loads(page.ask("/api/studies")[1])["study_summaries"]
-    assert [study["study_name"] for study in listed] == ["first", "second"]
+def test_trial_that_was_not_looked_at_yet_is_shown_as_running(sqlite_lab: Lab) -> None:
+    """The page asks again for what runs, and for nothing else."""
+    trials = sqlite_lab.trials()
+    view = StudyView(sqlite_lab.study(), trials[:-1])
+    shown = {"number": len(trials) - 1, "state": "Complete", "values": [1.0, 2.0, 3.0]}
+    dress_trial(shown, view, sqlite_lab.folder)
+    assert shown == {"number": len(trials) - 1, "state": "Running"}
+
+
+@pytest.mark.parametrize("state", ["Running", "Fail"])
+def test_trial_that_optuna_has_no_values_of_stays_as_it_is(sqlite_lab: Lab, state: str) -> None:
+    """Its tables were read a moment earlier, or another program has added it."""
+    view = StudyView(sqlite_lab.study(), sqlite_lab.trials())
+    for number in (2, 999):
+        shown = {"number": number, "state": state, "note": {"body": ""}, "artifacts": []}
+        dress_trial(shown, view, sqlite_lab.folder)
+        assert shown["state"] == state
+        assert "values" not in shown
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly(sqlite_lab: Lab, serve: Serve, how: signal.Signals) -> None:
-    with serve("first", "--database", sqlite_lab.url) as page:
+def test_all_studies_are_listed_until_it_is_ended(
+    sqlite_lab: Lab, serve: Serve, how: signal.Signals
+) -> None:
+    with serve("--database", sqlite_lab.url) as page:
+        assert page.url.endswith("/dashboard")
+        listed = json.loads(page.ask("/api/studies")[1])["study_summaries"]
         page.process.send_signal(how)
         said, _ = page.process.communicate(timeout=60)
-    assert page.process.returncode == 0
-    assert said == "dashboard: ended\n"
+    assert [study["study_name"] for study in listed] == ["first"]
+    assert (page.process.returncode, said) == (0, "dashboard: ended\n")
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
