@@ -97,8 +97,8 @@ class StudyView:
 
         Args:
             number: Of the trial.
-            told: What Optuna has, in the metrics' own units: it stands in for an objective that was
-                not measured. The headline is that of the repetitions, where there are any.
+            told: What Optuna has, in the metrics' own units: it stands in for an objective that
+                was not measured. Else the headline is shown, of the repetitions if there are any.
         """
         point = self.summary.by_number[number]
         found = [point.value(name) for name in self.summary.study.objectives]
