@@ -93,8 +93,6 @@ def _listen(host: str, port: int, app: Callable[..., object]) -> WSGIServer:
             f"cannot listen on port {port} of {host}: {error.strerror or error}; choose another "
             "--port (0: any free one)"
         ) from error
-    except OverflowError as error:
-        raise InputError(f"no port {port}: {error}") from error
 
 
 def _path(storage: BaseStorage, study: str | None) -> str:
