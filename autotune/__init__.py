@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotune.errors import AutotuneError, InputError
 from autotune.params import Choice, Float, Int, Stage
@@ -11,6 +12,7 @@ from autotune.plugin import Context, Plugin, Requires, Unsupported
 
 if TYPE_CHECKING:
     from autotune.dispatch.server import Server
+    from autotune.notebook import Study
 
 __all__ = [
     "AutotuneError",
@@ -24,6 +26,8 @@ __all__ = [
     "Stage",
     "Unsupported",
     "load",
+    "open_study",
+    "search",
 ]
 
 
@@ -46,3 +50,26 @@ def load(path: str | Path, model: str | None = None) -> Server:
     from autotune.dispatch.server import load as load_server
 
     return load_server(Path(path), model)
+
+
+def open_study(name: str, *, output: str | Path = "studies", database: str | None = None) -> Study:
+    """Opens a study that was searched, or is being searched, to look at it.
+
+    Args:
+        name: Of the study.
+        output: Folder of the studies.
+        database: URL; by default ``AUTOTUNE_DATABASE_URL``, else the file in the folder.
+
+    Raises:
+        InputError: There is no such study or database.
+    """
+    from autotune.notebook import open_study as open_
+
+    return open_(name, output=output, database=database)
+
+
+def __getattr__(name: str) -> Any:
+    """``autotune.search`` is loaded when it is asked for: it is a package that can be called."""
+    if name == "search":
+        return importlib.import_module("autotune.search")
+    raise AttributeError(f"module 'autotune' has no attribute {name!r}")

@@ -48,6 +48,12 @@ QUICK = {
 """Enough to go through every phase, not enough to trust the numbers."""
 
 
+@pytest.fixture(scope="session")
+def quick_keys() -> dict[str, Any]:
+    """Those of a study file, for a search as a function call."""
+    return QUICK
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each of pytest-xdist's workers begins with its share of the slow tests, so that none ends
     up alone with several of them: at first, each gets as many tests in a row as any other."""

@@ -24,8 +24,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "recipe registry space constraints costs config energy power environment workload demo "
         "roof tables",
         "bench execute store",
-        "front search report explain dispatch",
-        "service openai",
+        "front search report explain dispatch figures",
+        "service openai dashboard launch notebook",
         "cli testing",
     )
 )
@@ -49,6 +49,8 @@ SIDEWAYS: dict[str, str] = {
     "report": "front",
     "search": "front",  # the confirmation repeats what the front holds
     "explain": "front report",  # numbers in words
+    "figures": "front report explain",  # of what these have computed
+    "notebook": "launch",  # begins a search as the command line does
     "dispatch": "front search report",  # measures points of a front by a search's plan
     "openai": "service",  # how long a body is, and who sends it
 }
@@ -59,15 +61,21 @@ FORBIDDEN: dict[str, str] = {
     "front": "bench execute store workload demo config",  # arithmetic on messages
     "report": "bench execute workload demo config",  # shows what is stored
     "explain": "bench execute workload demo config",  # arithmetic on what is stored
+    "figures": "bench execute workload demo config",  # as report and explain
+    "dashboard": "bench execute workload demo config",  # shows what is stored
     "service": "bench search workload demo",  # a study runs as a command, in its own process
     "openai": "bench execute store search dispatch workload demo config",  # autotune.load does
     "testing": "bench store workload demo config constraints",
+    "launch": "bench",  # as the command line
+    "notebook": "bench",
     "cli": "bench",  # trials go through an executor
 }
 """Downward, and yet not wanted: what a room must be able to do without."""
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "optuna": ("search/",),
+    "optuna": ("search/", "dashboard/"),
+    "optuna_dashboard": ("dashboard/",),
+    "bottle": ("dashboard/",),
     "celery": ("execute/fleet/",),
     "redis": ("execute/fleet/",),
     "tenacity": ("store/",),
@@ -79,14 +87,15 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "zeus": ("energy/zeus_process.py",),
     "lm_eval": ("bench/",),
     "threadpoolctl": ("search/",),
-    "plotly": ("report/",),
+    "plotly": ("report/", "notebook/"),
+    "pandas": ("notebook/",),
     "typer": ("cli/",),
     "fastapi": ("service/", "openai/"),
     "starlette": ("service/", "openai/"),
     "uvicorn": ("service/", "openai/"),
     "prometheus_client": ("service/",),
     "structlog": ("service/", "logs.py"),
-    "rich": ("cli/", "report/"),
+    "rich": ("cli/", "launch/", "notebook/", "report/"),
 }
 """Library → where in autotune/ it may be imported, inside functions included."""
 
@@ -220,6 +229,7 @@ def modules_after(*arguments: str) -> set[str]:
 HEAVY = {
     *("torch", "transformers", "optuna", "celery", "sqlalchemy", "scipy", "plotly", "lm_eval"),
     *("fastapi", "uvicorn", "prometheus_client", "structlog"),
+    *("optuna_dashboard", "bottle", "pandas"),
 }
 
 
@@ -253,6 +263,8 @@ def test_public_names() -> None:
         "Stage",
         "Unsupported",
         "load",
+        "open_study",
+        "search",
     ]
     assert all(hasattr(autotune, name) for name in autotune.__all__)
 

@@ -85,6 +85,12 @@ def test_options_come_before_the_file_and_the_file_before_the_preset(tmp_path: P
     assert study_of(None, {"budget.trials": 9}, stored).budget.trials == 9
 
 
+def test_option_that_says_no_is_heeded_and_a_flag_that_is_not_there_is_none() -> None:
+    given = {"model": "demo", "trust_remote_code": False, "warm_start": False}
+    study = study_of(None, given, {"model": "other", "trust_remote_code": True})
+    assert (study.model, study.warm_start, study.trust_remote_code) == ("demo", False, True)
+
+
 def test_presets_are_not_changed_by_their_use() -> None:
     before = PRESETS["quick"].keys
     with_preset({"preset": "quick", "budget": {"trials": 1}})["budget"]["minutes"] = 0

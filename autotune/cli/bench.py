@@ -55,9 +55,9 @@ def _measure_and_print(
     study: Path | None, given: dict[str, Any], settings: list[str], output: Path, json: bool
 ) -> None:
     """Measures the baseline, then the recipe if it is another, and prints them."""
-    from autotune.cli.demo_progress import training_bar
-    from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
+    from autotune.launch.demo_progress import training_bar
+    from autotune.launch.heartbeat import shown_phases
     from autotune.recipe import Recipe
     from autotune.search.plan import make_plan
     from autotune.search.single import measure_recipe

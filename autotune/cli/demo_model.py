@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autotune.cli.demo_progress import training_bar
 from autotune.demo.blueprint import DemoModelReport
 from autotune.demo.child import train_in_child
+from autotune.launch.demo_progress import training_bar
 
 
 class Size(StrEnum):

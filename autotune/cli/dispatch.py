@@ -42,11 +42,11 @@ def dispatch(
     Example: autotune dispatch demo --points fastest,smallest --batch-sizes 1,8
     """
     from autotune import registry
-    from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
     from autotune.dispatch.measure import find_points, make_table, measure_cells
     from autotune.dispatch.table import DISPATCH_FILE, write_table
     from autotune.environment import compare_environments
+    from autotune.launch.heartbeat import shown_phases
     from autotune.metrics import Family, metric
     from autotune.report.summary import StudySummary
     from autotune.store.store import Store
@@ -98,7 +98,7 @@ def numbers(option: str, text: str) -> list[int]:
 
 def _plan(record: StudyRecord, output: Any, given: dict[str, Any]) -> Plan:
     from autotune import registry
-    from autotune.cli.demo_progress import training_bar
+    from autotune.launch.demo_progress import training_bar
     from autotune.search.plan import make_plan
 
     study = options.study_of(None, given, options.stored_keys(record))

@@ -23,8 +23,8 @@ def doctor(
 
     Example: autotune doctor
     """
-    from autotune.cli.demo_progress import training_bar
     from autotune.cli.show import make_console
+    from autotune.launch.demo_progress import training_bar
     from autotune.report.console import plain_table
     from autotune.search.doctor import Verdict, examine
     from autotune.search.plan import make_plan

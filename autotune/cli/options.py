@@ -95,11 +95,15 @@ AllowPowerChanges = Annotated[
 ]
 
 DEFAULT_OUTPUT = Path("studies")
+_THREE_STATES = ("warm_start",)
+"""Keys whose option also says no."""
 
 
 def database_url(database: str | None, output: Path) -> str:
     """The database to use."""
-    return database or f"sqlite:///{output / 'autotune.db'}"
+    from autotune.launch.place import database_url as url
+
+    return url(database, output)
 
 
 def study_of(
@@ -116,27 +120,12 @@ def study_of(
     Raises:
         InputError: The file or an option is wrong, or no model is named.
     """
-    from autotune.config import build_study, read_keys
-    from autotune.presets import with_preset
+    from autotune.launch.wanted import wanted_study
 
-    data = read_keys(file) if file else dict(stored or {})
-    data = with_preset({**data, **({"preset": given["preset"]} if given.get("preset") else {})})
-    for key, value in given.items():
-        if value is None or value == () or value is False:
-            continue
-        if key == "plugins":  # the file's values stay those of the plugins that are named
-            known = data.get("plugins")
-            known = known if isinstance(known, dict) else {}
-            value = {name: known.get(name) or {} for name in value}
-        section, _, name = key.rpartition(".")
-        if section:
-            data[section] = {**(data.get(section) or {}), name: value}
-        else:
-            data[name] = value
-    if not data.get("model"):
-        raise InputError("no model: give --model DIR, --model demo, or --study FILE")
-    named = {key: _option(key) for key, value in given.items() if value is not None}
-    return build_study(data, str(file or ("the stored study" if stored else "the options")), named)
+    # A flag that is not there is False; what can be switched off has three states.
+    said = {k: v for k, v in given.items() if v is not False or k in _THREE_STATES}
+    named = {key: _option(key) for key, value in said.items() if value is not None}
+    return wanted_study(file, said, stored, "the options", named)
 
 
 def _option(key: str) -> str:
@@ -155,10 +144,9 @@ def _option(key: str) -> str:
 
 def stored_keys(study: StudyRecord) -> dict[str, Any]:
     """The keys of a stored study's file, for ``study_of``."""
-    from autotune.config import StudyFile
+    from autotune.launch.wanted import stored_keys as keys
 
-    known = {k: v for k, v in study.definition.items() if k in StudyFile.model_fields}
-    return {**known, "name": study.name}
+    return keys(study)
 
 
 def plugin_names(texts: Sequence[str] | None) -> list[str] | None:

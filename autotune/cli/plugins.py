@@ -119,8 +119,8 @@ def _docstring(plugin: Plugin) -> str:
 
 def _find_place(model: str | None, task: str, device: str) -> Place:
     """This machine, and the model that is named."""
-    from autotune.cli.demo_progress import training_bar
     from autotune.device import detect
+    from autotune.launch.demo_progress import training_bar
     from autotune.search.offers import Place
     from autotune.search.plan import find_model
     from autotune.workload.model import read_config

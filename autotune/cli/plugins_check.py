@@ -78,7 +78,7 @@ def check(
     Example: autotune plugins check quantize
     """
     from autotune import registry
-    from autotune.cli.demo_progress import training_bar
+    from autotune.launch.demo_progress import training_bar
     from autotune.search.check import Verdict
     from autotune.search.plan import find_model, make_plan
     from autotune.workload.paths import cache_directory, require_writable
@@ -186,8 +186,8 @@ class _Found:
 
 def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) -> None:
     """Shows which is running, and what it does."""
-    from autotune.cli.heartbeat import Heartbeat
     from autotune.cli.show import make_console
+    from autotune.launch.heartbeat import Heartbeat
     from autotune.report.format import phase_words
     from autotune.search.check import try_all
 

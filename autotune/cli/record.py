@@ -99,9 +99,9 @@ class _StudyToRecord:
         Raises:
             InputError: Something is wrong with it, or there are too many recipes.
         """
-        from autotune.cli.demo_progress import training_bar
-        from autotune.cli.search import refuse_existing, stored_definition
         from autotune.config import Budget, Confirm
+        from autotune.launch.demo_progress import training_bar
+        from autotune.launch.run import refuse_existing, stored_definition
         from autotune.search.plan import default_name, make_plan
         from autotune.search.target import Target
 
@@ -138,12 +138,12 @@ class _StudyToRecord:
 
     def run(self, plan: Plan, *, resume: bool, allow: bool) -> None:
         """Measures, and writes the table, also if it is stopped."""
-        from autotune.cli.search import make_folder, register_plan, run_plan
         from autotune.cli.show import make_console
+        from autotune.launch.place import Place
+        from autotune.launch.run import register_plan, run_plan
 
         console = make_console()
-        if self.database is None:
-            make_folder(self.output)
+        Place(self.output, self.database).make_folder()
         file = self._file(plan.name)
         try:
             plan = register_plan(plan, self.url, console, resume=resume, allow=allow)

@@ -30,10 +30,10 @@ def reproduce(
 
     Example: autotune reproduce demo 5
     """
-    from autotune.cli.demo_progress import training_bar
-    from autotune.cli.heartbeat import shown_phases
     from autotune.cli.show import make_console
     from autotune.environment import compare_environments
+    from autotune.launch.demo_progress import training_bar
+    from autotune.launch.heartbeat import shown_phases
     from autotune.recipe import describe
     from autotune.search.plan import make_plan
     from autotune.search.reproduce import measure_again

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from autotune.cli.demo_progress import training_bar
-from autotune.cli.heartbeat import Heartbeat
-from autotune.cli.live import LiveDisplay, _line
 from autotune.execute.racing import ENDED_EARLY
+from autotune.launch.demo_progress import training_bar
+from autotune.launch.heartbeat import Heartbeat
+from autotune.launch.live import LiveDisplay, _line
 from autotune.messages import Grade, Measurement, Progress
 from autotune.outcome import Outcome
 from autotune.report.summary import StudySummary

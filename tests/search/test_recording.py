@@ -19,8 +19,7 @@ from autotune.store.records import TrialRecord
 from autotune.store.store import Store
 from autotune.tables import Table, read_table, write_table
 from autotune.testing import fake_result
-
-Lab = Any  # tests/search/conftest.py
+from laboratory import Lab
 
 WHOLE = {"sampler": "random", "budget": {"trials": 1000}}
 COSTS = {"lock": 3.0, "prepare": 8.0, "score": 4.0, "measure": 1.0}

@@ -15,10 +15,10 @@ from rich.progress import Progress as Bar
 from rich.spinner import Spinner
 from rich.text import Text
 
-from autotune.cli.heartbeat import Heartbeat
 from autotune.constraints import parse_all
 from autotune.execute.racing import ENDED_EARLY
 from autotune.front import FrontPoint, RunningFront, bounds_of, front, front_points
+from autotune.launch.heartbeat import Heartbeat
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
 from autotune.outcome import Outcome

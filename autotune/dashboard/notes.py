@@ -1,0 +1,184 @@
+"""What the dashboard says of a study and of a trial, in Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from autotune.explain import Explanation
+from autotune.front import PICKS, FrontPoint, fallbacks_of, is_confirmed
+from autotune.markdown import table
+from autotune.outcome import Lesson, lesson
+from autotune.report import format
+from autotune.report.html import default_commands, sentences
+from autotune.report.summary import StudySummary, words
+from autotune.store.records import TrialRecord
+
+YOURS = (
+    "\n\n---\n\n*What people write goes below this line; above, all is written by autotune.*\n\n"
+)
+"""Stands between our words and those of people, who edit both as one text."""
+
+
+def with_own(ours: str, theirs: str) -> str:
+    """A note as it is shown.
+
+    Args:
+        ours: Made from the measurements.
+        theirs: What people wrote.
+    """
+    return ours + YOURS + theirs
+
+
+def own(shown: str) -> str:
+    """The part of an edited note that people wrote.
+
+    Args:
+        shown: The whole text.
+    """
+    before, line, after = shown.partition(YOURS.strip())
+    return (after if line else before).strip()
+
+
+def study_note(summary: StudySummary, explanation: Explanation) -> str:
+    """A study's note.
+
+    Args:
+        summary: The study.
+        explanation: What it has taught.
+    """
+    study = summary.study
+    parts = [
+        f"## {_text(summary.model)} on {_text(summary.device)}",
+        " ".join([f"The study is {study.state}.", *map(_text, sentences(summary))]),
+        *(f"**{_text(warning)}**" for warning in summary.warnings),
+        _picks(summary),
+        _listed("What the plugins gave and cost", explanation.answer),
+        _listed("Failures", _failures(summary)),
+        _listed("Constraints", study.constraints),
+        _listed("Notes", study.notes),
+        "### Go on\n\n" + _block("\n".join(default_commands(study))),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def trial_note(summary: StudySummary, trial: TrialRecord) -> str:
+    """A trial's note.
+
+    Args:
+        summary: The study.
+        trial: One of its trials.
+    """
+    point = summary.by_number.get(trial.number)
+    heading = f"## #{trial.number} · {_text(words(trial))}"
+    if trial.result is None:
+        return f"{heading}\n\nIs being measured."
+    parts = [heading, standing(summary, trial)]
+    if point is None:
+        parts.append("It gave no numbers.")
+    else:
+        parts += [_text(summary.against_baseline(point)), _metrics(summary, point)]
+    return "\n\n".join([*parts, *_remarks(summary, trial, point)])
+
+
+def standing(summary: StudySummary, trial: TrialRecord) -> str:
+    """Outcome, picks, front and repetitions in one line.
+
+    Args:
+        summary: The study.
+        trial: One of its finished trials.
+    """
+    point = summary.by_number.get(trial.number)
+    outcome = trial.result.outcome.value.replace("_", " ") if trial.result else "running"
+    picks = [name.replace("_", " ") for name in summary.pick_names.get(trial.number, [])]
+    told = [
+        f"**{outcome}**",
+        f"pick: **{', '.join(picks)}**" if picks else "",
+        "on the front" if trial.number in summary.front_numbers else "",
+        "measured again in fresh processes" if point and is_confirmed(point) else "",
+    ]
+    return " · ".join(filter(None, told))
+
+
+def _picks(summary: StudySummary) -> str:
+    if not summary.picks:
+        return ""
+    rows = [
+        (
+            name.replace("_", " "),
+            f"#{point.number}",
+            _text(words(point)),
+            _text(summary.against_baseline(point)),
+            _text(summary.ties_in_words(name)),
+        )
+        for name in PICKS
+        if (point := summary.picks.get(name))
+    ]
+    return "### Picks\n\n" + table(("pick", "trial", "recipe", "against the baseline", ""), rows)
+
+
+def _metrics(summary: StudySummary, point: FrontPoint) -> str:
+    reference = summary.baseline.metrics if summary.baseline else {}
+    rows = []
+    for kind in summary.columns:
+        found = point.metrics.get(kind.name)
+        ends = (found.ci_low, found.ci_high) if found else (None, None)
+        given = None not in ends
+        rows.append(
+            (
+                f"{_text(kind.label)} {format.arrow(kind)}",
+                _text(format.measured(kind.name, found, with_interval=False)),
+                " to ".join(format.quantity(kind.name, end) for end in ends) if given else "",
+                format.ratio(kind.name, found, reference.get(kind.name)),
+                (found.grade or "") if found else "",
+            )
+        )
+    return table(("metric", "value", "95 % interval", "to the baseline", "grade"), rows)
+
+
+def _remarks(summary: StudySummary, trial: TrialRecord, point: FrontPoint | None) -> Iterable[str]:
+    result = trial.result
+    if result is None:
+        return
+    if result.explanation:
+        failed = lesson(result.outcome) is Lesson.REJECT
+        yield f"### {'Why it failed' if failed else 'Why'}\n\n{_block(result.explanation)}"
+    bounds = summary.bounds(point) if point else ""
+    yield _listed(
+        "What to know",
+        (
+            *((f"in fresh processes: {point.violation}",) if point and point.violation else ()),
+            *(f"fallback: {text}" for text in fallbacks_of(trial)),
+            *result.notes,
+            *((f"bound by {bounds}",) if bounds else ()),
+        ),
+    )
+    seconds = (f"{phase} {format.duration(s)}" for phase, s in result.phase_seconds.items())
+    yield _listed("Where its time went", [", ".join(seconds)] if result.phase_seconds else [])
+    if result.log:
+        yield f"Log: {_text(result.log)}"
+
+
+def _failures(summary: StudySummary) -> list[str]:
+    return [
+        f"{outcome.value.replace('_', ' ')}: {', '.join(f'#{t.number}' for t in trials)}"
+        for outcome, trials in summary.failures.items()
+    ]
+
+
+def _listed(heading: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    return f"### {heading}\n\n" + "\n".join(f"- {_text(' '.join(line.split()))}" for line in lines)
+
+
+def _block(text: str) -> str:
+    """Lines as they are; the fence is longer than any in them."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _text(text: str) -> str:
+    """Text as it is: nothing in it is read as Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>#~!])", r"\\\1", text)

@@ -1,0 +1,1 @@
+"""How a study is begun, shown while it runs, and ended: for the command line and notebooks."""
