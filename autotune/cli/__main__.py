@@ -11,6 +11,7 @@ import typer
 from autotune.cli import (
     baseline,
     bench,
+    compare,
     demo_model,
     dispatch,
     doctor,
@@ -52,6 +53,7 @@ app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("dispatch")(dispatch.dispatch)
 app.add_typer(plugins.app, name="plugins")
 app.command("presets")(presets.presets)
