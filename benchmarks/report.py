@@ -2,9 +2,11 @@
 
     python benchmarks/report.py [--trials 1000 10000] [--keep FOLDER]
 
-Records made-up trials of twelve metrics into a real database, and prints for each number of trials
-how long reading, each format and its file take, and after how many seconds of a headless Chromium
-the page says that everything is drawn.
+Records made-up trials of nine metrics into a real database, and prints for each number of trials
+how long reading, each format and its file take, and after how many seconds a headless Chromium
+shows the first chart and the table, and all charts. CPU seconds stand beside: on a machine that
+does other things too they say more. For Chromium they are those of all its processes, next to an
+empty page's.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import psutil
 
 from autotune.messages import BlockPair, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import metric
@@ -45,9 +49,17 @@ FORMATS: dict[str, Callable[[StudySummary], str]] = {
     "json": lambda summary: report_file(summary).model_dump_json(indent=2),
     "csv": csv_text,
 }
+EMPTY = """<!doctype html><html><body><script>
+addEventListener("load", () => {
+  const now = performance.now();
+  Object.assign(document.documentElement.dataset, { ready: now, drawn: now });
+});
+</script></body></html>"""
 READY = """<script>
-new MutationObserver(() => console.log("ready after", document.documentElement.dataset.ready))
-  .observe(document.documentElement, { attributes: true });
+new MutationObserver(() => {
+  const { ready, drawn } = document.documentElement.dataset;
+  if (drawn) console.log("ready after", Math.round(ready), "drawn after", Math.round(drawn), "ms");
+}).observe(document.documentElement, { attributes: true });
 </script>"""
 
 
@@ -130,13 +142,15 @@ def record(store: Store, count: int) -> None:
 
 @contextlib.contextmanager
 def told(what: str) -> Iterator[None]:
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     yield
-    print(f"  {what}: {time.perf_counter() - begun:.2f} s", flush=True)
+    wall, cpu = time.perf_counter() - begun, time.process_time() - used
+    print(f"  {what}: {wall:.2f} s, CPU {cpu:.2f} s", flush=True)
 
 
-def seconds_until_ready(page: Path, chromium: str) -> float:
-    """From the beginning of the navigation, by the browser's own clock."""
+def opened(page: Path, chromium: str) -> tuple[float, float, float]:
+    """Seconds from the beginning of the navigation, by the browser's own clock, until the first
+    chart and until all are drawn; CPU seconds of all its processes until then."""
     watched = page.with_name("watched.html")
     watched.write_text(page.read_text(encoding="utf-8").replace("<body>", f"<body>{READY}", 1))
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
@@ -147,11 +161,27 @@ def seconds_until_ready(page: Path, chromium: str) -> float:
         assert browser.stderr is not None
         try:
             for line in browser.stderr:
-                if found := re.search(r"ready after (\d+)", line):
-                    return int(found[1]) / 1000
+                if found := re.search(r"ready after (\d+) drawn after (\d+) ms", line):
+                    cpu = _cpu_seconds(browser.pid)
+                    return int(found[1]) / 1000, int(found[2]) / 1000, cpu
         finally:
             browser.terminate()
     raise RuntimeError("the page was never ready")
+
+
+def _cpu_seconds(pid: int) -> float:
+    main = psutil.Process(pid)
+    return sum(sum(p.cpu_times()[:2]) for p in (main, *main.children(recursive=True)))
+
+
+def open_page(folder: Path, chromium: str) -> None:
+    empty = folder / "empty.html"
+    empty.write_text(EMPTY)
+    for what, page in (("empty page", empty), ("report", folder / "report.html")):
+        ready, drawn, cpu = min(opened(page, chromium) for _ in range(3))
+        print(
+            f"  {what}: ready {ready:.2f} s, all drawn {drawn:.2f} s, CPU {cpu:.2f} s (best of 3)"
+        )
 
 
 def measure(count: int, folder: Path) -> None:
@@ -171,8 +201,7 @@ def measure(count: int, folder: Path) -> None:
             path.write_text(render(summary), encoding="utf-8")
         print(f"    {path.stat().st_size / 1e6:.2f} MB")
     if chromium := shutil.which("chromium") or shutil.which("chromium-browser"):
-        opened = sorted(seconds_until_ready(folder / "report.html", chromium) for _ in range(3))
-        print(f"  opened and drawn: {opened[0]:.2f} s (three times, slowest {opened[-1]:.2f} s)")
+        open_page(folder, chromium)
     else:
         print("  not opened: no chromium on PATH")
 

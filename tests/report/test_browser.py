@@ -34,7 +34,7 @@ OPTIONS = (
 WHEN_READY = """
 <script>
 const wait = setInterval(() => {
-  if (document.documentElement.dataset.ready === undefined) return;
+  if (document.documentElement.dataset.drawn === undefined) return;
   clearInterval(wait);
   SCRIPT
 }, 20);
@@ -95,7 +95,7 @@ def test_report_draws_its_charts_without_errors(summary: StudySummary, browse: B
         assert f"trial {point.number}</small>" in document
 
 
-def test_table_sorts_searches_and_turns_its_pages(summary: StudySummary, browse: Browse) -> None:
+def test_table_sorts_and_searches(summary: StudySummary, browse: Browse) -> None:
     html = render_html(summary)
     heading = 'const heading = document.querySelectorAll("#trials th button")[3];'
     document, said = browse(html, f"{heading} heading.click(); heading.click();")
@@ -103,13 +103,15 @@ def test_table_sorts_searches_and_turns_its_pages(summary: StudySummary, browse:
     best_first = rows(document)
     assert best_first[0] == summary.picks["fastest"].number
     assert best_first[-4:] == [9, 17, 26, 33]  # without a value, whichever way is up
-
     document, _ = browse(html, type_into("#search", "out of memory"))
     assert rows(document) == [9, 33]
 
+
+def test_long_table_has_pages(summary: StudySummary, browse: Browse) -> None:
     turn = 'document.querySelectorAll("#pager button")[2].click();'
     long = render_html(StudySummary.of(summary.study, many(summary, 120)))
-    document, _ = browse(long, turn)
+    document, said = browse(long, turn)
+    assert said == ""
     assert rows(document) == list(range(50, 100))
     assert "51 to 100 of 120" in document
 
@@ -131,17 +133,21 @@ def type_into(selector: str, text: str) -> str:
     input.dispatchEvent(new Event("input", {{ bubbles: true }}));"""
 
 
-def test_axes_are_chosen_from_all_metrics(summary: StudySummary, browse: Browse) -> None:
-    html = render_html(summary)
-    assert any("output tokens/s" in title for title in titles(browse(html)[0]))
+def test_axes_are_chosen_from_all_metrics_and_progress_is_shown_over_time(
+    summary: StudySummary, browse: Browse
+) -> None:
     script = """
     const axis = document.getElementById("y-axis");
     axis.value = "energy_per_output_token_joules";
-    axis.dispatchEvent(new Event("change"));"""
-    document, said = browse(html, script)
+    axis.dispatchEvent(new Event("change"));
+    document.querySelector("input[name=over][value=minutes]").click();"""
+    document, said = browse(render_html(summary), script)
     assert said == ""
     shown = titles(document)
     assert any("lower is better" in title and "(mJ)" in title for title in shown)
+    assert not any("output tokens/s, higher" in title for title in shown)
+    assert "minutes since the first trial began" in shown
+    assert "trial" not in shown
 
 
 def test_limits_filter_points_and_rows_as_constraints_do(
@@ -207,42 +213,37 @@ def test_click_on_a_point_shows_the_trial(summary: StudySummary, browse: Browse)
 def test_click_on_a_row_or_a_failure_shows_the_trial(
     summary: StudySummary, browse: Browse
 ) -> None:
-    row = "document.querySelector(\"#trials tr[data-trial='9'] td\").click();"
-    document, said = browse(render_html(summary), row)
+    script = """
+    const panel = document.getElementById("detail");
+    const shown = [];
+    document.querySelector("#trials tr[data-trial='9'] td").click();
+    shown.push(panel.innerText);
+    document.querySelector("button[data-trial='26']").click();
+    shown.push(panel.innerText);
+    dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+    document.body.append(...shown.map((text) => Object.assign(document.createElement("q"), {
+      textContent: text,
+    })));"""
+    document, said = browse(render_html(summary), script)
     assert said == ""
-    assert "needed 2.1 GiB more" in detail(document)
-
-    link = "document.querySelector(\"button[data-trial='26']\").click();"
-    panel = detail(browse(render_html(summary), link)[0])
-    assert "SIGSEGV in prepare" in panel
-    assert "torch._inductor: &lt;lambda&gt;" in panel
-
-    close = 'dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));'
-    assert detail(browse(render_html(summary), row + close)[0]) == ""
-
-
-def test_progress_is_shown_over_trials_and_over_time(
-    summary: StudySummary, browse: Browse
-) -> None:
-    html = render_html(summary)
-    assert "trial" in titles(browse(html)[0])
-    over_time = 'document.querySelector("input[name=over][value=minutes]").click();'
-    document, said = browse(html, over_time)
-    assert said == ""
-    assert "minutes since the first trial began" in titles(document)
+    row, failure = re.findall(r"<q>(.*?)</q>", document, re.DOTALL)
+    assert "needed 2.1 GiB more" in row
+    assert "SIGSEGV in prepare" in failure
+    assert "torch._inductor: &lt;lambda&gt;" in failure
+    assert detail(document) == ""
 
 
 def test_dark_screens_get_a_dark_page_and_dark_charts(
     summary: StudySummary, browse: Browse
 ) -> None:
     tell = "document.body.dataset.paper = getComputedStyle(document.body).backgroundColor;"
-    html = render_html(summary)
-    for option, paper in (("1", "rgb(255, 255, 255)"), ("0", "rgb(20, 23, 27)")):
-        document, said = browse(html, tell, f"--blink-settings=preferredColorScheme={option}")
-        assert said == ""
-        assert f'data-paper="{paper}"' in document
-        drawn = document[document.index('id="scatter"') :]
-        assert f"background: {paper}" in drawn[: drawn.index('class="main-svg"') + 200]
+    dark = "--blink-settings=preferredColorScheme=0"
+    document, said = browse(render_html(summary), tell, dark)
+    assert said == ""
+    assert 'data-paper="rgb(20, 23, 27)"' in document
+    for chart in ("scatter", "parallel", "effects", "progress"):
+        drawn = document[document.index(f'id="{chart}"') :]
+        assert "background: rgb(20, 23, 27)" in drawn[: drawn.index("<defs")]
 
 
 @pytest.mark.parametrize("condition", ["empty", "baseline only", "nothing measured", "hostile"])
@@ -252,7 +253,7 @@ def test_report_of_an_odd_study_has_no_errors(
     document, said = browse(render_html(summary_of(condition)))
     assert said == ""
     assert "<h1>" in document
-    assert 'data-ready="' in document
+    assert 'data-drawn="' in document
 
 
 def test_nothing_that_others_wrote_runs(summary: StudySummary, browse: Browse) -> None:

@@ -26,12 +26,28 @@ function scatterTrace([group, label], places, [x, y], dark) {
   };
 }
 
+// Around the selected trial: a shape is drawn without drawing all points again.
+function ring([x, y], tint) {
+  if (selected === null || !data.trials[selected].group || x.value[selected] === null || y.value[selected] === null) return [];
+  return [{
+    type: "circle", xsizemode: "pixel", ysizemode: "pixel", xanchor: x.value[selected], yanchor: y.value[selected],
+    x0: -13, x1: 13, y0: -13, y1: 13, line: { color: tint, width: 2.5 },
+  }];
+}
+
+const chosenAxes = () => choices.map((choice) => byName.get(choice.value));
+
+function markSelected(dark) {
+  const { ink } = style(dark);
+  Plotly.relayout("scatter", { shapes: ring(chosenAxes(), ink) });
+  if (lineHeights.size) Plotly.relayout("parallel", { shapes: track(ink) });
+}
+
 function drawScatter(dark) {
-  const axes = choices.map((choice) => byName.get(choice.value));
+  const axes = chosenAxes();
   const { ink, line, lines, layout } = style(dark);
   const shown = data.trials.map((_, i) => i).filter((i) => data.trials[i].group && axes.every((a) => a.value[i] !== null));
   const [kept, out] = [shown.filter(keeps), shown.filter((i) => !keeps(i))];
-  const ring = selected !== null && shown.includes(selected) ? [selected] : [];
   const at = (places, look) => ({
     type: "scatter", mode: "markers", showlegend: false, hovertext: places.map(hover), hoverinfo: "text",
     x: places.map((i) => axes[0].value[i]), y: places.map((i) => axes[1].value[i]), customdata: places,
@@ -40,12 +56,16 @@ function drawScatter(dark) {
   Plotly.react("scatter", [
     { ...at(out, { symbol: "circle", size: 4, color: line }), name: "outside the limits", showlegend: out.length > 0 },
     ...data.groups.map((group) => scatterTrace(group, kept.filter((i) => data.trials[i].group === group[0]), axes, dark)),
-    at(ring, { symbol: "circle-open", size: 24, color: ink, line: { color: ink, width: 2.5 } }),
   ], {
-    ...layout, xaxis: titled(axes[0], lines), yaxis: titled(axes[1], lines),
+    ...layout, xaxis: titled(axes[0], lines), yaxis: titled(axes[1], lines), shapes: ring(axes, ink),
     uirevision: choices.map((choice) => choice.value).join(),
   }, options);
 }
+
+// Width, opacity and size of the marks; what is not important has no marks, and is not told.
+const wide = {
+  infeasible: [0.6, 0.35, 0], feasible: [0.6, 0.35, 0], front: [1.2, 0.7, 5], pick: [2.8, 1, 11], baseline: [2.4, 1, 9],
+};
 
 // Each objective from its worst to its best value, up is better; logarithmic where the axis is.
 function heights(axis, places) {
@@ -56,35 +76,43 @@ function heights(axis, places) {
   return turned.map((v) => (v === null ? null : high > low ? (v - low) / (high - low) : 0.5));
 }
 
-function lineTrace(name, places, at, look) {
-  const parts = { x: [], y: [], customdata: [], hovertext: [] };
-  for (const i of places) {
-    const told = hover(i);
-    columns.forEach((_, k) => {
+let lineHeights = new Map();  // trial → its heights, of those that are shown
+
+function track(tint) {
+  const at = (lineHeights.get(selected) ?? []).map((y, k) => [k, y]).filter(([, y]) => y !== null);
+  if (!at.length) return [];
+  return [{ type: "path", path: `M${at.map((point) => point.join(",")).join("L")}`, line: { color: tint, width: 3.5 } }];
+}
+
+function lineTrace([group, label], members, dark) {
+  const [width, opacity, size] = wide[group];
+  const tint = color(looks[group], dark);
+  const marked = important.has(group);
+  const parts = { x: [], y: [], ...(marked ? { customdata: [], hovertext: [] } : {}) };
+  for (const i of members) {
+    const told = marked ? hover(i) : "";
+    lineHeights.get(i).forEach((y, k) => {
       parts.x.push(k);
-      parts.y.push(at[k].get(i));
-      parts.customdata.push(i);
-      parts.hovertext.push(told);
+      parts.y.push(y);
+      parts.customdata?.push(i);
+      parts.hovertext?.push(told);
     });
     for (const part of Object.values(parts)) part.push(null);
   }
-  return { type: "scatter", mode: "lines+markers", name, showlegend: places.length > 0, hoverinfo: "text", cliponaxis: false, ...parts, ...look };
+  return {
+    type: "scatter", name: label, showlegend: members.length > 0, cliponaxis: false, ...parts, opacity,
+    mode: marked ? "lines+markers" : "lines", hoverinfo: marked ? "text" : "skip",
+    line: { color: tint, width }, marker: { symbol: looks[group].symbol, size, color: tint },
+  };
 }
 
 function drawParallel(dark) {
   if (columns.length < 2) return;
   const { ink, lines, layout } = style(dark);
   const shown = data.trials.map((_, i) => i).filter((i) => data.trials[i].group && keeps(i));
-  const at = columns.map((axis) => new Map(heights(axis, shown).map((y, k) => [shown[k], y])));
-  const look = (group, width, opacity, size) => ({
-    opacity, line: { color: color(looks[group], dark), width },
-    marker: { symbol: looks[group].symbol, size, color: color(looks[group], dark) },
-  });
-  const wide = { infeasible: [0.6, 0.35, 3], feasible: [0.6, 0.35, 3], front: [1.2, 0.7, 5], pick: [2.8, 1, 11], baseline: [2.4, 1, 9] };
-  const traces = data.groups.map(([group, label]) => lineTrace(
-    label, shown.filter((i) => data.trials[i].group === group), at, look(group, ...wide[group])));
-  const chosen = shown.includes(selected) ? [selected] : [];
-  traces.push({ ...lineTrace("selected", chosen, at, { line: { color: ink, width: 3.5 }, marker: { color: ink, size: 7 } }), showlegend: chosen.length > 0 });
+  const at = columns.map((axis) => heights(axis, shown));
+  lineHeights = new Map(shown.map((i, n) => [i, at.map((column) => column[n])]));
+  const traces = data.groups.map((group) => lineTrace(group, shown.filter((i) => data.trials[i].group === group[0]), dark));
   const ends = columns.flatMap((axis, k) => {
     const known = shown.map((i) => axis.value[i]).filter((v) => v !== null).sort((a, b) => a - b);
     if (!known.length) return [];
@@ -94,7 +122,7 @@ function drawParallel(dark) {
     }));
   });
   Plotly.react("parallel", traces, {
-    ...layout, annotations: ends,
+    ...layout, annotations: ends, shapes: track(ink),
     margin: { ...layout.margin, l: 60, r: 60, t: 50 }, legend: { ...layout.legend, y: 1.12 },
     xaxis: { ...lines, range: [-0.15, columns.length - 0.85], showline: false,
       tickvals: columns.map((_, k) => k), ticktext: columns.map((a) => escaped(a.label).replace(/ (?=\()/, "<br>")) },

@@ -1,4 +1,4 @@
-// Puts the parts together. The first chart comes first; the page says when all are drawn.
+// Puts the parts together, the first chart first; says when that can be used, and when all is drawn.
 const charts = document.getElementById("scatter")
   ? [drawScatter, drawParallel, drawProgress, drawEffects] : [drawEffects];
 const drawAll = (dark) => { for (const draw of charts) draw(dark); };
@@ -10,7 +10,14 @@ function choose(i, { turn = true } = {}) {
   history.replaceState(null, "", i === null ? "#" : `#trial-${data.trials[i].number}`);
   if (i !== null && turn) turnTo(i);
   else drawTable();
-  if (charts.includes(drawScatter)) { drawScatter(dark()); drawParallel(dark()); }
+  if (charts.includes(drawScatter)) markSelected(dark());
+}
+
+// A slider that is dragged asks faster than thousands of points are drawn.
+let waiting = null;
+function redrawSoon() {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => { drawScatter(dark()); drawParallel(dark()); }, 60);
 }
 
 function clickable(id) {
@@ -30,7 +37,7 @@ if (charts.includes(drawScatter)) {
     choice.selectedIndex = Math.min(1 - k, data.axes.length - 1);
     choice.addEventListener("change", () => drawScatter(dark()));
   });
-  makeFilters(() => { view.page = 0; drawScatter(dark()); drawParallel(dark()); drawTable(); });
+  makeFilters(() => { view.page = 0; drawTable(); redrawSoon(); });
   for (const radio of document.querySelectorAll("input[name=over]")) {
     radio.addEventListener("change", () => drawProgress(dark()));
   }
@@ -51,10 +58,13 @@ addEventListener("beforeprint", () => drawAll(false));
 addEventListener("afterprint", () => drawAll(dark()));
 
 // One chart a turn, so that the page answers between them.
-const drawRest = ([draw, ...rest]) => {
+const now = () => Math.round(performance.now());
+function drawRest([draw, ...rest]) {
   if (draw) { draw(dark()); setTimeout(drawRest, 0, rest); return; }
-  for (const id of ["scatter", "parallel"]) if (charts.includes(drawScatter)) clickable(id);
-  fromHash();
-  document.documentElement.dataset.ready = Math.round(performance.now());
-};
-drawRest(charts);
+  if (charts.includes(drawScatter)) { clickable("parallel"); fromHash(); }
+  document.documentElement.dataset.drawn = now();
+}
+charts[0](dark());
+if (charts.includes(drawScatter)) clickable("scatter");
+document.documentElement.dataset.ready = now();
+setTimeout(drawRest, 0, charts.slice(1));
