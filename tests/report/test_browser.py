@@ -246,7 +246,9 @@ def test_dark_screens_get_a_dark_page_and_dark_charts(
         assert "background: rgb(20, 23, 27)" in drawn[: drawn.index("<defs")]
 
 
-@pytest.mark.parametrize("condition", ["empty", "baseline only", "nothing measured", "hostile"])
+@pytest.mark.parametrize(
+    "condition", ["empty", "baseline only", "nothing measured", "one objective", "hostile"]
+)
 def test_report_of_an_odd_study_has_no_errors(
     summary_of: Callable[[str], StudySummary], condition: str, browse: Browse
 ) -> None:

@@ -17,7 +17,15 @@ from autotune.report.json_file import ReportFile, report_file
 from autotune.report.markdown_file import markdown_text
 from autotune.report.summary import StudySummary, words
 
-CONDITIONS = ["empty", "baseline only", "all failed", "running", "nothing measured", "hostile"]
+CONDITIONS = [
+    "empty",
+    "baseline only",
+    "all failed",
+    "running",
+    "nothing measured",
+    "one objective",
+    "hostile",
+]
 
 
 def rows_of(summary: StudySummary) -> list[dict[str, str]]:

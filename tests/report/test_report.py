@@ -24,7 +24,15 @@ from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import task_rows
 from autotune.store import StudyState, TrialRecord
 
-CONDITIONS = ["empty", "baseline only", "all failed", "running", "nothing measured", "hostile"]
+CONDITIONS = [
+    "empty",
+    "baseline only",
+    "all failed",
+    "running",
+    "nothing measured",
+    "one objective",
+    "hostile",
+]
 
 
 def printed(table: RenderableType, width: int = 400) -> str:

@@ -21,7 +21,7 @@ function redrawSoon() {
 }
 
 function clickable(id) {
-  document.getElementById(id).on?.("plotly_click", ({ points: [point] }) => {
+  document.getElementById(id)?.on?.("plotly_click", ({ points: [point] }) => {
     if (point.customdata !== null) choose(point.customdata);
   });
 }
