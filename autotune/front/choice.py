@@ -17,7 +17,7 @@ from autotune.front.pick_expression import (
     parse_expression,
 )
 from autotune.front.picks import PICKS, Candidates, best_value, candidates, disturbed, simplest
-from autotune.front.words import ratio_interval, ratio_to_baseline
+from autotune.front.words import ratio_interval
 from autotune.recipe import describe
 
 _NUMBER = re.compile(r"#?\d+", re.ASCII)
@@ -134,15 +134,15 @@ def _worse_end(point: FrontPoint, limit: Limit, own: FrontPoint | None) -> float
     measured = point.metrics.get(limit.metric)
     if measured is None or measured.value is None or disturbed(point, limit.metric):
         return None
+    end = measured.high if limit.is_upper else measured.low
     if not limit.of_baseline:
-        return measured.high if limit.is_upper else measured.low
-    if point.is_baseline or own is None:
-        return 1.0
-    reference = own.metrics.get(limit.metric)
-    ratio = ratio_interval(measured, reference)
-    if ratio is None:
-        return ratio_to_baseline(measured, reference)
-    return ratio.high if limit.is_upper else ratio.low
+        return end
+    reference = own.metrics.get(limit.metric) if own else None
+    if point.is_baseline or reference is None or not reference.value or end is None:
+        return 1.0 if point.is_baseline else None
+    if ratio := ratio_interval(measured, reference):
+        return ratio.high if limit.is_upper else ratio.low
+    return end / reference.value
 
 
 def _excess(point: FrontPoint, limit: Limit, own: FrontPoint | None) -> float | None:
