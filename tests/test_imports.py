@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors hashing urls processes logs params metrics outcome device statistics looks "
-        "pairing presets markdown trust surrogate",
+        "errors hashing numbers urls processes logs params metrics outcome device statistics "
+        "looks pairing presets markdown trust surrogate",
         "plugin traffic messages engine",
         "recipe registry space constraints costs config energy power environment workload demo "
         "roof tables",
@@ -46,9 +46,9 @@ SIDEWAYS: dict[str, str] = {
     "workload": "config",  # the study file's section
     "demo": "workload",  # the cache folder
     "execute": "bench store",  # the protocol; the jobs of the workers
-    "report": "front",
+    "report": "front explain",  # what each plugin gave, in the pages
     "search": "front",  # the confirmation repeats what the front holds
-    "explain": "front report",  # numbers in words
+    "explain": "front",
     "figures": "front report explain",  # of what these have computed
     "notebook": "launch",  # begins a search as the command line does
     "dispatch": "front search report",  # measures points of a front by a search's plan

@@ -11,6 +11,7 @@ import typer
 from autotune.cli import (
     baseline,
     bench,
+    compare,
     dashboard,
     demo_model,
     dispatch,
@@ -53,6 +54,7 @@ app.command("studies")(studies.studies)
 app.command("pareto")(pareto.pareto)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("dashboard")(dashboard.dashboard)
 app.command("dispatch")(dispatch.dispatch)
 app.add_typer(plugins.app, name="plugins")
@@ -62,6 +64,21 @@ app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.add_typer(serve.app, name="serve")
 app.command("demo-model")(demo_model.demo_model)
+
+PANELS = {
+    "Measure": "search baseline bench reproduce record doctor",
+    "Look, compare and choose": "studies pareto explain report dashboard compare",
+    "Serve": "dispatch",
+    "What there is": "plugins presets metrics demo-model",
+    "Several machines": "worker serve migrate",
+}
+"""How ``--help`` groups the commands; others stand under a heading of their own."""
+
+_panel_of = {name: panel for panel, names in PANELS.items() for name in names.split()}
+for _command in app.registered_commands:
+    _command.rich_help_panel = _panel_of.get(_command.name or "", "Others")
+for _group in app.registered_groups:
+    _group.rich_help_panel = _panel_of.get(_group.name or "", "Others")
 
 
 def _print_version(wanted: bool) -> None:

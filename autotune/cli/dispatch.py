@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def dispatch(
     study: Annotated[str, typer.Argument(help="Name of the study; see autotune studies.")],
     points: Annotated[
-        str, typer.Option(help="Picks, numbers of trials, baseline; by default all picks.")
+        str,
+        typer.Option(
+            help="Picks, numbers of trials, baseline, expressions (autotune pareto --pick); by "
+            "default all picks."
+        ),
     ] = "",
     batch_sizes: Annotated[str, typer.Option(help="Sequences of a request.")] = "1,4,16",
     prompt_lengths: Annotated[str, typer.Option(help="Tokens of each prompt.")] = "32,128",

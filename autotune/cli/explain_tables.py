@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from autotune.explain import Explanation
-from autotune.explain.records import Alone, Choice, Effect
+from autotune.explain.records import Alone, Effect
+from autotune.explain.shown import by_choice, largest
 from autotune.explain.words import effect_words, goodness
 from autotune.metrics import metric
 from autotune.recipe import describe
 from autotune.report.console import plain_table, shorten
+from autotune.report.effects import fit_words
 from autotune.report.format import DISTURBED, NOT_MEASURED, counted
 
 _MOST_ROWS = 16
@@ -42,10 +44,8 @@ def _with_metrics(title: str, found: Explanation, *columns: str) -> Table:
 
 def _effects(found: Explanation) -> Table:
     table = _with_metrics("effects on average, all else equal", found, "choice", "trials")
-    rows: dict[Choice, dict[str, Effect]] = {}
-    for effect in found.effects:
-        rows.setdefault(effect.choice, {})[effect.metric] = effect
-    shown = _largest(rows)
+    rows = by_choice(found.effects)
+    shown = largest(rows, _MOST_ROWS)
     for choice in shown:
         mine = rows[choice]
         cells = [_cell(mine[name]) for name in found.metrics]
@@ -54,26 +54,6 @@ def _effects(found: Explanation) -> Table:
         table.add_row(Text(words), str(trials), *cells)
     table.caption = "\n".join(_effects_legend(found, len(rows) - len(shown)))
     return table
-
-
-def _largest(rows: Mapping[Choice, Mapping[str, Effect]]) -> list[Choice]:
-    """The choices that are told, in their order; where they are many, plugins before values and
-    those with the largest effects first. A plugin's only value is told as the plugin."""
-    values: dict[tuple[str, str], int] = {}
-    for choice in rows:
-        values[choice.plugin, choice.param] = values.get((choice.plugin, choice.param), 0) + 1
-    told = [
-        choice
-        for choice, mine in rows.items()
-        if any(effect.estimate for effect in mine.values())
-        and (not choice.param or values[choice.plugin, choice.param] > 1)
-    ]
-
-    def key(choice: Choice) -> tuple[bool, float]:
-        return bool(choice.param), -max(abs(goodness(e)) for e in rows[choice].values())
-
-    kept = set(sorted(told, key=key)[:_MOST_ROWS])
-    return [choice for choice in told if choice in kept]
 
 
 def _cell(effect: Effect) -> Text:
@@ -86,21 +66,9 @@ def _cell(effect: Effect) -> Text:
 
 def _effects_legend(found: Explanation, hidden: int) -> Iterator[str]:
     yield "95 % interval, each by itself; dim: not beyond noise; a value: against its plugin off"
-    for fit in found.fits:
-        label = metric(fit.metric).label
-        if fit.explained_ratio is None:
-            yield f"{label}: {counted(fit.trials, 'trial')} tell no effects"
-        else:
-            yield (
-                f"{label}: the sum of effects explains {100 * max(0, fit.explained_ratio):.0f} % "
-                f"of how {counted(fit.trials, 'trial')} differ{_left_out(fit.left_out)}"
-            )
+    yield from fit_words(found)
     if hidden:
         yield f"{counted(hidden, 'choice')} not shown: too few trials, or smaller; all: --json"
-
-
-def _left_out(count: int) -> str:
-    return f"; {count} left out (grade C, or fell back)" if count else ""
 
 
 def _alone(found: Explanation) -> Table:

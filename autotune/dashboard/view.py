@@ -10,9 +10,9 @@ from autotune.constraints import parse_all
 from autotune.dashboard import notes
 from autotune.explain import Explanation, explain
 from autotune.figures import effects_figure, front_figure, pairs, parallel_figure, progress_figure
+from autotune.figures.chart import chart_data
 from autotune.metrics import Metric
 from autotune.report import format
-from autotune.report.chart import chart_data
 from autotune.report.summary import StudySummary, words
 from autotune.store.records import StudyRecord, TrialRecord
 

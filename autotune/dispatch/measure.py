@@ -10,10 +10,9 @@ from typing import Any
 
 from autotune.constraints import explain, parse_all
 from autotune.dispatch.table import Cell, DispatchTable, Point, make_cell
-from autotune.errors import InputError, unknown_name
+from autotune.errors import InputError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
-from autotune.front import FrontPoint
 from autotune.messages import Metrics, RecipeDict, TrialResult, TrialSpec
 from autotune.metrics import Family, metric
 from autotune.plugin import Plugin
@@ -38,7 +37,7 @@ def find_points(
 
     Args:
         summary: The study.
-        names: Picks, ``baseline``, or numbers of trials; empty for all picks.
+        names: Picks, ``baseline``, numbers of trials or expressions; empty for all picks.
         constraints: Limits, e.g. ``kld_mean_nats<=0.05``.
         plugins: All that are installed.
 
@@ -47,7 +46,7 @@ def find_points(
             device.
     """
     limits, found = parse_all(constraints), dict[Recipe, Point]()
-    chosen = {name: _point(summary, name) for name in names} if names else summary.picks
+    chosen = {name: summary.choose(name) for name in names} if names else summary.picks
     for name, point in chosen.items():
         recipe = {plugin: dict(v) for plugin, v in point.recipe.items() if plugin != BATCH}
         if not explain(limits, point.metrics):
@@ -80,16 +79,6 @@ def refuse_device_settings(points: Sequence[Point], plugins: Mapping[str, Plugin
                 "which no server sets: it would run otherwise than it was measured; choose "
                 "other points with autotune dispatch --points"
             )
-
-
-def _point(summary: StudySummary, name: str) -> FrontPoint:
-    known = {**summary.picks}
-    if summary.baseline:
-        known["baseline"] = summary.baseline
-    known |= {str(number): point for number, point in summary.by_number.items()}
-    if name.lstrip("#") not in known:
-        raise InputError(unknown_name("point", name, known))
-    return known[name.lstrip("#")]
 
 
 def accuracy(metrics: Metrics) -> Metrics:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from autotune.explain.records import Choice
-from autotune.params import Params
+from autotune.params import Params, Scalar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,13 +23,19 @@ Detail = tuple[str, str]
 
 def choices_of(recipe: Mapping[str, Params]) -> Choices:
     """The plugins that are on, and their values."""
-    on = [Choice(plugin=plugin) for plugin in recipe]
+    on = [_choice(plugin) for plugin in recipe]
     values = [
-        Choice(plugin=plugin, param=param, value=value)
+        _choice(plugin, param, value)
         for plugin, params in recipe.items()
         for param, value in params.items()
     ]
     return frozenset([*on, *values])
+
+
+@lru_cache(maxsize=10_000, typed=True)
+def _choice(plugin: str, param: str = "", value: Scalar | None = None) -> Choice:
+    """One object for each choice: sets of thousands of recipes compare by identity first."""
+    return Choice(plugin=plugin, param=param, value=value)
 
 
 def details_of(rows: Sequence[Choices]) -> dict[Detail, list[Choice]]:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from autotune.explain.choices import Design, Detail, choices_of, details_of
 from autotune.explain.fit import LeastSquares
 from autotune.explain.records import Alone, Choice, Effect, Estimate, Fit, Share
-from autotune.front import FrontPoint, ratio_to_baseline
+from autotune.front import FrontPoint, ratio_interval, ratio_to_baseline
 from autotune.messages import Grade, Measurement, Metrics
 from autotune.metrics import Family, metric
-from autotune.statistics import Interval, unpaired_ratio
+from autotune.statistics import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,17 +195,8 @@ def _measured(
             for end in (measured.ci_low, measured.ci_high)
         ]
         return Estimate(value=measured.value - baseline.value, low=ends[0], high=ends[1])
-    own = measured.ratio_interval
-    if own is None and measured.ci_low is not None and baseline.value > 0:
-        own = _unpaired(measured, baseline)
+    own = ratio_interval(measured, baseline)
     if own is not None:
         return Estimate(value=own.value, low=own.low, high=own.high)
     ratio = ratio_to_baseline(measured, baseline)
     return None if ratio is None else Estimate(value=ratio)
-
-
-def _unpaired(measured: Measurement, baseline: Measurement) -> Interval | None:
-    mine, other = measured.interval, baseline.interval
-    if mine is None or other is None or min(mine.low, other.low) <= 0:
-        return None
-    return unpaired_ratio(mine, other)

@@ -10,7 +10,7 @@ from autotune.explain.failures import group_failures, suspects
 from autotune.explain.limits import exclusions, nearest_miss
 from autotune.explain.records import Ending, Explanation
 from autotune.explain.words import answer
-from autotune.front import front_points
+from autotune.front import FrontPoint, front_points
 from autotune.messages import TASK_RUN
 from autotune.store.records import StudyRecord, TrialRecord
 
@@ -24,7 +24,17 @@ def explain(study: StudyRecord, trials: Sequence[TrialRecord], state: str = "") 
         state: What it does now; by default what its record says.
     """
     limits = parse_all(study.constraints)
-    points = front_points(trials, limits)
+    return explain_points(study, trials, front_points(trials, limits), state)
+
+
+def explain_points(
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    points: Sequence[FrontPoint],
+    state: str = "",
+) -> Explanation:
+    """As ``explain``, for whom has the points of the trials already."""
+    limits = parse_all(study.constraints)
     baseline = next((p.metrics for p in points if p.is_baseline), {})
     names = _metrics(study, limits)
     seen = [MetricEffects(name, points, baseline) for name in names]

@@ -15,8 +15,8 @@ from autotune.explain.records import (
     NearestMiss,
 )
 from autotune.metrics import Direction, metric
+from autotune.numbers import counted, digits, duration
 from autotune.recipe import describe
-from autotune.report.format import counted, digits, duration
 
 _MOST_NAMED = 3
 _INTRODUCTION = "What gained most, on average over all else that was on (95 % intervals):"
@@ -66,6 +66,8 @@ def effect_words(name: str, estimate: Estimate) -> str:
 
 def _shown(name: str, value: float) -> str:
     if not is_ratio(name):
+        if 0 < abs(value) < metric(name).resolution:
+            return f"<{metric(name).resolution:g}"
         return f"{_MINUS if value < 0 else '+'}{digits(abs(value), 2)}"
     if metric(name).direction is Direction.MAXIMIZE:
         return f"{value:.2f}{_TIMES}" if value < 10 else f"{digits(value)}{_TIMES}"

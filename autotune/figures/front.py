@@ -8,14 +8,12 @@ from itertools import combinations
 from typing import Any
 
 from autotune.errors import InputError, unknown_name
+from autotune.figures.chart import Chart, chart_data
 from autotune.figures.style import MARKERS, Figure, axis, layout
-from autotune.report.chart import chart_data
 from autotune.report.summary import StudySummary, words
 
 _MOST_FOR_ALL_PAIRS = 4
 """Objectives; of more, each is drawn against the first only."""
-
-Chart = dict[str, Any]
 
 
 def pairs(objectives: Sequence[str]) -> list[tuple[str, str]]:

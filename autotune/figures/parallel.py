@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from autotune.figures.chart import chart_data
 from autotune.figures.style import FRONT, INK, QUIET, Figure, layout
 from autotune.front import FrontPoint
+from autotune.numbers import digits
 from autotune.recipe import describe
-from autotune.report.chart import chart_data
-from autotune.report.format import digits
 from autotune.report.summary import StudySummary
 
 _MOST_VALUES = 12

@@ -65,14 +65,13 @@ def picks(
         baseline: The study's, on the front or not.
         among: Which points may be picked.
     """
-    feasible = _candidates(points, among)
-    rank = _rank(_first(Family.SPEED, objectives))
+    feasible = candidates(points, among)
     best = {
-        pick: _best(feasible, name, rank, baseline.value(name) if baseline else None)
+        pick: best_value(feasible, name, objectives, baseline)
         for pick, name in _judged_by(objectives).items()
     }
     found = {
-        pick: _simplest(point, feasible, objectives)
+        pick: simplest(point, feasible, objectives)
         for pick, point in best.items()
         if point is not None
     }
@@ -80,7 +79,8 @@ def picks(
     return found | ({"balanced": balanced} if balanced else {})
 
 
-def _candidates(points: Sequence[FrontPoint], among: Candidates) -> list[FrontPoint]:
+def candidates(points: Sequence[FrontPoint], among: Candidates) -> list[FrontPoint]:
+    """The feasible points that ran as asked, of those that may be picked."""
     feasible = [point for point in points if point.feasible and not point.fallbacks]
     if among is Candidates.WORTH_CONFIRMING:
         return [p if is_confirmed(p) else _without_grades(p) for p in feasible]
@@ -111,10 +111,10 @@ def ties(
     found = {
         pick: tuple(
             point.number
-            for point in _candidates(points, among)
+            for point in candidates(points, among)
             if point.number != picked[pick].number
             and point.value(name) is not None
-            and not _disturbed(point, name)
+            and not disturbed(point, name)
             and not differ(name, point.metrics, picked[pick].metrics)
         )
         for pick, name in _judged_by(objectives).items()
@@ -146,16 +146,29 @@ def _first(family: Family, objectives: Sequence[str]) -> str | None:
     return next((name for name in objectives if metric(name).family is family), None)
 
 
-def _best(
-    points: Sequence[FrontPoint], name: str, rank: _Rank, own: float | None
+def best_value(
+    points: Sequence[FrontPoint],
+    name: str,
+    objectives: Sequence[str],
+    baseline: FrontPoint | None,
 ) -> FrontPoint | None:
-    """The best value; the order ``rank`` decides among those within the resolution of it that
-    are as far from the baseline's ``own``: ties are not transitive."""
-    kind = metric(name)
+    """The best value of a metric; the fastest decides among those within the resolution of it
+    that are as far from the baseline's: ties are not transitive.
+
+    Args:
+        points: From ``candidates``.
+        name: The metric.
+        objectives: Names of metrics; the first speed among them says which is the fastest.
+        baseline: The study's, among the points or not.
+
+    Returns:
+        None where no point has a value that is not disturbed.
+    """
+    kind, own = metric(name), baseline.value(name) if baseline else None
     values = [
         (point, max(value, floor_of(name, point.metrics)))
         for point in points
-        if (value := point.value(name)) is not None and not _disturbed(point, name)
+        if (value := point.value(name)) is not None and not disturbed(point, name)
     ]
     if not values:
         return None
@@ -167,10 +180,10 @@ def _best(
         for point, value in values
         if kind.tied(value, best) and not (beats and kind.tied(value, own))
     ]
-    return min(ties, key=rank)
+    return min(ties, key=_rank(_first(Family.SPEED, objectives)))
 
 
-def _simplest(
+def simplest(
     chosen: FrontPoint, points: Sequence[FrontPoint], objectives: Sequence[str]
 ) -> FrontPoint:
     """A point with part of the chosen one's recipe, if there is one that cannot be told from it
@@ -180,13 +193,14 @@ def _simplest(
         for point in points
         if point.recipe.items() < chosen.recipe.items()
         and not point.is_baseline
-        and not any(_disturbed(point, name) for name in objectives)
+        and not any(disturbed(point, name) for name in objectives)
         and not any(differ(name, point.metrics, chosen.metrics) for name in objectives)
     ]
     return min(simpler, key=lambda point: (len(point.recipe), point.number), default=chosen)
 
 
-def _disturbed(point: FrontPoint, name: str) -> bool:
+def disturbed(point: FrontPoint, name: str) -> bool:
+    """Whether a point's value of a metric is of grade C."""
     found = point.metrics.get(name)
     return found is not None and found.grade is Grade.C
 
@@ -201,7 +215,7 @@ def _rank(speed: str | None) -> _Rank:
 
     def rank(point: FrontPoint) -> tuple[float, ...]:
         value = point.value(speed)
-        if value is None or _disturbed(point, speed):
+        if value is None or disturbed(point, speed):
             return (math.inf, not point.is_baseline, point.number)
         return (-value if faster else value, point.is_baseline, point.number)
 
@@ -209,7 +223,7 @@ def _rank(speed: str | None) -> _Rank:
 
 
 def _balanced(points: Sequence[FrontPoint], scale: HypervolumeScale) -> FrontPoint | None:
-    quiet = [p for p in points if not any(_disturbed(p, axis.metric) for axis in scale.axes)]
+    quiet = [p for p in points if not any(disturbed(p, axis.metric) for axis in scale.axes)]
     if len(scale.axes) < 2 or not quiet:
         return None
     losses = {point.number: scale.losses(point.metrics) for point in points}

@@ -8,6 +8,7 @@ from autotune.front.signs import MINUS, TIMES
 from autotune.front.tasks import task_verdict
 from autotune.messages import Grade, Measurement, Metrics
 from autotune.metrics import Direction, Family, Metric, metric
+from autotune.statistics import Interval, unpaired_ratio
 
 
 def against_baseline(metrics: Metrics, baseline: Metrics, objectives: Sequence[str]) -> str:
@@ -42,6 +43,21 @@ def ratio_to_baseline(measured: Measurement | None, baseline: Measurement | None
     if baseline is None or baseline.value is None or baseline.value <= 0:
         return None
     return measured.value / baseline.value
+
+
+def ratio_interval(measured: Measurement | None, baseline: Measurement | None) -> Interval | None:
+    """A value over the baseline's with its 95 % interval: paired, else that of the worst case of
+    two values that were taken at different times.
+
+    Returns:
+        None where either has no interval or is not positive.
+    """
+    if measured is None or (paired := measured.ratio_interval) is not None:
+        return paired if measured else None
+    mine, own = measured.interval, baseline.interval if baseline else None
+    if measured.ci_low is None or mine is None or own is None or min(mine.low, own.low) <= 0:
+        return None
+    return unpaired_ratio(mine, own)
 
 
 def _part(kind: Metric, measured: Measurement | None, baseline: Measurement | None) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from autotune.front import ratio_to_baseline
 from autotune.messages import Grade, Measurement
 from autotune.metrics import Direction, Family, Metric, metric
+from autotune.numbers import counted as counted
+from autotune.numbers import digits as digits
+from autotune.numbers import duration as duration
 
 NOT_MEASURED = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
@@ -25,19 +26,6 @@ _STEPS = {
     "B/s": ((1e12, "TB/s"), (1e9, "GB/s"), (1e6, "MB/s")),
     "W": ((1e3, "kW"), (1.0, "W"), (1e-3, "mW")),
 }
-
-
-def digits(value: float, count: int = 3) -> str:
-    """A number with so many significant digits, never in powers of ten above 0.0001."""
-    if not math.isfinite(value):
-        return str(value)
-    if value == 0:
-        return "0"
-    if abs(value) < 1e-4:
-        return f"{value:.{count - 1}e}"
-    rounded = float(f"{value:.{count}g}")
-    places = max(0, count - 1 - math.floor(math.log10(abs(rounded))))
-    return f"{rounded:,.{places}f}"
 
 
 def scale(unit: str, value: float) -> tuple[float, str]:
@@ -116,20 +104,6 @@ def ratio(name: str, given: Measurement | None, baseline: Measurement | None) ->
 def arrow(kind: Metric) -> str:
     """Which way is better."""
     return "\N{UPWARDS ARROW}" if kind.direction is Direction.MAXIMIZE else "\N{DOWNWARDS ARROW}"
-
-
-def counted(count: int, thing: str) -> str:
-    """``1 recipe``, ``2,000 recipes``."""
-    return f"{count:,} {thing}" + ("" if count == 1 else "s")
-
-
-def duration(seconds: float) -> str:
-    """A span of time: ``45 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 _PHASES = {

@@ -109,10 +109,10 @@ def front_file(summary: StudySummary) -> FrontFile:
             for m in summary.objectives
         ),
         constraints=study.constraints,
-        baseline=_point(summary, summary.baseline) if summary.baseline else None,
+        baseline=file_point(summary, summary.baseline) if summary.baseline else None,
         picks={pick: point.number for pick, point in summary.picks.items()},
         ties=summary.ties,
-        front=tuple(_point(summary, point) for point in summary.front),
+        front=tuple(file_point(summary, point) for point in summary.front),
         hypervolume=summary.hypervolume,
         trials=sum(trial.result is not None for trial in summary.trials),
         convergence_reason=study.convergence_reason,
@@ -121,7 +121,13 @@ def front_file(summary: StudySummary) -> FrontFile:
     )
 
 
-def _point(summary: StudySummary, point: FrontPoint) -> Point:
+def file_point(summary: StudySummary, point: FrontPoint) -> Point:
+    """A point as ``front.json`` holds it.
+
+    Args:
+        summary: The study.
+        point: One of its points.
+    """
     return Point(
         number=point.number,
         recipe=point.recipe,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autotune import roof
-from autotune.front import PICKS, FrontPoint, fallbacks_of, is_confirmed
+from autotune.explain import explain_points
+from autotune.explain.records import Failures, Suspect
+from autotune.front import PICKS, is_confirmed
+from autotune.metrics import metric
 from autotune.report import format
-from autotune.report.chart import chart_data
+from autotune.report.effects import effect_rows, fit_words
 from autotune.report.front_file import autotune_version, write_atomically
-from autotune.report.memory import peak_phase
+from autotune.report.page_data import page_data
 from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import HEADINGS, task_rows
-from autotune.store import StudyRecord, StudyState, TrialRecord
+from autotune.store import StudyRecord, TrialRecord
+
+_FAILURES_SHOWN = 20
 
 
 def default_commands(study: StudyRecord) -> tuple[str, ...]:
@@ -27,7 +32,9 @@ def default_commands(study: StudyRecord) -> tuple[str, ...]:
     name = shlex.quote(study.name)
     return (
         f"autotune pareto {name}",
-        f"autotune report {name}",
+        f"autotune explain {name}",
+        f"autotune report {name} --format csv",
+        f"autotune reproduce {name} TRIAL",
         f"autotune search --resume --name {name} --trials N",
     )
 
@@ -47,12 +54,13 @@ def render_html(summary: StudySummary, commands: Sequence[str] = ()) -> str:
     from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     template = environment.get_template("report.html.j2")
     return template.render(
         **_context(summary),
@@ -76,18 +84,26 @@ def write_html(summary: StudySummary, path: Path, commands: Sequence[str] = ()) 
 
 
 def _context(summary: StudySummary) -> dict[str, Any]:
+    explanation = explain_points(summary.study, summary.trials, summary.points)
+    by_number = {trial.number: trial for trial in summary.trials}
     return {
         "study": summary.study,
         "summary": summary,
         "sentences": sentences(summary),
         "picks": [_pick(summary, name) for name in PICKS if name in summary.picks],
-        "columns": [{"label": k.label, "arrow": format.arrow(k)} for k in summary.columns],
-        "rows": [_row(summary, trial) for trial in summary.trials],
+        "columns": [
+            {"name": k.name, "label": k.label, "arrow": format.arrow(k)} for k in summary.columns
+        ],
+        "answer": explanation.answer,
+        "effects": effect_rows(explanation),
+        "effect_metrics": [metric(name) for name in explanation.metrics],
+        "fits": list(fit_words(explanation)),
         "task_headings": HEADINGS,
         "tasks": task_rows(summary),
-        "failures": [_failure(o.value, t) for o, t in summary.failures.items()],
+        "failures": [_failure(group, by_number) for group in explanation.failures],
+        "suspects": [_suspect(found) for found in explanation.suspects],
         "metrics": summary.columns,
-        "chart": chart_data(summary),
+        "data": page_data(summary, explanation),
         "roof_near": f"{roof.NEAR * 100:.0f} %",
         "version": autotune_version(),
     }
@@ -110,7 +126,8 @@ def sentences(summary: StudySummary) -> list[str]:
         f"{outside} outside one, {failed} gave no numbers."
     )
     if summary.front:
-        told.append(f"{_count(len(summary.front))} beaten by no other beyond noise.")
+        best = format.counted(len(summary.front), "recipe")
+        told.append(f"{best} of the front: no other beats them beyond noise.")
     fresh = sum(map(is_confirmed, summary.front))
     if fresh:
         told.append(f"{fresh} of these are shown as measured again in fresh processes.")
@@ -119,10 +136,6 @@ def sentences(summary: StudySummary) -> list[str]:
     if summary.study.convergence_reason:
         told.append(f"The search stopped: {summary.study.convergence_reason}.")
     return told
-
-
-def _count(number: int) -> str:
-    return f"{number} of them is" if number == 1 else f"{number} of them are"
 
 
 def _span(summary: StudySummary) -> str:
@@ -145,69 +158,22 @@ def _pick(summary: StudySummary, name: str) -> dict[str, Any]:
     }
 
 
-def _unfinished(summary: StudySummary) -> str:
-    return "running" if summary.study.state is StudyState.RUNNING else "not finished"
-
-
-def _row(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
-    point = summary.by_number.get(trial.number)
-    result = trial.result
+def _failure(group: Failures, trials: Mapping[int, TrialRecord]) -> dict[str, Any]:
+    """Trials that ended alike, with the whole explanation of the first."""
+    first = trials[group.trials[0]]
     return {
-        "number": trial.number,
-        "recipe": words(trial),
-        "outcome": result.outcome.value.replace("_", " ") if result else _unfinished(summary),
-        "remarks": [*_remarks(trial), *_found_later(summary, point)],
-        "tags": _tags(summary, trial.number),
-        "cells": [_cell(summary, point, kind.name) for kind in summary.columns],
+        "outcome": group.outcome.value.replace("_", " "),
+        "reason": group.reason,
+        "trials": group.trials[:_FAILURES_SHOWN],
+        "count": len(group.trials),
+        "recipe": words(first),
+        "explanation": first.result.explanation if first.result else "",
+        "log": first.result.log if first.result else "",
     }
 
 
-def _remarks(trial: TrialRecord) -> list[str]:
-    if trial.result is None:
-        return []
-    fallbacks = [f"fallback: {text}" for text in fallbacks_of(trial)]
-    memory = peak_phase(trial.result.metrics)
-    told = (trial.result.explanation, *fallbacks, *trial.result.notes, memory)
-    return [text for text in told if text]
-
-
-def _found_later(summary: StudySummary, point: FrontPoint | None) -> list[str]:
-    """What the trial's own process could not know."""
-    if point is None:
-        return []
-    bounds = summary.bounds(point)
-    told = [f"in fresh processes: {point.violation}"] if point.violation else []
-    return [*told, f"bound by {bounds}"] if bounds else told
-
-
-def _tags(summary: StudySummary, number: int) -> list[str]:
-    on_front = ["front"] if number in summary.front_numbers else []
-    return on_front + [pick.replace("_", " ") for pick in summary.pick_names.get(number, [])]
-
-
-def _cell(summary: StudySummary, point: FrontPoint | None, name: str) -> dict[str, Any]:
-    found = point.metrics.get(name) if point else None
-    reference = summary.baseline.metrics.get(name) if summary.baseline else None
-    is_baseline = point is not None and point.is_baseline
-    return {
-        "text": format.measured(name, found, with_interval=False),
-        "interval": format.interval(name, found),
-        "sort": "" if found is None or found.value is None else repr(found.value),
-        "ratio": "" if is_baseline else format.ratio(name, found, reference),
-        "reason": found.reason if found else "",
-    }
-
-
-def _failure(outcome: str, trials: list[TrialRecord]) -> dict[str, Any]:
-    return {
-        "outcome": outcome.replace("_", " "),
-        "trials": [
-            {
-                "number": trial.number,
-                "recipe": words(trial),
-                "explanation": trial.result.explanation if trial.result else "",
-                "log": trial.result.log if trial.result else "",
-            }
-            for trial in trials
-        ],
-    }
+def _suspect(found: Suspect) -> str:
+    return (
+        f"{found.choice.words}: {found.failed} of {found.tried} failed, {found.failed_without} of "
+        f"{found.tried_without} without it (p = {found.p_value:.2g})"
+    )

@@ -12,10 +12,12 @@ from autotune import roof
 from autotune.constraints import parse_all
 from autotune.front import (
     Candidates,
+    Choices,
     FrontPoint,
     HypervolumeScale,
     against_baseline,
     bounds_of,
+    choose,
     front,
     front_points,
     hypervolume_history,
@@ -194,6 +196,17 @@ class StudySummary:
             if trial.result and lesson(trial.result.outcome) is Lesson.REJECT:
                 found.setdefault(trial.result.outcome, []).append(trial)
         return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+    def choose(self, text: str) -> FrontPoint:
+        """The point that a text asks for: a pick, a trial's number, ``baseline`` or an expression.
+
+        Raises:
+            InputError: See ``autotune.front.choose``.
+        """
+        choices = Choices(
+            self.points, self.study.objectives, self.picks, self.baseline, _among(self.study)
+        )
+        return choose(text, choices)
 
     def against_baseline(self, point: FrontPoint) -> str:
         """What a point gains and costs, in words."""

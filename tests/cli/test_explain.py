@@ -13,9 +13,7 @@ import known_study as known
 from autotune.explain import Explanation
 from autotune.messages import RecipeDict
 from autotune.outcome import Outcome
-from autotune.recipe import Recipe, RecipeKeys
-from autotune.store.records import StudyState
-from autotune.store.store import Store
+from stored_study import store_study
 
 
 def explain(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -30,24 +28,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trials = known.random_study(24)
     bad: RecipeDict = {"engine": {"backend": "x"}}
     trials.append(known.trial(24, bad, None, Outcome.CRASHED, "[bold]no such backend"))
-    seen: set[str] = set()
-    with Store.open(f"sqlite:///{folder}/autotune.db") as store:
-        for name, chosen in (("whole", trials), ("begun", trials[:1])):
-            record = known.study()
-            definition = {"model": "m", "budget": {"trials": 25}}
-            store.create_study(name, definition, record.objectives, ["kld_mean_nats<=0.05"], {})
-            for trial in chosen:
-                key = Recipe.from_dict(trial.recipe).key
-                if f"{name} {key}" in seen:
-                    continue
-                seen.add(f"{name} {key}")
-                keys = RecipeKeys("output", "setup", key)
-                store.start_trial(name, trial.number, trial.recipe, keys)
-                assert trial.result is not None
-                store.finish_trial(name, trial.result)
-            store.update_study(
-                name, state=StudyState.FINISHED, convergence_reason="budget: 25 trials"
-            )
+    for name, chosen in (("whole", trials), ("begun", trials[:1])):
+        store_study(
+            f"sqlite:///{folder}/autotune.db",
+            name,
+            chosen,
+            known.study().objectives,
+            constraints=["kld_mean_nats<=0.05"],
+        )
     return folder
 
 

@@ -110,7 +110,7 @@ def folder(searched: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--points", "fastst"], "no point named 'fastst'; did you mean 'fastest'"),
+        (["--points", "fastst"], "no pick named 'fastst'; did you mean 'fastest'"),
         (["--batch-sizes", "1,x"], "cannot read --batch-sizes '1,x'"),
         (["--objective", "kld_mean_nats"], "does not depend on the request"),
         (["--points", "1", "--constraint", "kld_mean_nats<=-1"], "nothing can meet"),

@@ -170,6 +170,9 @@ def summary_of() -> Callable[[str], StudySummary]:
             "all failed": StudySummary.of(study(), failed),
             "running": StudySummary.of(study(), [running]),
             "nothing measured": StudySummary.of(study(), [unmeasured]),
+            "one objective": StudySummary.of(
+                study().model_copy(update={"objectives": ("weights_bytes",)}), trials(12)
+            ),
             "hostile": StudySummary.of(
                 study("<script>alert(1)</script>", ("<img src=x onerror=alert(2)>",)), trials(30)
             ),

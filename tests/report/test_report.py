@@ -24,7 +24,15 @@ from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import task_rows
 from autotune.store import StudyState, TrialRecord
 
-CONDITIONS = ["empty", "baseline only", "all failed", "running", "nothing measured", "hostile"]
+CONDITIONS = [
+    "empty",
+    "baseline only",
+    "all failed",
+    "running",
+    "nothing measured",
+    "one objective",
+    "hostile",
+]
 
 
 def printed(table: RenderableType, width: int = 400) -> str:
@@ -71,7 +79,9 @@ def test_fallbacks_are_remarked_and_cost_the_pick(summary: StudySummary) -> None
     others = [marked if t is trial else t for t in summary.trials]
     found = StudySummary.of(summary.study, others)
     assert found.picks["fastest"].number != number
-    assert "fallback: asked for dtype bfloat16, ran float32: &lt;all&gt;" in render_html(found)
+    assert "fallback: asked for dtype bfloat16, ran float32: \\u003call\\u003e" in render_html(
+        found
+    )
     (point,) = (p for p in front_file(found).front if p.number == number)
     assert point.fallbacks == (told,)
 
