@@ -51,7 +51,7 @@ SIDEWAYS: dict[str, str] = {
     "explain": "front",
     "figures": "front report explain",  # of what these have computed
     "notebook": "launch",  # begins a search as the command line does
-    "dispatch": "front search report",  # measures points of a front by a search's plan
+    "dispatch": "search report",  # measures points of a front by a search's plan
     "openai": "service",  # how long a body is, and who sends it
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune import figures
-from autotune.errors import InputError, unknown_name
 from autotune.explain import Explanation, explain
 from autotune.front import PICKS
 from autotune.launch.place import Place
@@ -77,18 +76,17 @@ class Study:
         named = self.summary.picks
         return {pick: self._by_number[named[pick].number] for pick in PICKS if pick in named}
 
-    def pick(self, name: str) -> Trial:
-        """One of the picks.
+    def pick(self, text: str) -> Trial:
+        """One trial, by whatever names it.
 
         Args:
-            name: ``balanced``, for example; see ``picks``.
+            text: A pick (``balanced``), a trial's number, ``baseline``, or an expression such as
+                ``max output_tokens_per_second where kld_mean_nats<0.05``.
 
         Raises:
-            InputError: The study has no such pick.
+            InputError: It cannot be read, or nothing qualifies; then the nearest miss is told.
         """
-        if name not in self.picks:
-            raise InputError(unknown_name("pick", name, self.picks))
-        return self.picks[name]
+        return self._by_number[self.summary.choose(text).number]
 
     def _trials(self, numbers: Iterable[int]) -> Trials:
         return Trials((self._by_number[number] for number in numbers), self.summary)
