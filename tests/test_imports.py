@@ -49,6 +49,7 @@ SIDEWAYS: dict[str, str] = {
     "report": "front",
     "search": "front",  # the confirmation repeats what the front holds
     "explain": "front report",  # numbers in words
+    "cli": "testing",  # what installed plugins are held to
     "dispatch": "front search report",  # measures points of a front by a search's plan
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autotune.search.check import Choice, Tried
     from autotune.search.plan import Plan
 
+_MODEL = "demo-tiny"
 _QUICK: dict[str, dict[str, Any]] = {
     "workload": {
         "prompt_tokens": 32,
@@ -59,7 +60,13 @@ def check(
         bool,
         typer.Option("--pairs", help="In place of each value: each pair with another plugin."),
     ] = False,
-    model: options.Model = "demo-tiny",
+    contract: Annotated[
+        bool,
+        typer.Option(
+            "--contract", help="Only whether they keep the contract; nothing is measured."
+        ),
+    ] = False,
+    model: options.Model = _MODEL,
     task: options.Task = "auto",
     device: options.DeviceName = "auto",
     allow_power_changes: options.AllowPowerChanges = False,
@@ -71,7 +78,8 @@ def check(
 ) -> None:
     """Try every value of plugins on a small model: does it run here, and is its effect seen?
 
-    Each is loaded, run, checked for finite outputs and taken accuracy of, saved and loaded again.
+    The contract that every plugin keeps comes first (autotune.testing). Then each value is loaded,
+    run, checked for finite outputs and taken accuracy of, saved and loaded again.
     Did it run as asked, and are the weights as small as it states? Speeds are measured for an
     instant only; measure them with autotune bench. Exits with 1 if any has failed.
 
@@ -79,8 +87,10 @@ def check(
     """
     from autotune import registry
     from autotune.cli.demo_progress import training_bar
+    from autotune.cli.plugins_contract import judge_contracts
     from autotune.search.check import Verdict
-    from autotune.search.plan import find_model, make_plan
+    from autotune.search.plan import find_model
+    from autotune.workload.model import read_config
     from autotune.workload.paths import cache_directory, require_writable
 
     installed = registry.installed()
@@ -88,9 +98,11 @@ def check(
         raise InputError(
             f"which plugins? Name some of {', '.join(installed.plugins)}, or give --all"
         )
+    if contract and (in_pairs or markdown):
+        raise InputError("--contract measures nothing: leave out --pairs and --markdown")
     if markdown is not None:
         require_writable(markdown.parent, "the folder of --markdown", "name another file")
-    wanted = list(installed.plugins if every else installed.select(names).plugins)
+    wanted = installed if every else installed.select(names)
     given = {
         "name": "plugins-check",
         "model": model,
@@ -100,17 +112,36 @@ def check(
         **_quickly(),
     }
     with training_bar() as bar:
-        task = find_model(options.study_of(None, given), cache_directory(), bar).task
-    found = _Found(json=json, markdown=markdown)
-    with found.shown():
-        for together, known, workload in _rounds(installed, wanted, task):
-            study = options.study_of(None, {**given, **workload})
-            with training_bar() as bar:
-                plan = replace(make_plan(study, output, bar, only={}), registry=known)
-            found.begin(plan, together)
-            _try(plan, *_chosen(plan, together, in_pairs), found)
+        used = find_model(options.study_of(None, given), cache_directory(), bar)
+    kept = judge_contracts(wanted, read_config(Path(used.path)))
+    failures = [one for one in kept if one.verdict is Verdict.FAILED]
+    found = _Found(list(wanted.plugins), kept if contract else failures, json, markdown)
+    if contract:
+        found.show()
+    else:
+        _measure(found, installed, given, used.task, output, in_pairs)
     if any(one.verdict is Verdict.FAILED for one in found.tried):
         raise typer.Exit(1)
+
+
+def _measure(
+    found: _Found,
+    installed: Registry,
+    given: dict[str, Any],
+    task: str,
+    output: Path,
+    in_pairs: bool,
+) -> None:
+    """Tries the values of the plugins that are in order, and shows what came of it."""
+    from autotune.cli.demo_progress import training_bar
+    from autotune.search.plan import make_plan
+
+    with found.shown():
+        for together, known, workload in _rounds(installed, found.order, task):
+            study = options.study_of(None, {**given, **workload})
+            with training_bar() as bar:
+                found.plan = replace(make_plan(study, output, bar, only={}), registry=known)
+            _try(found.plan, *_chosen(found.plan, together, in_pairs), found)
 
 
 def _rounds(
@@ -149,15 +180,11 @@ def _chosen(plan: Plan, names: list[str], in_pairs: bool) -> tuple[list[Choice],
 class _Found:
     """What came of the tries so far; it is shown however they end."""
 
+    order: list[str]
+    tried: list[Tried]
     json: bool
     markdown: Path | None
-    tried: list[Tried] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
     plan: Plan | None = None
-
-    def begin(self, plan: Plan, names: list[str]) -> None:
-        """The next round."""
-        self.plan, self.order = plan, [*self.order, *names]
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -168,9 +195,16 @@ class _Found:
             ended = ""
         finally:
             if self.plan and (self.tried or not ended):
-                self._show(self.plan, ended)
+                self.show(ended)
+                if self.markdown is not None:
+                    _write(self.markdown, self.plan, self.tried, ended)
 
-    def _show(self, plan: Plan, ended: str) -> None:
+    def show(self, ended: str = "") -> None:
+        """Prints it.
+
+        Args:
+            ended: Why there is no more, if it is not all.
+        """
         from autotune.cli.checked import checked_table
         from autotune.cli.show import make_console
 
@@ -180,8 +214,6 @@ class _Found:
         else:
             make_console().print(checked_table(self.tried))
             typer.echo(", ".join(filter(None, (_totals(self.tried), ended))))
-        if self.markdown is not None:
-            _write(self.markdown, plan, self.tried, ended)
 
 
 def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) -> None:
