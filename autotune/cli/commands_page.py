@@ -23,7 +23,7 @@ A command that succeeds ends with 0. Wrong input, or a server that cannot be rea
 2 and nothing written; any other failure with 1; Ctrl-C with 130.
 """
 
-_KINDS = {bool: "", int: "whole number", float: "number", str: "text", Path: "path"}
+_KINDS = {bool: "", int: "integer", float: "number", str: "text", Path: "path"}
 
 
 def page(app: typer.Typer) -> str:
@@ -77,7 +77,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def _help(command: Any) -> tuple[str, str]:
     """What a command says of itself, and its example."""
     text, _, example = inspect.cleandoc(command.help or "").partition("Example: ")
-    return text.strip() + "\n", example.strip()
+    return text.strip() + "\n", " ".join(example.split())
 
 
 def _argument(param: Any) -> str:

@@ -22,7 +22,7 @@ An unknown key is an error that names the nearest one, and every option of `auto
 is given overrides its key. Sections are nested: `budget.trials` is `trials` below `budget`.
 """
 
-_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_KINDS = {bool: "true or false", int: "integer", float: "number", str: "text"}
 _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 

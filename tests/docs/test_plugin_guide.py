@@ -41,7 +41,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)  # two minutes on two quiet cores
 def test_guide_leads_to_a_measured_plugin(
     environment: dict[str, str], tiny_model: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -50,7 +50,7 @@ def test_guide_leads_to_a_measured_plugin(
         shutil.copytree(tiny_model, demo)
     author, said = Author(tmp_path / "own", environment), []
     for block in blocks(GUIDE):
-        if block.language == "sh" and block.title != 'title="once"':
+        if block.language == "sh" and "folder of autotune" not in block.title:
             said.append(author.run(block.text))
         elif block.language == "diff":
             author.edit(block)
@@ -79,7 +79,7 @@ class Author:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, f"{commands}\n{done.stdout}"
