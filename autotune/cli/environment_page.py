@@ -41,18 +41,17 @@ OTHERS = {
 }
 """Variables of other programs that matter here."""
 
+_WORKER = """\
+## Set by `autotune worker`
+
+For the process that it becomes, from its options; a container may set them itself.
+"""
+
 _RECORDED = """\
 ## What is recorded
 
 A study keeps the values of these and of no others, since they change what is measured: numbers
 taken under other values are not compared silently.
-"""
-
-
-_WORKER = """\
-## Set by `autotune worker`
-
-For the process that it becomes, from its options; a container may set them itself.
 """
 
 

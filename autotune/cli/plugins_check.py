@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from autotune.search.check import Choice, Tried
     from autotune.search.plan import Plan
 
-_MODEL = "demo-tiny"
 _QUICK: dict[str, dict[str, Any]] = {
     "workload": {
         "prompt_tokens": 32,
@@ -66,7 +65,7 @@ def check(
             "--contract", help="Only whether they keep the contract; nothing is measured."
         ),
     ] = False,
-    model: options.Model = _MODEL,
+    model: options.Model = "demo-tiny",
     task: options.Task = "auto",
     device: options.DeviceName = "auto",
     allow_power_changes: options.AllowPowerChanges = False,
@@ -189,6 +188,8 @@ class _Found:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Prints and writes it at the end, also if that is Ctrl-C or an error."""
+        from autotune.cli.checked import write_checked
+
         ended = "stopped before the rest"
         try:
             yield
@@ -197,7 +198,7 @@ class _Found:
             if self.plan and (self.tried or not ended):
                 self.show(ended)
                 if self.markdown is not None:
-                    _write(self.markdown, self.plan, self.tried, ended)
+                    write_checked(self.markdown, self.plan, self.tried, ended)
 
     def show(self, ended: str = "") -> None:
         """Prints it.
@@ -205,15 +206,15 @@ class _Found:
         Args:
             ended: Why there is no more, if it is not all.
         """
-        from autotune.cli.checked import checked_table
+        from autotune.cli.checked import checked_json, checked_table, totals
         from autotune.cli.show import make_console
 
         self.tried.sort(key=lambda one: self.order.index(one.plugin))
         if self.json:
-            _print_json(self.tried)
+            typer.echo(checked_json(self.tried))
         else:
             make_console().print(checked_table(self.tried))
-            typer.echo(", ".join(filter(None, (_totals(self.tried), ended))))
+            typer.echo(", ".join(filter(None, (totals(self.tried), ended))))
 
 
 def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) -> None:
@@ -240,30 +241,3 @@ def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) ->
                     console.print(line, markup=False, highlight=False, soft_wrap=True)
                     heart.said()
                 found.tried.append(next(results))
-
-
-def _totals(tried: list[Tried]) -> str:
-    from collections import Counter
-
-    counts = Counter(one.verdict.value for one in tried)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-
-
-def _write(path: Path, plan: Plan, tried: list[Tried], ended: str) -> None:
-    from autotune.cli.checked import checked_markdown
-
-    machine = plan.environment
-    versions = ", ".join(f"{k} {machine[k]}" for k in ("torch", "transformers") if k in machine)
-    cores = f"{plan.device.name}, {plan.device.cores} cores"
-    head = "; ".join(filter(None, (cores, versions, f"model {plan.model.name}", ended)))
-    try:
-        path.write_text(f"{head}\n\n{checked_markdown(tried)}", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--markdown: {path} cannot be written: {error}") from error
-
-
-def _print_json(tried: list[Tried]) -> None:
-    import dataclasses
-    import json as codec
-
-    typer.echo(codec.dumps([dataclasses.asdict(one) for one in tried], indent=2))
