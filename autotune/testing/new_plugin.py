@@ -11,8 +11,8 @@ from pathlib import Path
 from string import Template
 
 from autotune.errors import InputError
+from autotune.registry import NAME
 
-_NAME = r"[a-z][a-z0-9_]*"
 _FILES = {
     "pyproject.toml": "pyproject.toml.txt",
     "README.md": "README.md.txt",
@@ -61,7 +61,7 @@ def write_distribution(
 
 
 def _check_name(name: str, installed: Mapping[str, str]) -> None:
-    if not re.fullmatch(_NAME, name) or keyword.iskeyword(name):
+    if not re.fullmatch(NAME, name) or keyword.iskeyword(name):
         raise InputError(
             f"no name for a plugin: {name!r}; allowed: lower case letters, digits and "
             "underscores, a letter first, and no keyword of Python"
