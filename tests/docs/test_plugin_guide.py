@@ -41,7 +41,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # two minutes on two quiet cores
+@pytest.mark.timeout(1800)  # it measures: long where the machine is busy
 def test_guide_leads_to_a_measured_plugin(
     environment: dict[str, str], tiny_model: Path, cache: Path, tmp_path: Path
 ) -> None:
