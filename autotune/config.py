@@ -33,7 +33,9 @@ _GROWTH_RATIO = 0.01
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Budget(_Section):
@@ -51,6 +53,7 @@ class Budget(_Section):
     patience_trials: int | None = Field(default=None, gt=0)
     """Finished trials in which the front's hypervolume grows by no more than the next key says."""
     patience_growth_ratio: float = Field(default=_GROWTH_RATIO, ge=0)
+    """Growth of the hypervolume, as a share of itself, that counts as none."""
 
     @property
     def is_given(self) -> bool:
@@ -63,7 +66,9 @@ class WorkloadFile(_Section):
     """What each recipe has to do."""
 
     prompt_tokens: int = Field(default=128, ge=1, le=131_072)
+    """Tokens of each prompt (of each text for encoders)."""
     new_tokens: int = Field(default=32, ge=1, le=131_072)
+    """Tokens generated for each prompt, exactly; end-of-sequence is ignored."""
     evaluation_text: str | None = None
     """A UTF-8 text file; none takes the shipped held-out text."""
     calibration_text: str | None = None
@@ -72,8 +77,11 @@ class WorkloadFile(_Section):
     """Items with right answers (labelled ``.jsonl`` or ``.csv``; ``.yaml`` of lm-eval), run for
     the baseline and what survives the search."""
     evaluation_positions: int = Field(default=4096, ge=64)
+    """Token positions of the evaluation text that accuracy is scored on."""
     evaluation_window_tokens: int = Field(default=256, ge=2)
+    """Tokens of one window of the evaluation text."""
     calibration_sequences: int = Field(default=16, ge=1)
+    """Sequences of the calibration text that plugins may look at."""
     traffic: Traffic | None = Field(default=None, exclude_if=lambda given: given is None)
     """Requests that differ in length, repeat, or share a prefix; none: they are alike, and the
     definition is that of studies from before there was traffic."""
@@ -106,6 +114,7 @@ class Confirm(_Section):
     target_half_width_ratio: float = Field(default=0.01, gt=0)
     """As in ``measure``, for the repetitions."""
     max_pairs: int = Field(default=30, ge=6)
+    """As in ``measure``, for the repetitions."""
 
 
 class StudyFile(_Section):
@@ -116,7 +125,9 @@ class StudyFile(_Section):
     model: str = Field(min_length=1)
     """A checkpoint directory, a hub id, or ``demo`` / ``demo-tiny``."""
     task: Literal["auto", "causal-lm", "sequence-classification", "feature-extraction"] = "auto"
+    """What the model is served for; ``auto`` reads it from the model's architecture."""
     device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes a GPU where there is one."""
     worker: str = Field(default="", max_length=200)
     """Name of a worker: where several kinds are up, it and those like it measure."""
     preset: str = ""
@@ -128,9 +139,13 @@ class StudyFile(_Section):
     constraints: tuple[str, ...] = ()
     """E.g. ``kld_mean_nats<=0.05``."""
     workload: WorkloadFile = WorkloadFile()
+    """What each recipe has to do."""
     measure: MeasureSettings = MeasureSettings()
+    """How carefully each trial is measured."""
     confirm: Confirm = Confirm()
+    """What is repeated in fresh processes once the search is over."""
     budget: Budget = Budget()
+    """When the search stops."""
     sampler: str = "autotune"
     """``autotune``, ``random``, ``grid`` (the pool's order), or a sampler of Optuna's: ``tpe``,
     ``gp``, ``nsga2``, ``nsga3``, ``qmc``, or the name of its class."""
@@ -143,6 +158,7 @@ class StudyFile(_Section):
     allow_power_changes: bool = False
     """Lets plugins set power limits, clocks and governors while a trial runs."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of every random choice."""
 
     @model_validator(mode="before")
     @classmethod

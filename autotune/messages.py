@@ -207,13 +207,14 @@ class Workload(Message):
 class MeasureSettings(Message):
     """How carefully each trial is measured."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False, use_attribute_docstrings=True)
 
     block_seconds: float = Field(default=0.5, gt=0)
     """A block lasts at least this long; it is the statistical unit."""
     min_pairs: int = Field(default=6, ge=6)
     """Pairs of candidate and baseline blocks; six are the fewest with a 95 % interval."""
     max_pairs: int = Field(default=16, ge=6)
+    """At most so many, where the interval is not yet as narrow as asked for."""
     reference: Literal["auto", "session", "probe"] = "auto"
     """What runs beside a candidate: a live session that holds the baseline, or a probe of the
     device that only watches for drift (its values are of grade B at best). ``auto`` takes the
@@ -234,11 +235,14 @@ class MeasureSettings(Message):
     warmup_blocks: int = Field(default=6, ge=3)
     """At most so many warm-up blocks; fewer once three agree within 5 %."""
     energy_window_seconds: float = Field(default=5.0, gt=0)
+    """How long one reading of energy lasts."""
     energy_windows: int = Field(default=5, ge=1)
+    """How many readings of energy a trial has."""
     cpu_watts_per_core: float | None = Field(default=None, gt=0)
     """What a busy core takes. Given, a CPU that nothing can measure has its energy estimated from
     CPU time, and the estimate may be an objective; null: never."""
     prepare_timeout_seconds: float = Field(default=600.0, gt=0)
+    """Limit of loading and all transforms."""
     step_timeout_seconds: float = Field(default=300.0, gt=0)
     """Limit of each step after preparing: score, warm-up, block."""
     tasks_timeout_seconds: float = Field(default=3600.0, gt=0)

@@ -19,8 +19,8 @@ from autotune.plugin import Phase, Plugin, Requires
 GROUP = "autotune.plugins"
 """The entry point group; each value is a module with a ``PLUGINS`` tuple of Plugin classes."""
 
-
-_NAME = r"[a-z][a-z0-9_]*"
+NAME = r"[a-z][a-z0-9_]*"
+"""What plugins and params may be called."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def checked(offered: object, source: str) -> Plugin:
 
 def _problems(cls: type[Plugin]) -> Iterable[str]:
     name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         yield f"its name is {name!r}; expected lower case letters, digits and underscores"
     if not (cls.__doc__ or "").strip() or cls.__doc__ == Plugin.__doc__:
         yield "it has no docstring; its first line is what `autotune plugins list` shows"
@@ -161,7 +161,7 @@ def _param_problems(key: object, param: object, earlier: Mapping[str, Param]) ->
     if not isinstance(param, Choice | Int | Float):
         yield f"param {key!r} is {param!r}; expected Choice, Int or Float"
         return
-    if not isinstance(key, str) or not re.fullmatch(_NAME, key):
+    if not isinstance(key, str) or not re.fullmatch(NAME, key):
         yield f"param {key!r} is no name; expected lower case letters, digits and underscores"
     stage: object = param.stage
     if not isinstance(stage, Stage):

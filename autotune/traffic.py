@@ -28,7 +28,9 @@ class Traffic(BaseModel):
     them is what the traffic states.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     requests: int = Field(default=32, ge=2, le=4096)
     """How many there are."""

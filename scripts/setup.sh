@@ -38,3 +38,10 @@ prepare() {
         echo "$wanted" >"$stamp"
     fi
 }
+
+# build_site FOLDER: the documentation, with warnings as errors (with --quiet they would not be). The
+# variable leaves out what the theme says of MkDocs 2, which its own requirements exclude.
+build_site() {
+    NO_MKDOCS_2_WARNING=1 mkdocs build --strict --config-file docs/mkdocs.yml \
+        --site-dir "$(realpath -m "$1")"
+}

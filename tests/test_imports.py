@@ -53,6 +53,7 @@ SIDEWAYS: dict[str, str] = {
     "notebook": "launch",  # begins a search as the command line does
     "dispatch": "search report",  # measures points of a front by a search's plan
     "openai": "service",  # how long a body is, and who sends it
+    "cli": "testing",  # what installed plugins are held to
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""
 

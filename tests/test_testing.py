@@ -13,7 +13,13 @@ from autotune.device import Device
 from autotune.outcome import Outcome
 from autotune.params import Choice, Params, Stage
 from autotune.plugin import Estimate, ModelConfig, Phase, Plugin, Requires, Unsupported
-from autotune.testing import PluginContract, fake_device, fake_result, fake_spec
+from autotune.testing import (
+    PluginContract,
+    broken_rules,
+    fake_device,
+    fake_result,
+    fake_spec,
+)
 
 COUNTER = itertools.count()
 
@@ -74,6 +80,19 @@ def test_contract_catches(name: str) -> None:
     method = next(getattr(contract, m) for m in dir(contract) if m.startswith(test))
     with pytest.raises((AssertionError, TypeError, ValueError, KeyError)):
         method()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_rule_of_an_installed_plugin_is_told(name: str) -> None:
+    attributes, test = BROKEN[name]
+    broken = broken_rules(changed(**attributes).plugin)
+    told = [rule for rule in broken if f"test_{rule.replace(' ', '_')}".startswith(test)]
+    assert bool(told) == (name != "refuses all"), broken  # a plugin may refuse a model
+    assert all(broken.values())
+
+
+def test_good_plugin_breaks_no_rule() -> None:
+    assert broken_rules(changed().plugin) == {}
 
 
 def test_contract_catches_a_heavy_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

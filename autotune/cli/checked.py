@@ -1,16 +1,25 @@
-"""What came of trying plugins, as a page and as a table."""
+"""What came of trying plugins, as a table, a page and JSON."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
+from autotune.errors import InputError
 from autotune.markdown import plain, table
 from autotune.report.console import plain_table
 from autotune.report.format import digits
 from autotune.search.check import Tried, Verdict
+
+if TYPE_CHECKING:
+    from autotune.search.plan import Plan
 
 RATIOS = {
     "weights_bytes": "weights",
@@ -69,3 +78,36 @@ def checked_markdown(tried: Sequence[Tried]) -> str:
     """The same as a table in Markdown."""
     names = columns(tried)
     return table(headings(names), (map(plain, cells(one, names)) for one in tried))
+
+
+def checked_json(tried: Sequence[Tried]) -> str:
+    """The same for programs."""
+    return json.dumps([dataclasses.asdict(one) for one in tried], indent=2)
+
+
+def totals(tried: Sequence[Tried]) -> str:
+    """How many came out how."""
+    counts = Counter(one.verdict.value for one in tried)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
+def write_checked(path: Path, plan: Plan, tried: Sequence[Tried], ended: str) -> None:
+    """Writes the page, which begins with where it was tried.
+
+    Args:
+        path: Its file.
+        plan: As they were tried.
+        tried: What came of it.
+        ended: Why there is no more, if it is not all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    machine = plan.environment
+    versions = ", ".join(f"{k} {machine[k]}" for k in ("torch", "transformers") if k in machine)
+    cores = f"{plan.device.name}, {plan.device.cores} cores"
+    head = "; ".join(filter(None, (cores, versions, f"model {plan.model.name}", ended)))
+    try:
+        path.write_text(f"{head}\n\n{checked_markdown(tried)}", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--markdown: {path} cannot be written: {error}") from error

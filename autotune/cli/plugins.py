@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from autotune.cli import options, plugins_check, plugins_page
+from autotune.cli import options, plugins_check, plugins_new, plugins_page
 
 if TYPE_CHECKING:
     from autotune.plugin import Plugin
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The optimizations that are installed.", no_args_is_help=True)
 app.command("check")(plugins_check.check)
+app.command("new")(plugins_new.new)
 
 
 @app.command("list")
@@ -43,8 +44,7 @@ def list_plugins(
 
     installed = registry.installed()
     if markdown:
-        every = [_declared(plugin, installed) for plugin in installed.plugins.values()]
-        typer.echo(plugins_page.page(every), nl=False)
+        typer.echo(plugins_page.page(declared()), nl=False)
         return
     place = _find_place(model, task, device)
     found = {
@@ -109,6 +109,14 @@ def show(
     console.print(table)
     console.print(f"here: {offer.in_words(len(offer.refused))}", markup=False)
     console.print(f"({place.words})", markup=False)
+
+
+def declared() -> list[dict[str, Any]]:
+    """What every installed plugin says of itself, whatever the machine."""
+    from autotune import registry
+
+    installed = registry.installed()
+    return [_declared(plugin, installed) for plugin in installed.plugins.values()]
 
 
 def _docstring(plugin: Plugin) -> str:

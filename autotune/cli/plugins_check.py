@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,6 +59,12 @@ def check(
         bool,
         typer.Option("--pairs", help="In place of each value: each pair with another plugin."),
     ] = False,
+    contract: Annotated[
+        bool,
+        typer.Option(
+            "--contract", help="Only whether they keep the contract; nothing is measured."
+        ),
+    ] = False,
     model: options.Model = "demo-tiny",
     task: options.Task = "auto",
     device: options.DeviceName = "auto",
@@ -71,16 +77,19 @@ def check(
 ) -> None:
     """Try every value of plugins on a small model: does it run here, and is its effect seen?
 
-    Each is loaded, run, checked for finite outputs and taken accuracy of, saved and loaded again.
+    The contract that every plugin keeps comes first (autotune.testing). Then each value is loaded,
+    run, checked for finite outputs and taken accuracy of, saved and loaded again.
     Did it run as asked, and are the weights as small as it states? Speeds are measured for an
     instant only; measure them with autotune bench. Exits with 1 if any has failed.
 
     Example: autotune plugins check quantize
     """
     from autotune import registry
+    from autotune.cli.plugins_contract import judge_contracts
     from autotune.launch.demo_progress import training_bar
     from autotune.search.check import Verdict
-    from autotune.search.plan import find_model, make_plan
+    from autotune.search.plan import find_model
+    from autotune.workload.model import read_config
     from autotune.workload.paths import cache_directory, require_writable
 
     installed = registry.installed()
@@ -88,9 +97,11 @@ def check(
         raise InputError(
             f"which plugins? Name some of {', '.join(installed.plugins)}, or give --all"
         )
+    if contract and (in_pairs or markdown):
+        raise InputError("--contract measures nothing: leave out --pairs and --markdown")
     if markdown is not None:
         require_writable(markdown.parent, "the folder of --markdown", "name another file")
-    wanted = list(installed.plugins if every else installed.select(names).plugins)
+    wanted = installed if every else installed.select(names)
     given = {
         "name": "plugins-check",
         "model": model,
@@ -100,17 +111,36 @@ def check(
         **_quickly(),
     }
     with training_bar() as bar:
-        task = find_model(options.study_of(None, given), cache_directory(), bar).task
-    found = _Found(json=json, markdown=markdown)
-    with found.shown():
-        for together, known, workload in _rounds(installed, wanted, task):
-            study = options.study_of(None, {**given, **workload})
-            with training_bar() as bar:
-                plan = replace(make_plan(study, output, bar, only={}), registry=known)
-            found.begin(plan, together)
-            _try(plan, *_chosen(plan, together, in_pairs), found)
+        used = find_model(options.study_of(None, given), cache_directory(), bar)
+    kept = judge_contracts(wanted, read_config(Path(used.path)))
+    failures = [one for one in kept if one.verdict is Verdict.FAILED]
+    found = _Found(list(wanted.plugins), kept if contract else failures, json, markdown)
+    if contract:
+        found.show()
+    else:
+        _measure(found, installed, given, used.task, output, in_pairs)
     if any(one.verdict is Verdict.FAILED for one in found.tried):
         raise typer.Exit(1)
+
+
+def _measure(
+    found: _Found,
+    installed: Registry,
+    given: dict[str, Any],
+    task: str,
+    output: Path,
+    in_pairs: bool,
+) -> None:
+    """Tries the values of the plugins that are in order, and shows what came of it."""
+    from autotune.launch.demo_progress import training_bar
+    from autotune.search.plan import make_plan
+
+    with found.shown():
+        for together, known, workload in _rounds(installed, found.order, task):
+            study = options.study_of(None, {**given, **workload})
+            with training_bar() as bar:
+                found.plan = replace(make_plan(study, output, bar, only={}), registry=known)
+            _try(found.plan, *_chosen(found.plan, together, in_pairs), found)
 
 
 def _rounds(
@@ -149,39 +179,42 @@ def _chosen(plan: Plan, names: list[str], in_pairs: bool) -> tuple[list[Choice],
 class _Found:
     """What came of the tries so far; it is shown however they end."""
 
+    order: list[str]
+    tried: list[Tried]
     json: bool
     markdown: Path | None
-    tried: list[Tried] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
     plan: Plan | None = None
-
-    def begin(self, plan: Plan, names: list[str]) -> None:
-        """The next round."""
-        self.plan, self.order = plan, [*self.order, *names]
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Prints and writes it at the end, also if that is Ctrl-C or an error."""
+        from autotune.cli.checked import write_checked
+
         ended = "stopped before the rest"
         try:
             yield
             ended = ""
         finally:
             if self.plan and (self.tried or not ended):
-                self._show(self.plan, ended)
+                self.show(ended)
+                if self.markdown is not None:
+                    write_checked(self.markdown, self.plan, self.tried, ended)
 
-    def _show(self, plan: Plan, ended: str) -> None:
-        from autotune.cli.checked import checked_table
+    def show(self, ended: str = "") -> None:
+        """Prints it.
+
+        Args:
+            ended: Why there is no more, if it is not all.
+        """
+        from autotune.cli.checked import checked_json, checked_table, totals
         from autotune.cli.show import make_console
 
         self.tried.sort(key=lambda one: self.order.index(one.plugin))
         if self.json:
-            _print_json(self.tried)
+            typer.echo(checked_json(self.tried))
         else:
             make_console().print(checked_table(self.tried))
-            typer.echo(", ".join(filter(None, (_totals(self.tried), ended))))
-        if self.markdown is not None:
-            _write(self.markdown, plan, self.tried, ended)
+            typer.echo(", ".join(filter(None, (totals(self.tried), ended))))
 
 
 def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) -> None:
@@ -208,30 +241,3 @@ def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) ->
                     console.print(line, markup=False, highlight=False, soft_wrap=True)
                     heart.said()
                 found.tried.append(next(results))
-
-
-def _totals(tried: list[Tried]) -> str:
-    from collections import Counter
-
-    counts = Counter(one.verdict.value for one in tried)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-
-
-def _write(path: Path, plan: Plan, tried: list[Tried], ended: str) -> None:
-    from autotune.cli.checked import checked_markdown
-
-    machine = plan.environment
-    versions = ", ".join(f"{k} {machine[k]}" for k in ("torch", "transformers") if k in machine)
-    cores = f"{plan.device.name}, {plan.device.cores} cores"
-    head = "; ".join(filter(None, (cores, versions, f"model {plan.model.name}", ended)))
-    try:
-        path.write_text(f"{head}\n\n{checked_markdown(tried)}", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--markdown: {path} cannot be written: {error}") from error
-
-
-def _print_json(tried: list[Tried]) -> None:
-    import dataclasses
-    import json as codec
-
-    typer.echo(codec.dumps([dataclasses.asdict(one) for one in tried], indent=2))

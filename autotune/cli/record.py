@@ -55,7 +55,7 @@ def record(
     """Measure every recipe of a small space into a table, on which searches can be replayed.
 
     It is a study like any other: Ctrl-C stops it at any moment, the table then holds what is
-    measured, and --resume goes on. docs/tables.md describes the table.
+    measured, and --resume goes on. docs/pages/reference/tables.md describes the table.
 
     Example: autotune record --study studies/recorded.yaml --table recorded.csv
     """

@@ -1,10 +1,8 @@
-"""The catalogue as a page: ``python -m autotune.metrics.document docs/metrics.md`` writes it."""
+"""The catalogue as a page in Markdown."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from autotune.markdown import plain, table
 from autotune.metrics.catalogue import METRICS
@@ -104,7 +102,3 @@ def _code(name: str) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return table(head, (map(plain, row) for row in rows))
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Recorded tables as CSV: docs/tables.md describes the format."""
+"""Recorded tables as CSV: docs/pages/reference/tables.md describes the format."""
 
 from __future__ import annotations
 

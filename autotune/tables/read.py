@@ -17,7 +17,7 @@ def read_table(path: Path) -> Table:
     """Reads a table; of a configuration that comes twice the first row is kept.
 
     Args:
-        path: A ``.csv`` as docs/tables.md describes it, or a ``.json`` or ``.json.gz`` in the T4
+        path: A ``.csv`` (docs/pages/reference/tables.md), or a ``.json`` or ``.json.gz`` in the T4
             format.
 
     Raises:

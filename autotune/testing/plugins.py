@@ -101,7 +101,7 @@ class PluginContract:
             self._assert_pure(plugin.check, variant, config, device)
             self._assert_pure(plugin.estimate, variant, config)
             self._assert_pure(plugin.gpus, variant)
-            assert plugin.gpus(variant) >= 1
+            assert plugin.gpus(variant) >= 1, f"gpus({variant}): {plugin.gpus(variant)}"
             self._assert_pure(plugin.processes, variant)
             divided = plugin.processes(variant)
             assert divided.count >= divided.replicas >= 1, f"processes({variant}): {divided}"
@@ -157,3 +157,36 @@ class PluginContract:
         results = hook(*given), hook(*given)
         assert results[0] == results[1], f"{hook.__name__}{given} gives two results: {results}"
         assert given == before, f"{hook.__name__} changed its arguments {before} to {given}"
+
+
+def broken_rules(
+    plugin: type[Plugin], model_configs: Sequence[Mapping[str, Any]] = (LLAMA,)
+) -> dict[str, str]:
+    """Checks the contract of a plugin that is installed, without pytest.
+
+    Whether it accepts the models at all is not asked: a plugin may refuse one that it was not
+    made for.
+
+    Args:
+        plugin: Its class.
+        model_configs: ``config.json`` of the models that it is asked about.
+
+    Returns:
+        Rule in words → how it is broken; empty where all are kept.
+    """
+    members = {"plugin": plugin, "model_configs": tuple(model_configs)}
+    contract = type("Installed", (PluginContract,), members)()
+    rules = [name for name in dir(contract) if name.startswith("test_")]
+    rules.remove("test_accepts_its_models_somewhere")
+    broken = ((name, _how_broken(getattr(contract, name))) for name in rules)
+    return {name.removeprefix("test_").replace("_", " "): how for name, how in broken if how}
+
+
+def _how_broken(rule: Callable[[], None]) -> str:
+    try:
+        rule()
+    except AssertionError as error:
+        return str(error) or "it does not hold"
+    except Exception as error:  # what a hook raised is what is wrong with it
+        return f"{type(error).__name__}: {error}"
+    return ""

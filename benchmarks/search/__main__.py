@@ -2,13 +2,13 @@
 
     python benchmarks/search --tables SS-C.csv SS-M.csv --samplers random,tpe,autotune --seeds 10
 
-Every table that docs/tables.md describes can be given; by default those of benchmarks/tables. For
-each table and sampler: evaluations and simulated seconds to 95 % and 99 % of the table's
-hypervolume (median and quartiles over seeds), how many seeds never got there, duplicate and
-invalid suggestions and the final hypervolume within --trials, CPU seconds per suggestion. Then the
-ratios against random search without repeats and against the best stock sampler of each table, with
-a paired Wilcoxon test over seeds. All samplers have the same workers, clock, failures and reuse of
-prepared processes and known accuracy.
+Every table that docs/pages/reference/tables.md describes can be given; by default those of
+benchmarks/tables. For each table and sampler: evaluations and simulated seconds to 95 % and 99 %
+of the table's hypervolume (median and quartiles over seeds), how many seeds never got there,
+duplicate and invalid suggestions and the final hypervolume within --trials, CPU seconds per
+suggestion. Then the ratios against random search without repeats and against the best stock
+sampler of each table, with a paired Wilcoxon test over seeds. All samplers have the same workers,
+clock, failures and reuse of prepared processes and known accuracy.
 """
 
 from __future__ import annotations

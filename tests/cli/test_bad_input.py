@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from autotune.cli.__main__ import main
+from autotune.cli.__main__ import EXIT_INPUT, main
+from documentation import is_explained
 
 TASKS = Path(__file__).parents[1] / "fixtures" / "tasks"
 RunMain = Callable[..., tuple[int, str]]
@@ -29,7 +30,10 @@ def run(
         monkeypatch.setattr(sys, "argv", ["autotune", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
-        return int(ended.value.code or 0), capsys.readouterr().err
+        said = capsys.readouterr().err
+        code = int(ended.value.code or 0)
+        assert code != EXIT_INPUT or is_explained(said), "docs/pages/troubleshooting.md lacks it"
+        return code, said
 
     return call
 

@@ -82,9 +82,41 @@ def test_which_plugins_must_be_said(autotune: Callable[..., Any]) -> None:
     assert autotune("plugins", "check", "batch", "--all").returncode == 2
     done = autotune("plugins", "check", "batch", "--markdown", "/proc/nowhere/page.md")
     assert (done.returncode, "the folder of --markdown" in done.stderr) == (2, True)
+    done = autotune("plugins", "check", "batch", "--contract", "--pairs")
+    assert (done.returncode, "measures nothing" in done.stderr) == (2, True)
     done = autotune("plugins", "check", "quantise")
     assert done.returncode == 2
     assert "did you mean 'quantize'?" in done.stderr
+
+
+def test_contract_of_installed_plugins_is_checked_without_measuring(
+    autotune: Callable[..., Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    done = autotune("plugins", "check", "batch", "quantize", "--contract", "--model", tiny_model)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("keeps the contract") == 2
+    assert not (tmp_path / "studies").exists()
+
+
+def test_broken_contract_of_an_installed_plugin_fails_the_check(
+    autotune: Callable[..., Any],
+    install: Callable[[Path, Path], Path],
+    tiny_model: Path,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "distribution"
+    assert autotune("plugins", "new", "moody", "--directory", folder).returncode == 0
+    plugin = folder / "autotune_moody" / "moody.py"
+    text = plugin.read_text(encoding="utf-8")
+    mood = "    def env(self, params):\n        return {'MOOD': 1}\n\n    def check("
+    plugin.write_text(text.replace("    def check(", mood), encoding="utf-8")
+    site = install(folder, tmp_path / "site")
+    arguments = ["moody", "--contract", "--json", "--model", tiny_model]
+    done = autotune("plugins", "check", *arguments, plugins=[site])
+    assert done.returncode == 1, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["verdict"] == "failed"
+    assert row["words"].startswith("breaks the contract: env is text: env(")
 
 
 def test_what_a_library_says_is_shown_as_it_is() -> None:

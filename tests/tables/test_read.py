@@ -1,4 +1,4 @@
-"""Recorded tables are read as docs/tables.md says, and errors say where they are."""
+"""Recorded tables are read as their page in the documentation says; errors say where they are."""
 
 from __future__ import annotations
 
