@@ -43,6 +43,10 @@ class Operation(StrEnum):
     """Run the workload's tasks; in a process that measures nothing else."""
     GENERATE = "generate"
     """Answer prompts; in a process that serves and measures nothing."""
+    EXPORT = "export"
+    """Prepare, and write what is to be exported into a folder. Once per process."""
+    OUTPUTS = "outputs"
+    """Write the outputs on token ids to a file, with what an engine without any generates."""
     CLOSE = "close"
     """End the process."""
 
@@ -52,11 +56,15 @@ class Request(Message):
 
     operation: Operation
     spec: TrialSpec | None = None
-    """The trial; with probe, roof, prepare, score, warmup and generate."""
+    """The trial; with probe, roof, prepare, score, warmup, generate, export and outputs."""
     prompts: tuple[tuple[int, ...], ...] = ()
-    """Token ids, all of one length; with generate."""
+    """Token ids, all of one length; with generate and outputs."""
     new_tokens: int = 0
     """To be generated for each; with generate."""
+    path: str = ""
+    """Where to: an empty folder with export, a file with outputs."""
+    max_shard_bytes: int = 0
+    """Of a file that holds several weights; with export."""
 
 
 class ForkRequest(Message):
