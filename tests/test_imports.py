@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "recipe registry space constraints costs config energy power environment workload demo "
         "roof tables",
         "bench execute store",
-        "front search report explain dispatch",
+        "front search report explain dispatch export",
         "service",
         "cli testing",
     )
@@ -50,6 +50,7 @@ SIDEWAYS: dict[str, str] = {
     "search": "front",  # the confirmation repeats what the front holds
     "explain": "front report",  # numbers in words
     "dispatch": "front search report",  # measures points of a front by a search's plan
+    "export": "front search report dispatch",  # serves one point as a table of one
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""
 

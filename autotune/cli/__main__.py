@@ -15,6 +15,7 @@ from autotune.cli import (
     dispatch,
     doctor,
     explain,
+    export,
     metrics,
     migrate,
     pareto,
@@ -26,6 +27,7 @@ from autotune.cli import (
     search,
     serve,
     studies,
+    verify,
     worker,
 )
 from autotune.errors import AutotuneError, BrokerError, InputError, Interrupted, StoreError
@@ -53,6 +55,8 @@ app.command("pareto")(pareto.pareto)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("dispatch")(dispatch.dispatch)
+app.command("export")(export.export)
+app.command("verify")(verify.verify)
 app.add_typer(plugins.app, name="plugins")
 app.command("presets")(presets.presets)
 app.command("metrics")(metrics.metrics)

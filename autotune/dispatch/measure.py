@@ -47,7 +47,7 @@ def find_points(
             device.
     """
     limits, found = parse_all(constraints), dict[Recipe, Point]()
-    chosen = {name: _point(summary, name) for name in names} if names else summary.picks
+    chosen = {name: find_point(summary, name) for name in names} if names else summary.picks
     for name, point in chosen.items():
         recipe = {plugin: dict(v) for plugin, v in point.recipe.items() if plugin != BATCH}
         if not explain(limits, point.metrics):
@@ -64,8 +64,17 @@ def find_points(
     return tuple(found.values())
 
 
-def refuse_device_settings(points: Sequence[Point], plugins: Mapping[str, Plugin]) -> None:
+def refuse_device_settings(
+    points: Sequence[Point],
+    plugins: Mapping[str, Plugin],
+    remedy: str = "choose other points with autotune dispatch --points",
+) -> None:
     """Whoever serves holds no guardian (``autotune.power``) that would set and restore them.
+
+    Args:
+        points: Those that are to serve.
+        plugins: All that are installed.
+        remedy: What to do instead.
 
     Raises:
         InputError: A point was measured with a power limit, clock or governor of its own.
@@ -77,12 +86,16 @@ def refuse_device_settings(points: Sequence[Point], plugins: Mapping[str, Plugin
             words = ", ".join(f"{name}={value}" for name, value in asked.items())
             raise InputError(
                 f"the point {point.name!r} was measured while {words} was set of the device, "
-                "which no server sets: it would run otherwise than it was measured; choose "
-                "other points with autotune dispatch --points"
+                f"which no server sets: it would run otherwise than it was measured; {remedy}"
             )
 
 
-def _point(summary: StudySummary, name: str) -> FrontPoint:
+def find_point(summary: StudySummary, name: str) -> FrontPoint:
+    """A point by its pick, as ``baseline`` or by its trial's number.
+
+    Raises:
+        InputError: There is none.
+    """
     known = {**summary.picks}
     if summary.baseline:
         known["baseline"] = summary.baseline

@@ -49,7 +49,7 @@ class Answer:
 
 
 @dataclass
-class _Waiting:
+class Waiting:
     """One prompt on its way."""
 
     ids: tuple[int, ...]
@@ -90,7 +90,7 @@ class Server:
         self._tokenizer: Any = None
         self._sessions: dict[str, WarmSessions] = {}
         self._warned: set[str] = set()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
         ready: Future[None] = Future()
@@ -120,11 +120,23 @@ class Server:
         """
         if isinstance(prompts, str) or not prompts or max_new_tokens < 1:
             raise InputError("give a list of prompts and a max_new_tokens of 1 or more")
+        items = [Waiting(ids, max_new_tokens) for ids in self._token_ids(prompts)]
+        self._enqueue(items)
+        answers = [item.answer.result() for item in items]
+        self._warn({answer.outside for answer in answers})
+        texts = isinstance(prompts[0], str)
+        return [self._with_text(answer) for answer in answers] if texts else answers
+
+    def _token_ids(
+        self, prompts: Sequence[str] | Sequence[Sequence[int]]
+    ) -> list[tuple[int, ...]]:
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
         ids = self._encode(texts) if texts else prompts
-        if len(ids) != len(prompts) or not all(ids):
+        if not ids or len(ids) != len(prompts) or not all(ids):
             raise InputError("prompts are all texts or all token ids, and none is empty")
-        items = [_Waiting(tuple(map(int, one)), max_new_tokens) for one in ids]
+        return [tuple(map(int, one)) for one in ids]
+
+    def _enqueue(self, items: Sequence[Waiting]) -> None:
         # In the bench process it would fail whatever runs with it.
         for token in (token for item in items for token in item.ids):
             if not 0 <= token < self._vocabulary:
@@ -134,9 +146,6 @@ class Server:
                 raise AutotuneError("this server was closed")
             self._waiting.extend(items)
             self._changed.notify()
-        answers = [item.answer.result() for item in items]
-        self._warn({answer.outside for answer in answers})
-        return [self._with_text(answer) for answer in answers] if texts else answers
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         if self._tokenizer is None:
@@ -174,7 +183,7 @@ class Server:
                     item.answer.set_exception(error)
         self._end_sessions()
 
-    def _next(self) -> list[_Waiting]:
+    def _next(self) -> list[Waiting]:
         """The one that waits longest, and those that can run with it; none once it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -186,7 +195,7 @@ class Server:
                 self._waiting.remove(item)
             return batch
 
-    def _run(self, batch: list[_Waiting]) -> None:
+    def _run(self, batch: list[Waiting]) -> None:
         prompt_tokens, new_tokens = batch[0].shape
         route = self.table.route(len(batch), prompt_tokens, new_tokens)
         spec = self._spec(route.point, len(batch))
