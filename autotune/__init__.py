@@ -12,6 +12,7 @@ from autotune.plugin import Context, Plugin, Requires, Unsupported
 
 if TYPE_CHECKING:
     from autotune.dispatch.server import Server
+    from autotune.export.loaded import LoadedModel
     from autotune.notebook import Study
 
 __all__ = [
@@ -31,22 +32,34 @@ __all__ = [
 ]
 
 
-def load(path: str | Path, model: str | None = None) -> Server:
-    """Serves a model with several points of a study's front, each where it was measured best.
+def load(path: str | Path, model: str | None = None) -> Server | LoadedModel:
+    """Serves an exported model, or a model with several points of a study's front, each where it
+    was measured best.
 
     Args:
-        path: The ``dispatch.json`` that ``autotune dispatch`` has written, the ``front.json``
-            beside it, or their folder.
-        model: Checkpoint directory or hub id; by default where it was when it was measured.
+        path: The directory that ``autotune export`` has written; or the ``dispatch.json`` that
+            ``autotune dispatch`` has written, the ``front.json`` beside it, or their folder.
+        model: Checkpoint directory or hub id, for a dispatch table; by default where it was when
+            it was measured.
 
     Returns:
         A server, to be closed: ``with autotune.load("studies/demo") as server:
-        server.generate(["Once upon"], max_new_tokens=32)``.
+        server.generate(["Once upon"], max_new_tokens=32)``. One of an exported model also has
+        ``outputs``, ``logits``, ``recipe`` and ``metrics``.
 
     Raises:
-        InputError: There is no table, or it was measured with another model.
+        InputError: There is neither, files are damaged, or the table was measured with another
+            model.
         AutotuneError: A point cannot be prepared.
     """
+    from autotune.export.files import is_export
+
+    if is_export(Path(path)):
+        from autotune.export.loaded import load as load_export
+
+        if model is not None:
+            raise InputError(f"{path} is an exported model and needs no other: leave model out")
+        return load_export(Path(path))
     from autotune.dispatch.server import load as load_server
 
     return load_server(Path(path), model)

@@ -183,6 +183,8 @@ class Workload(Message):
     calibration_text: str
     """File of text that plugins may look at; disjoint from the evaluation text."""
     calibration_sha256: str
+    tokens_file: str = ""
+    """Of an exported model: the token ids, cut from the texts before; empty: they are cut anew."""
     evaluation_positions: int = Field(default=4096, ge=1)
     """Scored token positions (texts x tokens for encoders)."""
     evaluation_window_tokens: int = Field(default=256, ge=2)
@@ -302,6 +304,8 @@ class TrialSpec(Message):
     """Where this trial's log goes."""
     cache_directory: str
     """Where reference log-probabilities and artifacts are kept."""
+    exported: str = ""
+    """An exported model's folder, in place of the checkpoint and of what plugins made of it."""
 
 
 class BlockPair(Message):

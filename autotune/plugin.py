@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autotune.errors import AutotuneError
-from autotune.params import Param, Params
+from autotune.params import Param, Params, Stage
 
 if TYPE_CHECKING:
     # Not needed to declare a plugin: `import autotune` and `autotune --help` stay quick.
@@ -136,6 +136,9 @@ class Context:
     own_artifact: Path | None = None
     """As ``artifact``, for what is made of the original model: its name stands for that model and
     this plugin's own params, whatever else the recipe does."""
+    engine_files: Path | None = None
+    """Where an engine that computes from files of its own keeps them in an exported model. If it
+    holds any, the engine takes them: the model has no weights then. None: nothing is exported."""
 
 
 class Plugin:
@@ -223,6 +226,16 @@ class Plugin:
             The model to go on with.
         """
         return model
+
+    def is_in_weights(self, params: Params) -> bool:
+        """Whether what ``transform`` did is in an exported model's files; if not, it is done again
+        when that is loaded. By default it is where a ``MODEL`` param is on. A plugin says
+        otherwise whose ``transform`` sets something of the process (then it is not), or adds
+        weights for a param of another stage (then it is)."""
+        return any(
+            self.params[name].stage is Stage.MODEL and value != self.params[name].default
+            for name, value in params.items()
+        )
 
     def engine(self, model: Any, params: Params, context: Context) -> Any | None:
         """Builds another engine around the transformed model; None keeps the torch engine. What

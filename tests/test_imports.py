@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "recipe registry space constraints costs config energy power environment workload demo "
         "roof tables",
         "bench execute store",
-        "front search report explain dispatch figures",
+        "front search report explain dispatch figures export",
         "service openai dashboard launch notebook",
         "cli testing",
     )
@@ -54,6 +54,7 @@ SIDEWAYS: dict[str, str] = {
     "dispatch": "search report",  # measures points of a front by a search's plan
     "openai": "service",  # how long a body is, and who sends it
     "cli": "testing",  # what installed plugins are held to
+    "export": "front search report dispatch",  # serves one point as a table of one
 }
 """Room → rooms of its own layer that it may import: never back, so there is no circle."""
 

@@ -95,13 +95,14 @@ def main() -> None:
 
                 assert request.spec is not None
                 reply = measure_device(request.operation, request.spec)
-            elif request.operation is Operation.PREPARE:
+            elif request.operation in (Operation.PREPARE, Operation.EXPORT):
                 if failed is not None:
                     raise failed
+                from autotune.bench.exported.export import Export
                 from autotune.bench.session import Session
 
                 assert request.spec is not None
-                session = Session(request.spec)
+                session = Session(request.spec, Export.of(request))
                 reply = session.prepared()
             else:
                 assert session is not None

@@ -128,6 +128,11 @@ def _require_mapped(model: Any) -> None:
         )
 
 
+def source_of(spec: TrialSpec) -> Path:
+    """The folder that a trial's weights are loaded from."""
+    return Path(spec.exported or spec.model.path)
+
+
 def make_cold(spec: TrialSpec) -> str:
     """Where the study judges the time to load, drops the weights' files from the page cache.
 
@@ -137,7 +142,7 @@ def make_cold(spec: TrialSpec) -> str:
     judged = {*spec.objectives, *(c.metric for c in constraints.parse_all(spec.constraints))}
     if "load_seconds" not in judged:
         return "wall clock"
-    folder = Path(spec.model.path)
+    folder = source_of(spec)
     files = [f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin") and f.is_file()]
     for file in files:
         with file.open("rb") as stream:

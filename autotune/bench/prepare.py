@@ -13,8 +13,12 @@ import torch
 
 from autotune import registry
 from autotune.bench.artifacts import artifact_file, own_artifact_file
+from autotune.bench.checkpoint import load_arguments, load_model, model_class
 from autotune.bench.engines import torch_engine
-from autotune.bench.loading import Loading, make_cold
+from autotune.bench.exported.checkpoint import is_structured
+from autotune.bench.exported.export import Export
+from autotune.bench.exported.names import ENGINE_FOLDER
+from autotune.bench.loading import make_cold, source_of
 from autotune.bench.meters.memory import (
     MemoryMeter,
     is_divided,
@@ -65,6 +69,7 @@ def prepare(
     memory: MemoryMeter,
     join: Callable[[], None] = lambda: None,
     processes: Processes = ALONE,
+    export: Export | None = None,
 ) -> Prepared:
     """Loads the model and applies every transform but those of the compile phase.
 
@@ -73,6 +78,7 @@ def prepare(
         memory: Begins when all is imported and tokenized, just before the weights come.
         join: Connects this process with those that prepare the same model.
         processes: How they divide it.
+        export: Is given the model as soon as it holds all that an exported one's files are to.
 
     Raises:
         Unsupported: A plugin says no.
@@ -80,25 +86,28 @@ def prepare(
         InputError: The weights are of a kind that may not be loaded.
     """
     # Again: the files may be others since, or elsewhere, than those that the search looked at.
-    check_weights(Path(spec.model.path), spec.model.trust)
+    if not is_structured(source_of(spec)):
+        check_weights(source_of(spec), spec.model.trust)
     plugins = registry.installed().select(spec.recipe).plugins
     device = torch.device(spec.device.torch_name)
     tokens = load_tokens(spec.model, spec.workload, device)
-    kind, empty = _model_class(spec)
-    require_plan(empty, _load_arguments(spec, plugins).get("distributed_config"))
-    context = _context(spec, tokens, kind)
+    kind, empty = model_class(spec)
+    require_plan(empty, load_arguments(spec, plugins).get("distributed_config"))
+    context = _context(spec, tokens, kind, export)
     _import_libraries(plugins, spec.recipe)
     clock = make_cold(spec)
     join()
     memory.before_loading()
     began = time.perf_counter()
-    model = _load(kind, spec, plugins)
+    model = load_model(kind, spec, plugins) if _wants_weights(context) else empty.eval()
     load_seconds = time.perf_counter() - began
     memory.end_of("load")
     began, divided = time.perf_counter(), _count_divided(model)
-    for phase in Phase:
-        if phase is not Phase.COMPILE:
-            model = transform(model, spec, plugins, context, phase)
+    stored, later = in_order(spec, plugins)
+    model = transform(model, spec, plugins, context, stored)
+    if export is not None:
+        export.write(model, kind, tokens, spec.model)
+    model = transform(model, spec, plugins, context, later)
     engine = build_engine(model, spec, plugins, context)
     transform_seconds = time.perf_counter() - began
     if _count_divided(model) != divided:
@@ -111,7 +120,7 @@ def prepare(
         raise Unsupported(f"{name} runs whole models, and each process holds a part of one")
     own = engine.own_weights()
     held = own.held_bytes if own else weights_bytes(model)
-    stored = own.stored_bytes if own else weights_disk_bytes(model)
+    on_disk = own.stored_bytes if own else weights_disk_bytes(model)
     if own:
         _refuse_compilation(name, plugins)
         model = None
@@ -120,48 +129,51 @@ def prepare(
         "load_seconds": _reading(load_seconds, "s", clock),
         "transform_seconds": _reading(transform_seconds, "s", "wall clock"),
         "weights_bytes": _reading(float(held), "B", name if own else "unique storages"),
-        "weights_disk_bytes": _reading(float(stored), "B", name if own else "state dict"),
+        "weights_disk_bytes": _reading(float(on_disk), "B", name if own else "state dict"),
         **memory.phases(),
     }
     return Prepared(model, engine, tokens, context, metrics, plugins)
 
 
-def _context(spec: TrialSpec, tokens: Tokens, kind: Any) -> Context:
+def in_order(spec: TrialSpec, plugins: Mapping[str, Plugin]) -> tuple[list[str], list[str]]:
+    """The plugins whose transforms come before anything is compiled, by phase and name: those up
+    to the last that an exported model's files hold, and those after. What they hold already is
+    left out."""
+    early = [p for p in Phase if p is not Phase.COMPILE]
+    acting = [
+        name for name in spec.recipe if type(plugins[name]).transform is not Plugin.transform
+    ]
+    names = [name for phase in early for name in acting if plugins[name].phase is phase]
+    held = [name for name in names if plugins[name].is_in_weights(spec.recipe[name])]
+    count = names.index(held[-1]) + 1 if held else 0
+    first = [name for name in names[:count] if not (spec.exported and name in held)]
+    return first, names[count:]
+
+
+def _wants_weights(context: Context) -> bool:
+    """Not where the engine of an exported model has files of its own."""
+    files = context.engine_files
+    return files is None or not files.is_dir() or not any(files.iterdir())
+
+
+def _context(spec: TrialSpec, tokens: Tokens, kind: Any, export: Export | None) -> Context:
     baseline = spec.model_copy(update={"recipe": {}})
+    folder = Path(spec.exported) if spec.exported else export.folder if export else None
     return Context(
         device=spec.device,
-        model_config=read_config(Path(spec.model.path)),
+        model_config=read_config(source_of(spec)),
         calibration=tokens.calibration,
         seed=spec.seed,
         task=spec.model.task,
         prompt_tokens=spec.workload.prompt_tokens,
         new_tokens=spec.workload.new_tokens,
-        teacher=lambda: _load(kind, baseline, {}),
+        teacher=None if spec.exported else lambda: load_model(kind, baseline, {}),
+        engine_files=folder / ENGINE_FOLDER if folder else None,
     )
 
 
 def _reading(value: float, unit: str, source: str) -> Measurement:
     return Measurement(value=value, unit=unit, source=source)
-
-
-def _model_class(spec: TrialSpec) -> tuple[Any, Any]:
-    """The transformers class for the task and a model of it without weights, its code imported
-    and torch's threads started, so that neither counts as the model's memory."""
-    import transformers
-
-    transformers.logging.disable_progress_bar()
-    kinds: dict[str, Any] = {
-        "causal-lm": transformers.AutoModelForCausalLM,
-        "sequence-classification": transformers.AutoModelForSequenceClassification,
-        "feature-extraction": transformers.AutoModel,
-    }
-    kind = kinds[spec.model.task]
-    trust = spec.model.trust.trust_remote_code
-    config = transformers.AutoConfig.from_pretrained(spec.model.path, trust_remote_code=trust)
-    with torch.device("meta"):
-        empty = kind.from_config(config, trust_remote_code=trust)
-    torch.nn.functional.linear(torch.ones(256, 256), torch.ones(256, 256))
-    return kind, empty
 
 
 def _refuse_compilation(engine: str, plugins: Mapping[str, Plugin]) -> None:
@@ -182,62 +194,26 @@ def _import_libraries(plugins: Mapping[str, Plugin], recipe: RecipeDict) -> None
             importlib.import_module(package)
 
 
-def _load_arguments(spec: TrialSpec, plugins: Mapping[str, Plugin]) -> dict[str, Any]:
-    return merge(spec.recipe, plugins, lambda p, v: p.load_args(v), "load argument")
-
-
-def _load(kind: Any, spec: TrialSpec, plugins: Mapping[str, Plugin]) -> Any:
-    arguments = _load_arguments(spec, plugins)
-    loading = Loading.taken_from(arguments)
-    # A model that is divided goes where its processes' ranks say.
-    if spec.device.kind != "cpu" and "distributed_config" not in arguments:
-        arguments.setdefault("device_map", {"": spec.device.torch_name})
-    with loading.reading():
-        model, found = kind.from_pretrained(
-            spec.model.path,
-            local_files_only=True,
-            # None takes pickled weights only where there are no others.
-            use_safetensors=None if spec.model.trust.allow_pickle else True,
-            weights_only=True,
-            trust_remote_code=spec.model.trust.trust_remote_code,
-            output_loading_info=True,
-            **arguments,
-        )
-    _check_complete(found["missing_keys"], spec.model.task)
-    loading.settle(model)
-    return model.eval().requires_grad_(False)
-
-
 def _count_divided(model: Any) -> int:
     return sum(map(is_divided, model.parameters())) if isinstance(model, torch.nn.Module) else 0
 
 
-def _check_complete(missing: Iterable[str], task: str) -> None:
-    """transformers fills in random numbers for weights that a checkpoint lacks."""
-    # The pooler's output is not used: embeddings are means of the last hidden states.
-    unused = "pooler." if task == "feature-extraction" else None
-    lacking = sorted(name for name in missing if not (unused and unused in name))
-    if lacking:
-        raise BenchError(
-            Outcome.CRASHED,
-            f"the checkpoint lacks {len(lacking)} weights that a {task} model needs, e.g. "
-            f"{lacking[0]}; is the task right, and are all files there?",
-        )
-
-
 def transform(
-    model: Any, spec: TrialSpec, plugins: Mapping[str, Plugin], context: Context, phase: Phase
+    model: Any,
+    spec: TrialSpec,
+    plugins: Mapping[str, Plugin],
+    context: Context,
+    names: Iterable[str],
 ) -> Any:
-    """Applies the transforms of one phase, in the order of the plugins' names."""
-    for name, params in spec.recipe.items():
+    """Applies the transforms of these plugins, in their order."""
+    for name in names:
         plugin = plugins[name]
-        if plugin.phase is phase:
-            own = replace(
-                context,
-                artifact=artifact_file(spec, name, plugins),
-                own_artifact=own_artifact_file(spec, name, plugins),
-            )
-            model = guarded(plugin, params, "transform", _transform_of(plugin, model, own))
+        own = replace(
+            context,
+            artifact=artifact_file(spec, name, plugins),
+            own_artifact=own_artifact_file(spec, name, plugins),
+        )
+        model = guarded(plugin, spec.recipe[name], "transform", _transform_of(plugin, model, own))
     return model
 
 
@@ -282,7 +258,8 @@ def compile_model(made: Prepared, spec: TrialSpec) -> bool:
     Returns:
         Whether the model is another one, with a new engine.
     """
-    model = transform(made.model, spec, made.plugins, made.context, Phase.COMPILE)
+    last = [name for name in spec.recipe if made.plugins[name].phase is Phase.COMPILE]
+    model = transform(made.model, spec, made.plugins, made.context, last)
     if model is made.model:
         return False
     made.model = model

@@ -46,6 +46,10 @@ class Operation(StrEnum):
     STOP = "stop"
     """End the generation that is streamed, whose reply then has no tokens. Has no reply of its
     own, and no effect where that one is over."""
+    EXPORT = "export"
+    """Prepare, and write what is to be exported into a folder. Once per process."""
+    OUTPUTS = "outputs"
+    """Write the outputs on token ids to a file, with what an engine without any generates."""
     CLOSE = "close"
     """End the process."""
 
@@ -55,14 +59,18 @@ class Request(Message):
 
     operation: Operation
     spec: TrialSpec | None = None
-    """The trial; with probe, roof, prepare, score, warmup and generate."""
+    """The trial; with probe, roof, prepare, score, warmup, generate, export and outputs."""
     prompts: tuple[tuple[int, ...], ...] = ()
-    """Token ids, all of one length; with generate."""
+    """Token ids, all of one length; with generate and outputs."""
     new_tokens: int = 0
     """To be generated for each; with generate."""
     stream: bool = False
     """Whether tokens are told as the engine makes them, in lines before the reply; with generate.
     An engine that cannot tell has them all in the reply."""
+    path: str = ""
+    """Where to: an empty folder with export, a file with outputs."""
+    max_shard_bytes: int = 0
+    """Of a file that holds several weights; with export."""
 
 
 class ForkRequest(Message):

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from autotune import constraints
 from autotune.bench import allocator, fallbacks, kernels
 from autotune.bench.compilation import CompileWatch
 from autotune.bench.engines.parallel_engine import ParallelEngine
+from autotune.bench.exported.export import Export
 from autotune.bench.group import Group, GroupMemory
 from autotune.bench.line import Line, Stopped
 from autotune.bench.meters import speed
@@ -26,7 +28,7 @@ from autotune.bench.prepare import Prepared, compile_model, is_out_of_memory, pr
 from autotune.bench.protocol import Operation, Reply, Request, reference_files
 from autotune.bench.reload import save_and_reload
 from autotune.bench.tokens import take
-from autotune.engine import NoOutputs, Timing
+from autotune.engine import Batch, NoOutputs, Timing
 from autotune.errors import BenchError
 from autotune.messages import Measurement, Metrics, TrialSpec
 from autotune.metrics import METRICS, Family
@@ -36,15 +38,18 @@ from autotune.space import merge
 _STEADY = 0.05
 """Warm-up ends when three blocks agree within this ratio (measurement.md, section 3)."""
 
+_TOKENS = 16
+"""What an engine that tells no outputs is known by: so many tokens after each prompt."""
+
 
 class Session:
     """Lives in the bench process. Prepares once, then measures many run recipes."""
 
-    def __init__(self, spec: TrialSpec) -> None:
+    def __init__(self, spec: TrialSpec, export: Export | None = None) -> None:
         torch.manual_seed(spec.seed)
         self._spec = spec
         self._group = Group.of(spec)
-        self._memory, self._prepared = self._prepare()
+        self._memory, self._prepared = self._prepare(export)
         self._asked = merge(
             spec.recipe, self._prepared.plugins, lambda p, v: p.expects(v), "expectation"
         )
@@ -55,10 +60,10 @@ class Session:
         self._run_args: dict[str, Any] = {}
         self._work: Work | None = None
 
-    def _prepare(self) -> tuple[MemoryMeter, Prepared]:
+    def _prepare(self, export: Export | None) -> tuple[MemoryMeter, Prepared]:
         if self._group is None:
             alone = MemoryMeter(self._spec.device)
-            return alone, prepare(self._spec, alone)
+            return alone, prepare(self._spec, alone, export=export)
         memory = GroupMemory(self._spec, self._group)
         made = self._group.prepare(memory)
         made.engine = ParallelEngine(made.engine, self._group)
@@ -119,6 +124,9 @@ class Session:
         if request.operation is Operation.GENERATE:
             assert request.spec is not None
             return self._generate(request.spec, request, line)
+        if request.operation is Operation.OUTPUTS:
+            assert request.spec is not None
+            return self._write_outputs(request.spec, request, line)
         assert request.operation is Operation.ENERGY, request.operation
         return Reply(metrics=measure_energy(self._spec, self._run))
 
@@ -173,9 +181,8 @@ class Session:
 
     def _generate(self, spec: TrialSpec, request: Request, line: Line) -> Reply:
         made = self._prepared
-        ids = torch.tensor(request.prompts, device=spec.device.torch_name)
-        prompts = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         run_args = made.run_args(spec.recipe)
+        prompts = _batch_of(request, spec)
         made.engine.on_tokens = line.tell if request.stream else None
         try:
             tokens = made.engine.generate(prompts, run_args, request.new_tokens)
@@ -184,6 +191,17 @@ class Session:
         finally:
             made.engine.on_tokens = None
         return Reply(tokens=tuple(map(tuple, tokens.tolist())))
+
+    def _write_outputs(self, spec: TrialSpec, request: Request, line: Line) -> Reply:
+        made, batch = self._prepared, _batch_of(request, spec)
+        run_args = made.run_args(spec.recipe)
+        try:
+            found = made.engine.outputs(batch, run_args).float()
+        except NoOutputs:
+            asked = request.model_copy(update={"new_tokens": _TOKENS})
+            return self._generate(spec, asked, line)
+        save_file({"outputs": found.contiguous().cpu()}, request.path)
+        return Reply()
 
     def _warm_up(self, spec: TrialSpec) -> Metrics:
         """Drives until three blocks agree; the very first request is the cold one."""
@@ -248,6 +266,11 @@ class Session:
         """After the headline: the request that splits it by phase resets the peaks."""
         engine, generates = self._prepared.engine, self._spec.model.task == "causal-lm"
         return request_phases(self._memory, engine, self._run, generates)
+
+
+def _batch_of(request: Request, spec: TrialSpec) -> Batch:
+    ids = torch.tensor(request.prompts, device=spec.device.torch_name)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _breaks_a_limit(spec: TrialSpec) -> Callable[[Metrics], bool] | None:

@@ -16,6 +16,8 @@ from autotune.messages import ModelRef, Workload
 PROMPTS = 64
 """Different prompts; a larger batch repeats them."""
 
+_TRAFFIC, _NEW = "traffic", "traffic_new_tokens"
+
 POSITIONS_PER_TEXT = 16
 """An encoder gives one value for a text, whatever its length: 4,096 positions are 256 texts."""
 
@@ -40,6 +42,8 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
     Raises:
         InputError: A text is too short for this model's tokenizer.
     """
+    if workload.tokens_file:
+        return read_tokens(Path(workload.tokens_file), device)
     cutter = _Cutter(load_tokenizer(model), device)
     texts = {path: Path(path).read_text(encoding="utf-8") for path in _paths(workload)}
     cut = cutter.cut_windows if model.task == "causal-lm" else cutter.cut_texts
@@ -53,6 +57,48 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
         calibration=tuple(split(calibration, 8)),
         traffic=_traffic(cutter, evaluation, workload),
     )
+
+
+def save_tokens(tokens: Tokens, file: Path) -> None:
+    """Writes token ids for ``read_tokens``."""
+    from safetensors.torch import save_file
+
+    batches = {"prompts": tokens.prompts, "evaluation": tokens.evaluation}
+    batches |= {f"calibration.{i}": batch for i, batch in enumerate(tokens.calibration)}
+    found = {f"{k}.{name}": t for k, batch in batches.items() for name, t in batch.items()}
+    found |= {f"{_TRAFFIC}.{i}": one.prompt for i, one in enumerate(tokens.traffic)}
+    found[_NEW] = torch.tensor([one.new_tokens for one in tokens.traffic])
+    save_file({name: tensor.cpu().clone() for name, tensor in found.items()}, file)
+
+
+def read_tokens(file: Path, device: torch.device) -> Tokens:
+    """What ``save_tokens`` has written.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(file)
+        new_tokens = found.pop(_NEW).tolist()
+        # Requests that repeat another hold the same tensor, by which caches know them.
+        seen: dict[tuple[int, ...], torch.Tensor] = {}
+        prompts = [found.pop(f"{_TRAFFIC}.{i}") for i in range(len(new_tokens))]
+        traffic = [seen.setdefault(tuple(prompt.tolist()), prompt) for prompt in prompts]
+        batches: dict[str, dict[str, torch.Tensor]] = {}
+        for name in sorted(found):
+            batch, _, argument = name.rpartition(".")
+            batches.setdefault(batch, {})[argument] = found[name].to(device)
+        return Tokens(
+            prompts=batches.pop("prompts"),
+            evaluation=batches.pop("evaluation"),
+            calibration=tuple(batches[f"calibration.{i}"] for i in range(len(batches))),
+            traffic=tuple(map(Request, traffic, new_tokens)),
+        )
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{file} is damaged: {error}; export the trial again") from error
 
 
 def _paths(workload: Workload) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from autotune.cli import (
     dispatch,
     doctor,
     explain,
+    export,
     metrics,
     migrate,
     pareto,
@@ -28,6 +29,7 @@ from autotune.cli import (
     search,
     serve,
     studies,
+    verify,
     worker,
 )
 from autotune.errors import AutotuneError, BrokerError, InputError, Interrupted, StoreError
@@ -57,6 +59,8 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("dashboard")(dashboard.dashboard)
 app.command("dispatch")(dispatch.dispatch)
+app.command("export")(export.export)
+app.command("verify")(verify.verify)
 app.add_typer(plugins.app, name="plugins")
 app.command("presets")(presets.presets)
 app.command("metrics")(metrics.metrics)
@@ -68,7 +72,7 @@ app.command("demo-model")(demo_model.demo_model)
 PANELS = {
     "Measure": "search baseline bench reproduce record doctor",
     "Look, compare and choose": "studies pareto explain report dashboard compare",
-    "Serve": "dispatch",
+    "Serve": "export verify dispatch",
     "What there is": "plugins presets metrics demo-model",
     "Several machines": "worker serve migrate",
 }

@@ -60,7 +60,7 @@ def reproduce(
         _print_json(checks)
     else:
         recipe = next(t.recipe for t in trials if t.number == trial)
-        _print_table(checks, f"{study} #{trial}: {describe(recipe)}", plan.objectives)
+        print_checks(checks, f"{study} #{trial}: {describe(recipe)}", plan.objectives)
     if not all(check.holds for check in checks if check.metric in plan.objectives):
         raise typer.Exit(1)
 
@@ -68,7 +68,12 @@ def reproduce(
 def _print_json(checks: list[Check]) -> None:
     import json
 
-    rows: list[dict[str, Any]] = [
+    typer.echo(json.dumps(rows_of(checks), indent=2))
+
+
+def rows_of(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """For JSON."""
+    return [
         {
             "metric": check.metric,
             "holds": check.holds,
@@ -77,10 +82,16 @@ def _print_json(checks: list[Check]) -> None:
         }
         for check in checks
     ]
-    typer.echo(json.dumps(rows, indent=2))
 
 
-def _print_table(checks: list[Check], title: str, objectives: Sequence[str]) -> None:
+def print_checks(checks: Sequence[Check], title: str, objectives: Sequence[str]) -> None:
+    """What is stored beside what was found now, and a summary.
+
+    Args:
+        checks: For each metric.
+        title: Of the table.
+        objectives: Those that decide.
+    """
     from autotune.cli.show import make_console
     from autotune.report.console import plain_table
     from autotune.search.reproduce import comparable

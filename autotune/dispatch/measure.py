@@ -63,8 +63,17 @@ def find_points(
     return tuple(found.values())
 
 
-def refuse_device_settings(points: Sequence[Point], plugins: Mapping[str, Plugin]) -> None:
+def refuse_device_settings(
+    points: Sequence[Point],
+    plugins: Mapping[str, Plugin],
+    remedy: str = "choose other points with autotune dispatch --points",
+) -> None:
     """Whoever serves holds no guardian (``autotune.power``) that would set and restore them.
+
+    Args:
+        points: Those that are to serve.
+        plugins: All that are installed.
+        remedy: What to do instead.
 
     Raises:
         InputError: A point was measured with a power limit, clock or governor of its own.
@@ -76,8 +85,7 @@ def refuse_device_settings(points: Sequence[Point], plugins: Mapping[str, Plugin
             words = ", ".join(f"{name}={value}" for name, value in asked.items())
             raise InputError(
                 f"the point {point.name!r} was measured while {words} was set of the device, "
-                "which no server sets: it would run otherwise than it was measured; choose "
-                "other points with autotune dispatch --points"
+                f"which no server sets: it would run otherwise than it was measured; {remedy}"
             )
 
 

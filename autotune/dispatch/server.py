@@ -91,14 +91,11 @@ class Server:
         """
         if isinstance(prompts, str) or not prompts or max_new_tokens < 1:
             raise InputError("give a list of prompts and a max_new_tokens of 1 or more")
-        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-        ids = self._encode(texts) if texts else prompts
-        if len(ids) != len(prompts) or not all(ids):
-            raise InputError("prompts are all texts or all token ids, and none is empty")
-        items = [PendingRequest(tuple(map(int, one)), max_new_tokens) for one in ids]
+        items = [PendingRequest(ids, max_new_tokens) for ids in self._token_ids(prompts)]
         self._enqueue(items)
         answers = [item.answer.result() for item in items]
         self._warn({answer.outside for answer in answers})
+        texts = isinstance(prompts[0], str)
         return [self._with_text(answer) for answer in answers] if texts else answers
 
     def stream(
@@ -130,7 +127,16 @@ class Server:
         self._enqueue([item])
         return item
 
-    def _enqueue(self, items: list[PendingRequest]) -> None:
+    def _token_ids(
+        self, prompts: Sequence[str] | Sequence[Sequence[int]]
+    ) -> list[tuple[int, ...]]:
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        ids = self._encode(texts) if texts else prompts
+        if not ids or len(ids) != len(prompts) or not all(ids):
+            raise InputError("prompts are all texts or all token ids, and none is empty")
+        return [tuple(map(int, one)) for one in ids]
+
+    def _enqueue(self, items: Sequence[PendingRequest]) -> None:
         # In the bench process it would fail whatever runs with it.
         for token in (token for item in items for token in item.ids):
             if not 0 <= token < self._vocabulary:

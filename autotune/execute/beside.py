@@ -103,7 +103,7 @@ class Beside:
 
 def baseline_of(spec: TrialSpec) -> TrialSpec:
     """The baseline of a trial, measured as that is, on the first of its GPUs."""
-    own = {"gpus": 1, "device": spec.device.with_gpus(1)}
+    own = {"gpus": 1, "device": spec.device.with_gpus(1), "exported": ""}
     return spec.model_copy(update={"recipe": {}, "setup_key": "", "output_key": "", **own})
 
 

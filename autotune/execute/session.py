@@ -109,6 +109,35 @@ class BenchSession:
         )
         return self._ask(request, spec.settings.step_timeout_seconds, on_tokens)
 
+    def export(self, spec: TrialSpec, folder: Path, max_shard_bytes: int) -> Reply:
+        """Asks for the prepared model as files, within the time limit of preparing; raises as
+        ``ask``.
+
+        Args:
+            spec: The trial.
+            folder: Empty.
+            max_shard_bytes: Of a file that holds several weights.
+        """
+        request = Request(
+            operation=Operation.EXPORT,
+            spec=spec,
+            path=str(folder),
+            max_shard_bytes=max_shard_bytes,
+        )
+        return self._ask(request, spec.settings.prepare_timeout_seconds)
+
+    def outputs(self, spec: TrialSpec, prompts: tuple[tuple[int, ...], ...], file: Path) -> Reply:
+        """Asks for the outputs on token ids, within the time limit of a step; raises as ``ask``.
+
+        Args:
+            spec: What is driven; prepared.
+            prompts: Token ids, all of one length.
+            file: Is written, as safetensors with the tensor ``outputs``, unless the reply has
+                tokens, of an engine that tells nothing else.
+        """
+        request = Request(operation=Operation.OUTPUTS, spec=spec, prompts=prompts, path=str(file))
+        return self._ask(request, spec.settings.step_timeout_seconds)
+
     def _ask(
         self, request: Request, timeout_seconds: float, on_tokens: OnTokens | None = None
     ) -> Reply:

@@ -26,6 +26,9 @@ Role = Literal["candidate", "reference"]
 _PROBE = "probe"
 """The key of a probe's process, which stands where the baseline's session would."""
 
+_EXPORT = "export"
+"""The key of a process that has written its model."""
+
 _BEGUN = "begun "
 """Before the key of a process that was not asked to prepare anything yet."""
 
@@ -97,6 +100,19 @@ class WarmSessions:
         """
         if role not in self._held:
             self._start(role, _BEGUN + session_key(spec), spec, role)
+
+    def export(
+        self, spec: TrialSpec, folder: Path, max_shard_bytes: int
+    ) -> tuple[BenchSession, Reply]:
+        """A new process that prepares a trial and writes its model; see ``BenchSession.export``.
+
+        Raises:
+            Unsupported: The recipe needs a plugin that is not installed here.
+            BenchError: It cannot be prepared or written.
+        """
+        self.drop("candidate")
+        session = self._start("candidate", _EXPORT, spec, _EXPORT)
+        return session, session.export(spec, folder, max_shard_bytes)
 
     def _key(self, role: Role) -> str:
         return self._held[role][0] if role in self._held else ""
@@ -174,7 +190,7 @@ def session_log(spec: TrialSpec, role: str) -> Path:
 def session_key(spec: TrialSpec) -> str:
     """Trials with the same key can share a bench session; begins with the ``setup_key``."""
     parts = [spec.model, spec.workload, spec.settings, spec.device]
-    identity = [part.model_dump(mode="json") for part in parts]
+    identity = [spec.exported, *(part.model_dump(mode="json") for part in parts)]
     return f"{spec.setup_key}:{sha256_json(identity)[:16]}"
 
 

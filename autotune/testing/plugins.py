@@ -106,8 +106,10 @@ class PluginContract:
             divided = plugin.processes(variant)
             assert divided.count >= divided.replicas >= 1, f"processes({variant}): {divided}"
             assert divided.count % divided.replicas == 0, f"processes({variant}): {divided}"
-            for hook in (plugin.env, plugin.load_args, plugin.run_args, plugin.expects):
+            hooks = (plugin.env, plugin.load_args, plugin.run_args, plugin.expects)
+            for hook in (*hooks, plugin.is_in_weights):
                 self._assert_pure(hook, variant)
+            assert type(plugin.is_in_weights(variant)) is bool, f"is_in_weights({variant})"
 
     def test_estimate_gives_positive_factors(self) -> None:
         for variant, config, _ in self._accepted():

@@ -43,6 +43,9 @@ def cut_neurons(model: Any, count: int, context: Context) -> None:
         for path in layout.mlp_inputs:
             keep_rows(linear_of(layer, path), kept)
         keep_columns(output, kept)
+        mlp: Any = layer.get_submodule(layout.mlp_output.rpartition(".")[0])
+        if hasattr(mlp, "intermediate_size"):
+            mlp.intermediate_size = count
     model.config.intermediate_size = count
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from autotune.device import Device
@@ -156,28 +160,37 @@ def _check_layers(model_config: ModelConfig) -> None:
 
 def _converted(model: Any, params: Params, context: Context) -> Any:
     """Converts the model, frees its weights and loads the graph."""
-    import tempfile
-    from pathlib import Path
-
     from autotune_plugins._exporting import Job, convert
     from autotune_plugins._graph_engine import GraphEncoder, GraphGenerator
 
     backend, precision = str(params["backend"]), str(params["precision"])
     threads = int(params["threads"]) or context.device.cores
     job = Job(backend, precision, context.task, _saturates(context.device))
-    with tempfile.TemporaryDirectory(prefix="autotune-engine-") as folder:
-        convert(model, job, Path(folder), context.notes)
+    with _folder(context) as folder:
+        if not any(folder.iterdir()):
+            convert(model, job, folder, context.notes)
         if backend == "onnxruntime":
             from autotune_plugins._onnx_engine import OnnxGraph
 
-            graph: Any = OnnxGraph(Path(folder), precision, threads)
+            graph: Any = OnnxGraph(folder, precision, threads)
         else:
             from autotune_plugins._openvino_engine import OpenvinoGraph
 
-            graph = OpenvinoGraph(Path(folder), precision, threads)
+            graph = OpenvinoGraph(folder, precision, threads)
     if context.task == "causal-lm":
         return GraphGenerator(graph, context.new_tokens)
     return GraphEncoder(graph)
+
+
+@contextmanager
+def _folder(context: Context) -> Iterator[Path]:
+    """Where the graph's files are, or are put: kept only in an exported model."""
+    if context.engine_files is not None:
+        context.engine_files.mkdir(exist_ok=True)
+        yield context.engine_files
+        return
+    with TemporaryDirectory(prefix="autotune-engine-") as folder:
+        yield Path(folder)
 
 
 def _saturates(device: Device) -> bool:

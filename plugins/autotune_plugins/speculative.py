@@ -79,6 +79,9 @@ class Speculative(Plugin):
             model.assistant = make_assistant(model, share, context)
         return model
 
+    def is_in_weights(self, params: Params) -> bool:
+        return params["method"] == "assistant"  # it was trained
+
     def run_args(self, params: Params) -> dict[str, Any]:
         drafts = {"draft_tokens": params["tokens"]}
         if params["method"] == "self_draft":

@@ -1,0 +1,1 @@
+"""One recipe of a study as a directory that runs anywhere: written, loaded, verified."""
