@@ -18,6 +18,7 @@ OWN = {
     "without it `~/.cache/autotune` (or below `XDG_CACHE_HOME`). Delete it at any time.",
     settings.DATABASE: "The database where `--database` is not given. It may hold a password, "
     "which process lists would show as an option.",
+    "AUTOTUNE_API_KEY": "What clients of the OpenAI-compatible server must send.",
     settings.BROKER: "Redis of the workers, where `--broker` is not given.",
 }
 """Variable → what it does, of those that a user sets."""
