@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from autotune.bench.tokenizer import load_tokenizer
-from autotune.engine import Batch, Request
+from autotune.bench.texts import text_requests
+from autotune.bench.tokenizer import PromptTokenizer
+from autotune.engine import Batch, Request, TextRequest
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
 
@@ -30,7 +31,7 @@ class Tokens:
     """``[windows, tokens]``, from the evaluation text."""
     calibration: tuple[Batch, ...]
     """Batches of ``[8, prompt_tokens]``, from the calibration text."""
-    traffic: tuple[Request, ...] = ()
+    traffic: tuple[Request | TextRequest, ...] = ()
     """The requests of a workload that has traffic, from the evaluation text."""
 
 
@@ -40,7 +41,8 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
     Raises:
         InputError: A text is too short for this model's tokenizer.
     """
-    cutter = _Cutter(load_tokenizer(model), device)
+    tokenizer = PromptTokenizer(model)
+    cutter = _Cutter(tokenizer, device)
     texts = {path: Path(path).read_text(encoding="utf-8") for path in _paths(workload)}
     cut = cutter.cut_windows if model.task == "causal-lm" else cutter.cut_texts
     evaluation = texts[workload.evaluation_text]
@@ -51,7 +53,7 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
         prompts=cut(evaluation, workload.prompt_tokens, PROMPTS),
         evaluation=_evaluation(cut, evaluation, model.task, workload),
         calibration=tuple(split(calibration, 8)),
-        traffic=_traffic(cutter, evaluation, workload),
+        traffic=_traffic(cutter, tokenizer, evaluation, workload),
     )
 
 
@@ -71,11 +73,15 @@ def _evaluation(cut: Any, text: str, task: str, workload: Workload) -> Batch:
     return dict(cut(text, window, -(-workload.evaluation_positions // (window - 1))))
 
 
-def _traffic(cutter: _Cutter, text: str, workload: Workload) -> tuple[Request, ...]:
+def _traffic(
+    cutter: _Cutter, tokenizer: PromptTokenizer, text: str, workload: Workload
+) -> tuple[Request | TextRequest, ...]:
     """The requests in the order in which they come; one that repeats another is the same."""
     if (traffic := workload.traffic) is None:
         return ()
     drawn = traffic.draw(workload.prompt_tokens, workload.new_tokens, workload.seed)
+    if traffic.as_text:
+        return text_requests(drawn, traffic.shared_prefix_tokens, text, tokenizer)
     longest = max(one.prompt_tokens for one in drawn)
     ids = cutter.cut_windows(text, longest, traffic.requests - traffic.repeats)["input_ids"].cpu()
     ids[:, : traffic.shared_prefix_tokens] = ids[0, : traffic.shared_prefix_tokens].clone()
@@ -102,15 +108,14 @@ def take(batch: Batch, count: int) -> Batch:
 class _Cutter:
     """Cuts text into sequences of one length."""
 
-    def __init__(self, tokenizer: Any, device: torch.device) -> None:
+    def __init__(self, tokenizer: PromptTokenizer, device: torch.device) -> None:
         self._tokenizer = tokenizer
         self._device = device
 
     def cut_windows(self, text: str, length: int, count: int) -> Batch:
         """Sequences spread evenly over the text; each begins with the beginning-of-sequence
         token if the tokenizer adds one."""
-        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        first = self._first_token()
+        ids, first = self._tokenizer.plain_ids(text), self._tokenizer.first
         body = length - len(first)
         if len(ids) < body:
             raise InputError(
@@ -120,16 +125,11 @@ class _Cutter:
         starts = [i * stride for i in range(count)]
         return self._on_device(torch.tensor([first + ids[s : s + body] for s in starts]))
 
-    def _first_token(self) -> list[int]:
-        bos = self._tokenizer.bos_token_id
-        added = self._tokenizer("a", verbose=False)["input_ids"]
-        return [bos] if bos is not None and added[0] == bos else []
-
     def cut_texts(self, text: str, length: int, count: int) -> Batch:
         """Pieces of text with special tokens, cut and padded to one length."""
         stride = max(1, (len(text) - 8 * length) // max(1, count - 1))
         pieces = [text[i * stride : i * stride + 8 * length] for i in range(count)]
-        encoded = self._tokenizer(
+        encoded = self._tokenizer.tokenizer(
             pieces,
             truncation=True,
             max_length=length,
