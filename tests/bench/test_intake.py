@@ -146,14 +146,14 @@ def test_who_tokenizes_changes_no_token(
 def make_model(tokenizer: PromptTokenizer) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    def build() -> TorchGenerator:
+    def build(device: str = "cpu") -> TorchGenerator:
         torch.manual_seed(3)
         sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
         config = LlamaConfig(
             vocab_size=len(tokenizer.tokenizer), num_attention_heads=4, **sizes,
             initializer_range=0.3, eos_token_id=None,
         )  # fmt: skip
-        return TorchGenerator(LlamaForCausalLM(config).double().eval(), new_tokens=4)
+        return TorchGenerator(LlamaForCausalLM(config).double().eval().to(device), new_tokens=4)
 
     return build
 
@@ -220,6 +220,55 @@ def test_a_process_has_a_tokenizer_of_its_own_and_ends_when_it_is_let_go(
     assert pid != os.getpid()
     assert not Path(f"/proc/{pid}").exists()
     assert engine.notes() == ()
+
+
+class Prompt(torch.Tensor):
+    """Notes what is asked of it: without a GPU torch pins nothing."""
+
+    asked: tuple[str, ...] = ()
+
+    def pin_memory(self, device: Any = None) -> Any:
+        self.asked += ("pinned",)
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += (f"copied, non_blocking={kwargs['non_blocking']}",)
+        return self.as_subclass(torch.Tensor)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "expected"),
+    [
+        ("direct", ("copied, non_blocking=False",)),
+        ("pinned", ("pinned", "copied, non_blocking=True")),
+    ],
+)
+def test_prompts_are_pinned_before_they_are_copied_without_waiting(
+    make_model: Any, transfer: str, expected: tuple[str, ...]
+) -> None:
+    engine = make_model()
+    run_args = engine.resolve({"transfer": transfer, "batch_size": 2})
+    prompts = [torch.arange(5, 9 + i).as_subclass(Prompt) for i in range(3)]
+    server = Server(engine._rows, torch.device("cpu"), "sdpa", run_args, Ahead())
+    with torch.inference_mode():
+        server.serve([Request(prompt, 2) for prompt in prompts])
+    assert [prompt.asked for prompt in prompts] == [expected] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_pinned_prompts_give_the_same_tokens_on_a_gpu(
+    requests: tuple[TextRequest, ...], make_model: Any, servers: list[Server]
+) -> None:
+    engine = make_model("cuda")
+    said = []
+    for how in ({}, {"transfer": "pinned"}, {"transfer": "pinned", "tokenize": "thread"}):
+        engine.serve(requests, engine.resolve({"batch_size": 3, **how}))
+        said.append([answer.tokens for answer in servers[-1].answers])
+        pinned = [answer.request.prompt.is_pinned() for answer in servers[-1].answers]
+        assert all(pinned) if how else not any(pinned)
+    assert said[0] == said[1] == said[2]
+    engine.forget()
 
 
 def test_a_pickled_tokenizer_loads_what_it_needs(tokenizer: PromptTokenizer) -> None:
