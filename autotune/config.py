@@ -18,7 +18,7 @@ from pydantic import (
 
 from autotune import constraints, metrics
 from autotune.errors import InputError, unknown_name
-from autotune.messages import MeasureSettings
+from autotune.measure_settings import MeasureSettings
 from autotune.params import Scalar
 from autotune.plugin import Trait
 from autotune.presets import with_preset

@@ -42,6 +42,19 @@ class Request:
 
 
 @dataclass(frozen=True)
+class TextRequest:
+    """One that comes as text: making tokens of it is part of serving it."""
+
+    text: str
+    prompt_tokens: int
+    """So many first tokens of the text are the prompt."""
+    new_tokens: int
+    tokenize: Callable[[str, int], list[int]]
+    """Token ids of a text, at most so many. For one thread at a time; pickled, it makes its own
+    tokenizer wherever it arrives."""
+
+
+@dataclass(frozen=True)
 class Timing:
     """Clock readings of one request, in seconds of ``time.perf_counter``."""
 
@@ -145,12 +158,14 @@ class Engine(ABC):
         """
         raise Unsupported(f"{type(self).__name__} hands out no tokens: it cannot be served")
 
-    def serve(self, requests: Sequence[Request], run_args: Mapping[str, Any]) -> list[Timing]:
+    def serve(
+        self, requests: Sequence[Request | TextRequest], run_args: Mapping[str, Any]
+    ) -> list[Timing]:
         """Runs a workload's traffic from its first request to the end of its last, with all
         caches between requests empty at its begin.
 
         Args:
-            requests: In the order in which they wait; all are there.
+            requests: In the order in which they wait; all are there, as token ids or as text.
             run_args: Resolved.
 
         Returns:

@@ -61,6 +61,8 @@ class Trait(StrEnum):
     """Prompts begin with the same tokens."""
     REPEATS = "repeats"
     """A stated share repeats an earlier request."""
+    TEXT = "text"
+    """Requests come as text and are tokenized as part of serving them."""
 
 
 @dataclass(frozen=True)

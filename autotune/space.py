@@ -61,6 +61,7 @@ _REQUESTS = {
     Trait.MIXED_LENGTHS: "requests of different lengths",
     Trait.SHARED_PREFIX: "prompts that begin alike",
     Trait.REPEATS: "requests that repeat",
+    Trait.TEXT: "requests that come as text",
 }
 
 

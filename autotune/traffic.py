@@ -43,6 +43,8 @@ class Traffic(BaseModel):
     """This share of the requests repeats an earlier one, which is any of them."""
     shared_prefix_tokens: int = Field(default=0, ge=0)
     """So many first tokens are the same in all prompts, as those of a system prompt."""
+    as_text: bool = Field(default=False, exclude_if=lambda as_text: not as_text)
+    """Requests come as text: making tokens of it is part of serving them."""
 
     @property
     def repeats(self) -> int:
@@ -57,6 +59,7 @@ class Traffic(BaseModel):
             Trait.MIXED_LENGTHS: bool(mixed),
             Trait.SHARED_PREFIX: self.shared_prefix_tokens > 0,
             Trait.REPEATS: self.repeats > 0,
+            Trait.TEXT: self.as_text,
         }
         return frozenset(trait for trait, holds in found.items() if holds)
 
@@ -98,6 +101,8 @@ class Traffic(BaseModel):
             told.append(f"{self.repeats / self.requests:.0%} repeat an earlier one")
         if self.shared_prefix_tokens:
             told.append(f"the first {self.shared_prefix_tokens} tokens are the same in all")
+        if self.as_text:
+            told.append("they come as text")
         return ", ".join(told)
 
 

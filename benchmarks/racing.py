@@ -26,7 +26,8 @@ from autotune.execute.paired import alternate
 from autotune.execute.racing import Looks
 from autotune.execute.trial import TrialUnderWay
 from autotune.front import dominates
-from autotune.messages import Measurement, MeasureSettings, Metrics
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import Measurement, Metrics
 from autotune.statistics import median_interval
 from autotune.tables import Table, Values, read_table
 from autotune.testing import fake_spec

@@ -19,8 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors hashing numbers urls processes logs params metrics outcome device statistics "
-        "looks pairing presets markdown trust surrogate",
-        "plugin traffic messages engine",
+        "looks pairing presets markdown trust surrogate message",
+        "plugin traffic measure_settings messages engine",
         "recipe registry space constraints costs config energy power environment workload demo "
         "roof tables",
         "bench execute store",
@@ -38,7 +38,7 @@ SIDEWAYS: dict[str, str] = {
     "presets": "errors",
     "engine": "plugin",  # it says no as plugins do
     "traffic": "plugin",  # what a plugin may need of it
-    "messages": "traffic",  # part of a workload
+    "messages": "traffic measure_settings",  # parts of a trial
     "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
     "config": "constraints",  # a study file's constraints are read at the door

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from autotune.measure_settings import MeasureSettings
+from autotune.message import Message
 from autotune.messages import (
     BlockPair,
     Contention,
     Measurement,
-    MeasureSettings,
-    Message,
     ModelRef,
     Progress,
     TaskFile,

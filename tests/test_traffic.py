@@ -47,6 +47,7 @@ def test_traits_are_what_is_really_there() -> None:
     assert Traffic().traits == frozenset()
     assert Traffic(new_tokens_spread_ratio=0.1).traits == {Trait.MIXED_LENGTHS}
     assert Traffic(shared_prefix_tokens=1).traits == {Trait.SHARED_PREFIX}
+    assert Traffic(as_text=True).traits == {Trait.TEXT}
     assert Traffic(requests=4, repeat_ratio=0.5).traits == {Trait.REPEATS}
     assert Traffic(requests=4, repeat_ratio=0.1).traits == frozenset()  # not one of four
 
@@ -57,6 +58,7 @@ def test_words_state_what_may_be_found_in_a_cache() -> None:
         "8 requests, prompts of 16 tokens, answers of 4, 25% repeat an earlier one, the first 5 "
         "tokens are the same in all"
     )
+    assert Traffic(as_text=True).in_words(9, 4).endswith("answers of 4, they come as text")
     assert MIXED.in_words(100, 16) == (
         "9 requests, prompts of 50 to 150 tokens, answers of 12 to 20"
     )
@@ -72,6 +74,8 @@ def test_a_study_without_traffic_is_defined_as_before() -> None:
     assert "traffic" not in plain.definition()["workload"]
     definition = study(requests=4).definition()
     assert definition["workload"]["traffic"]["requests"] == 4
+    assert "as_text" not in definition["workload"]["traffic"]  # as before there was such a key
+    assert study(as_text=True).definition()["workload"]["traffic"]["as_text"] is True
     assert StudyFile.model_validate(definition).workload.traffic == Traffic(requests=4)
 
 

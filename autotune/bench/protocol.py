@@ -9,7 +9,8 @@ from pydantic import Field
 
 from autotune.environment import accuracy_key
 from autotune.hashing import sha256_json
-from autotune.messages import Message, Metrics, TaskFile, TaskScore, TrialSpec
+from autotune.message import Message
+from autotune.messages import Metrics, TaskFile, TaskScore, TrialSpec
 from autotune.outcome import Outcome
 
 PROBE_SECONDS = "probe_seconds"

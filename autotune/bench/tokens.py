@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from autotune.bench.tokenizer import load_tokenizer
-from autotune.engine import Batch, Request
+from autotune.bench.texts import text_requests
+from autotune.bench.tokenizer import PromptTokenizer
+from autotune.engine import Batch, Request, TextRequest
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
 
 PROMPTS = 64
 """Different prompts; a larger batch repeats them."""
 
-_TRAFFIC, _NEW = "traffic", "traffic_new_tokens"
+_TRAFFIC, _NEW, _TEXT = "traffic", "traffic_new_tokens", "traffic_prompt_tokens"
 
 POSITIONS_PER_TEXT = 16
 """An encoder gives one value for a text, whatever its length: 4,096 positions are 256 texts."""
@@ -32,7 +34,7 @@ class Tokens:
     """``[windows, tokens]``, from the evaluation text."""
     calibration: tuple[Batch, ...]
     """Batches of ``[8, prompt_tokens]``, from the calibration text."""
-    traffic: tuple[Request, ...] = ()
+    traffic: tuple[Request | TextRequest, ...] = ()
     """The requests of a workload that has traffic, from the evaluation text."""
 
 
@@ -43,8 +45,9 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
         InputError: A text is too short for this model's tokenizer.
     """
     if workload.tokens_file:
-        return read_tokens(Path(workload.tokens_file), device)
-    cutter = _Cutter(load_tokenizer(model), device)
+        return read_tokens(Path(workload.tokens_file), device, model)
+    tokenizer = PromptTokenizer(model)
+    cutter = _Cutter(tokenizer, device)
     texts = {path: Path(path).read_text(encoding="utf-8") for path in _paths(workload)}
     cut = cutter.cut_windows if model.task == "causal-lm" else cutter.cut_texts
     evaluation = texts[workload.evaluation_text]
@@ -55,7 +58,7 @@ def load_tokens(model: ModelRef, workload: Workload, device: torch.device) -> To
         prompts=cut(evaluation, workload.prompt_tokens, PROMPTS),
         evaluation=_evaluation(cut, evaluation, model.task, workload),
         calibration=tuple(split(calibration, 8)),
-        traffic=_traffic(cutter, evaluation, workload),
+        traffic=_traffic(cutter, tokenizer, evaluation, workload),
     )
 
 
@@ -66,13 +69,27 @@ def save_tokens(tokens: Tokens, file: Path) -> None:
     batches = {"prompts": tokens.prompts, "evaluation": tokens.evaluation}
     batches |= {f"calibration.{i}": batch for i, batch in enumerate(tokens.calibration)}
     found = {f"{k}.{name}": t for k, batch in batches.items() for name, t in batch.items()}
-    found |= {f"{_TRAFFIC}.{i}": one.prompt for i, one in enumerate(tokens.traffic)}
+    found |= {f"{_TRAFFIC}.{i}": _stored(one) for i, one in enumerate(tokens.traffic)}
     found[_NEW] = torch.tensor([one.new_tokens for one in tokens.traffic])
+    if texts := [one for one in tokens.traffic if isinstance(one, TextRequest)]:
+        found[_TEXT] = torch.tensor([one.prompt_tokens for one in texts])
     save_file({name: tensor.cpu().clone() for name, tensor in found.items()}, file)
 
 
-def read_tokens(file: Path, device: torch.device) -> Tokens:
+def _stored(request: Request | TextRequest) -> torch.Tensor:
+    """Token ids, or the bytes of a text."""
+    if isinstance(request, TextRequest):
+        return torch.tensor(list(request.text.encode()), dtype=torch.uint8)
+    return request.prompt
+
+
+def read_tokens(file: Path, device: torch.device, model: ModelRef) -> Tokens:
     """What ``save_tokens`` has written.
+
+    Args:
+        file: Where it is.
+        device: Where batches go.
+        model: Whose tokenizer makes tokens of requests that come as text.
 
     Raises:
         InputError: The file is damaged.
@@ -85,8 +102,14 @@ def read_tokens(file: Path, device: torch.device) -> Tokens:
         new_tokens = found.pop(_NEW).tolist()
         # Requests that repeat another hold the same tensor, by which caches know them.
         seen: dict[tuple[int, ...], torch.Tensor] = {}
+        lengths = found.pop(_TEXT, None)
         prompts = [found.pop(f"{_TRAFFIC}.{i}") for i in range(len(new_tokens))]
-        traffic = [seen.setdefault(tuple(prompt.tolist()), prompt) for prompt in prompts]
+        same = [seen.setdefault(tuple(prompt.tolist()), prompt) for prompt in prompts]
+        traffic: Iterable[Request | TextRequest] = map(Request, same, new_tokens)
+        if lengths is not None:
+            ids = PromptTokenizer(model).ids
+            every = zip(prompts, lengths.tolist(), new_tokens, strict=True)
+            traffic = (TextRequest(bytes(t.tolist()).decode(), n, new, ids) for t, n, new in every)
         batches: dict[str, dict[str, torch.Tensor]] = {}
         for name in sorted(found):
             batch, _, argument = name.rpartition(".")
@@ -95,7 +118,7 @@ def read_tokens(file: Path, device: torch.device) -> Tokens:
             prompts=batches.pop("prompts"),
             evaluation=batches.pop("evaluation"),
             calibration=tuple(batches[f"calibration.{i}"] for i in range(len(batches))),
-            traffic=tuple(map(Request, traffic, new_tokens)),
+            traffic=tuple(traffic),
         )
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{file} is damaged: {error}; export the trial again") from error
@@ -117,11 +140,15 @@ def _evaluation(cut: Any, text: str, task: str, workload: Workload) -> Batch:
     return dict(cut(text, window, -(-workload.evaluation_positions // (window - 1))))
 
 
-def _traffic(cutter: _Cutter, text: str, workload: Workload) -> tuple[Request, ...]:
+def _traffic(
+    cutter: _Cutter, tokenizer: PromptTokenizer, text: str, workload: Workload
+) -> tuple[Request | TextRequest, ...]:
     """The requests in the order in which they come; one that repeats another is the same."""
     if (traffic := workload.traffic) is None:
         return ()
     drawn = traffic.draw(workload.prompt_tokens, workload.new_tokens, workload.seed)
+    if traffic.as_text:
+        return text_requests(drawn, traffic.shared_prefix_tokens, text, tokenizer)
     longest = max(one.prompt_tokens for one in drawn)
     ids = cutter.cut_windows(text, longest, traffic.requests - traffic.repeats)["input_ids"].cpu()
     ids[:, : traffic.shared_prefix_tokens] = ids[0, : traffic.shared_prefix_tokens].clone()
@@ -148,15 +175,14 @@ def take(batch: Batch, count: int) -> Batch:
 class _Cutter:
     """Cuts text into sequences of one length."""
 
-    def __init__(self, tokenizer: Any, device: torch.device) -> None:
+    def __init__(self, tokenizer: PromptTokenizer, device: torch.device) -> None:
         self._tokenizer = tokenizer
         self._device = device
 
     def cut_windows(self, text: str, length: int, count: int) -> Batch:
         """Sequences spread evenly over the text; each begins with the beginning-of-sequence
         token if the tokenizer adds one."""
-        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        first = self._first_token()
+        ids, first = self._tokenizer.plain_ids(text), self._tokenizer.first
         body = length - len(first)
         if len(ids) < body:
             raise InputError(
@@ -166,16 +192,11 @@ class _Cutter:
         starts = [i * stride for i in range(count)]
         return self._on_device(torch.tensor([first + ids[s : s + body] for s in starts]))
 
-    def _first_token(self) -> list[int]:
-        bos = self._tokenizer.bos_token_id
-        added = self._tokenizer("a", verbose=False)["input_ids"]
-        return [bos] if bos is not None and added[0] == bos else []
-
     def cut_texts(self, text: str, length: int, count: int) -> Batch:
         """Pieces of text with special tokens, cut and padded to one length."""
         stride = max(1, (len(text) - 8 * length) // max(1, count - 1))
         pieces = [text[i * stride : i * stride + 8 * length] for i in range(count)]
-        encoded = self._tokenizer(
+        encoded = self._tokenizer.tokenizer(
             pieces,
             truncation=True,
             max_length=length,

@@ -45,6 +45,7 @@ _TRAFFIC: dict[str, Any] = {
         "new_tokens_spread_ratio": 0.5,
         "repeat_ratio": 0.25,
         "shared_prefix_tokens": 8,
+        "as_text": True,
     },
 }
 """For plugins that do nothing where all requests are alike."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotune.errors import InputError
-from autotune.messages import Grade, Measurement, Message, Metrics, RecipeDict, TrialResult
+from autotune.message import Message
+from autotune.messages import Grade, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import Direction, metric
 from autotune.outcome import Outcome
 from autotune.report.front_file import write_atomically

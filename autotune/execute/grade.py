@@ -6,7 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from autotune.messages import BlockPair, Contention, Grade, Measurement, MeasureSettings, Metrics
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import BlockPair, Contention, Grade, Measurement, Metrics
 from autotune.metrics import METRICS, Direction
 
 

@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Sequence
 
 from autotune.bench.protocol import PROBE_SECONDS
-from autotune.messages import BlockPair, Measurement, MeasureSettings, Metrics
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import BlockPair, Measurement, Metrics
 from autotune.metrics import METRICS
 from autotune.statistics import Interval, median_interval, paired_ratio, unpaired_ratio
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 from autotune.bench.exported.names import TOKENS_FILE
 from autotune.errors import InputError
-from autotune.messages import Message, Metrics, RecipeDict, TaskScore, TrialSpec
+from autotune.message import Message
+from autotune.messages import Metrics, RecipeDict, TaskScore, TrialSpec
 
 EXPORT_FILE = "export.json"
 """Written last: a directory without it is none of ours, or not finished."""

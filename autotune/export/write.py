@@ -36,17 +36,12 @@ OnStep = Callable[[str], None]
 _SPARE = 1.1
 _SERVE = '''"""Serves this directory's model as its recipe says: python serve.py --port 8000."""
 
-import argparse
 from pathlib import Path
 
-from autotune.openai import serve
+from autotune.openai import main
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    given = parser.parse_args()
-    serve(Path(__file__).resolve().parent, given.host, given.port)
+    main(Path(__file__).resolve().parent)
 '''
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from autotune.device import Device
+from autotune.measure_settings import MeasureSettings
 from autotune.messages import (
     BlockPair,
     Measurement,
-    MeasureSettings,
     ModelRef,
     RecipeDict,
     TrialResult,

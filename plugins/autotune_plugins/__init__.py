@@ -11,6 +11,7 @@ from autotune_plugins.distill import Distill
 from autotune_plugins.early_exit import EarlyExit
 from autotune_plugins.embedding import Embedding
 from autotune_plugins.engine import Engine
+from autotune_plugins.input import Input
 from autotune_plugins.loading import Loading
 from autotune_plugins.offload import Offload
 from autotune_plugins.parallel import Parallel
@@ -42,6 +43,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     Cache,
     PrefixCache,
     ResultCache,
+    Input,
     Speculative,
     Engine,
     EarlyExit,

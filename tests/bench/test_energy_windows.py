@@ -11,7 +11,8 @@ from autotune import energy
 from autotune.bench.meters.energy import measure_energy
 from autotune.energy import EnergyMeter
 from autotune.engine import Timing
-from autotune.messages import MeasureSettings, TrialSpec
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import TrialSpec
 from autotune.testing import fake_spec
 
 

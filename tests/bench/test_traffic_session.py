@@ -12,7 +12,8 @@ from autotune.bench.session import Session
 from autotune.bench.tokens import load_tokens
 from autotune.config import WorkloadFile
 from autotune.errors import InputError
-from autotune.messages import MeasureSettings, ModelRef, RecipeDict, TrialSpec, Workload
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import ModelRef, RecipeDict, TrialSpec, Workload
 from autotune.testing.fakes import fake_spec
 from autotune.traffic import Traffic
 from autotune.workload.model import read_config
@@ -81,7 +82,8 @@ def test_traffic_is_for_models_that_generate(model: ModelRef) -> None:
 
 def spec_of(model: ModelRef, recipe: RecipeDict, folder: Path) -> TrialSpec:
     settings = MeasureSettings(block_seconds=0.01, warmup_blocks=3)
-    changes = {"model": model, "workload": workload_of(model, TRAFFIC), "settings": settings}
+    traffic = TRAFFIC.model_copy(update={"as_text": "input" in recipe})
+    changes = {"model": model, "workload": workload_of(model, traffic), "settings": settings}
     return fake_spec(recipe=recipe).model_copy(update={**changes, "directory": str(folder)})
 
 
@@ -89,6 +91,7 @@ RECIPES: list[RecipeDict] = [
     {},
     {"batch": {"size": 4}},
     {"batching": {"policy": "continuous", "size": 2}, "result_cache": {"entries": 16}},
+    {"input": {"tokenize": "thread", "depth": 4, "transfer": "direct"}},
 ]
 
 

@@ -11,7 +11,8 @@ import pytest
 from autotune import registry
 from autotune.config import WorkloadFile
 from autotune.device import detect
-from autotune.messages import MeasureSettings, TrialSpec
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import TrialSpec
 from autotune.recipe import Recipe, keys
 from autotune.workload.model import resolve
 from autotune.workload.text import build_workload

@@ -12,7 +12,8 @@ import pytest
 
 from autotune.execute.contention import ContentionRecorder, Reading
 from autotune.execute.grade import drift_ratio, grade, lost_speed_ratio
-from autotune.messages import BlockPair, Contention, Grade, Measurement, MeasureSettings
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import BlockPair, Contention, Grade, Measurement
 from autotune.testing import fake_device
 
 CPU = fake_device("cpu")

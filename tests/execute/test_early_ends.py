@@ -9,7 +9,8 @@ import pytest
 
 from autotune import registry
 from autotune.execute.slot import DeviceSlot
-from autotune.messages import MeasureSettings, TrialSpec
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import TrialSpec
 from autotune.outcome import Outcome
 
 MakeSpec = Callable[..., TrialSpec]

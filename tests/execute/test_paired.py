@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from autotune.execute.paired import alternate, converged, speed_metrics
-from autotune.messages import BlockPair, Measurement, MeasureSettings
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import BlockPair, Measurement
 
 SPEED = "output_tokens_per_second"
 SETTINGS = MeasureSettings(min_pairs=6, max_pairs=12, target_half_width_ratio=0.02)

@@ -14,7 +14,8 @@ from autotune.execute.paired import alternate, speed_metrics
 from autotune.execute.racing import ENDED_EARLY, Looks, wants_peaks
 from autotune.execute.trial import TrialUnderWay
 from autotune.front import dominates
-from autotune.messages import BlockPair, Measurement, MeasureSettings, Metrics, Rivals
+from autotune.measure_settings import MeasureSettings
+from autotune.messages import BlockPair, Measurement, Metrics, Rivals
 from autotune.testing import fake_spec
 
 SPEED, MEMORY, WEIGHTS, KLD = (

@@ -9,7 +9,7 @@ import pytest
 
 from autotune import registry
 from autotune.config import StudyFile
-from autotune.messages import MeasureSettings
+from autotune.measure_settings import MeasureSettings
 from autotune.outcome import Outcome
 from autotune.recipe import Recipe
 from autotune.search.check import Choice, Verdict, choices, covering, judge, pairs, try_all

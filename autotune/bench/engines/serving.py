@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,9 +12,10 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from autotune.bench.caches import growing_cache
+from autotune.bench.engines.intake import INTAKE, Ahead, Intake
 from autotune.bench.engines.reuse import Answers, Prefixes
 from autotune.bench.engines.rows import Rows
-from autotune.engine import Request, Timing
+from autotune.engine import Request, TextRequest, Timing
 from autotune.plugin import Unsupported
 
 SERVING: Mapping[str, Any] = {
@@ -23,9 +23,11 @@ SERVING: Mapping[str, Any] = {
     "batching_window": 4,
     "prefix_entries": 0,
     "result_entries": 0,
+    **INTAKE,
 }
 """Run arguments that only traffic has: how requests are put into batches, how many batches' worth
-are sorted at a time, and how many prompts and answers are kept for those that come later."""
+are sorted at a time, how many prompts and answers are kept for those that come later, and how
+text becomes tokens."""
 
 
 def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
@@ -107,6 +109,7 @@ class Server:
         device: torch.device,
         attention: str,
         run_args: Mapping[str, Any],
+        ahead: Ahead,
     ) -> None:
         """
         Args:
@@ -114,6 +117,7 @@ class Server:
             device: The model's.
             attention: transformers' name of the kernel.
             run_args: ``batch_size`` and those of ``SERVING``.
+            ahead: Who tokenizes requests before they are taken, if the run arguments say so.
         """
         self._known_answers = Answers(run_args["result_entries"])
         self._known_prefixes = Prefixes(run_args["prefix_entries"])
@@ -130,15 +134,18 @@ class Server:
         }[run_args["batching"]]
         self._packs = run_args["batching"] == "packed"
         self._mask_needed = attention == "sdpa"
-        self._waiting: deque[Request] = deque()
+        self._run_args = run_args
+        self._ahead = ahead
+        self._pins = run_args["transfer"] == "pinned"
+        self._waiting = Intake((), run_args, ahead)
         self.answers: list[Answer] = []
         """Of the latest traffic, in its order."""
         self.logits = torch.empty(0)
         """Of the latest pass."""
 
-    def serve(self, requests: Sequence[Request]) -> list[Timing]:
+    def serve(self, requests: Sequence[Request | TextRequest]) -> list[Timing]:
         """Serves all; returns when the last answer is there."""
-        self._waiting = deque(requests)
+        self._waiting = Intake(requests, self._run_args, self._ahead)
         self.answers = []
         self._policy()
         return [answer.timing() for answer in self.answers]
@@ -147,16 +154,20 @@ class Server:
         """The next requests that have to be computed, in their order; none where none wait."""
         taken: list[Answer] = []
         while self._waiting and len(taken) < most:
-            answer = Answer(self._waiting.popleft(), time.perf_counter())
-            self.answers.append(answer)
-            known = self._known_answers.find(answer.request)
-            if known is None:
-                taken.append(answer)
-                continue
-            now = time.perf_counter()
-            for token in known:
-                answer.add(token, now)
+            now = time.perf_counter()  # those that are taken together wait for one another's text
+            together = self._waiting.take(most - len(taken))
+            answers = [Answer(request, now) for request in together]
+            self.answers += answers
+            taken += [answer for answer in answers if not self._is_known(answer)]
         return taken
+
+    def _is_known(self, answer: Answer) -> bool:
+        """Whether it is there already, and complete now."""
+        known = self._known_answers.find(answer.request)
+        now = time.perf_counter()
+        for token in known or ():
+            answer.add(token, now)
+        return known is not None
 
     def _in_order_of_arrival(self) -> None:
         """Batches as they come, padded to the longest prompt."""
@@ -197,7 +208,7 @@ class Server:
         """Reads the prompts of some requests, and says their first tokens."""
         rows = self._new_rows()
         asked = [answer.request.prompt for answer in batch]
-        prompts = [prompt.to(self._device) for prompt in asked]
+        prompts = [prompt.to(self._device, non_blocking=self._pins) for prompt in asked]
         if self._packs:
             said = rows.prefill_packed(prompts, self._mask_needed)
         else:

@@ -12,13 +12,14 @@ import torch
 from autotune.bench.caches import LOSSY, growing_cache
 from autotune.bench.engines.divided import for_stage, require_plain
 from autotune.bench.engines.early_exit import Exits
+from autotune.bench.engines.intake import Ahead, open_intake
 from autotune.bench.engines.lookup import look_up
 from autotune.bench.engines.model_draft import ModelDraft, part_of
 from autotune.bench.engines.rows import Rows
 from autotune.bench.engines.serving import SERVING, Server, check_serving
 from autotune.bench.engines.ticks import DeviceTicks, HostTicks, Ticks, synchroniser
 from autotune.bench.engines.torch_encoder import TorchEncoder
-from autotune.engine import Batch, Engine, Passes, Request, Timing
+from autotune.engine import Batch, Engine, Passes, Request, TextRequest, Timing
 from autotune.messages import Workload
 from autotune.plugin import Unsupported
 
@@ -60,6 +61,7 @@ class TorchGenerator(Engine):
         self._drafters: dict[float, TorchGenerator] = {}
         """Share of the layers → what drafts with them; 0 is the assistant."""
         self._exits: dict[tuple[Any, ...], tuple[Exits, TorchGenerator]] = {}
+        self._ahead = Ahead()
         self._finite = True
         plain = getattr(model, "_orig_mod", model)  # what torch.compile wraps, if it does
         accepted = inspect.signature(type(plain).forward).parameters
@@ -136,11 +138,14 @@ class TorchGenerator(Engine):
         return self.last_tokens
 
     @torch.inference_mode()
-    def serve(self, requests: Sequence[Request], run_args: Mapping[str, Any]) -> list[Timing]:
+    def serve(
+        self, requests: Sequence[Request | TextRequest], run_args: Mapping[str, Any]
+    ) -> list[Timing]:
         """As the base class; each step's tokens are copied to the host before the next step."""
         check_serving(run_args, self._model)
-        kernel = self._model.config._attn_implementation
-        server = Server(self._rows, self._model.device, kernel, run_args)
+        device, kernel = self._model.device, self._model.config._attn_implementation
+        open_intake(self._ahead, requests, run_args, device)
+        server = Server(self._rows, device, kernel, run_args, self._ahead)
         self._synchronise()
         timings = server.serve(requests)
         self._finite = bool(torch.isfinite(server.logits).all())
@@ -264,13 +269,16 @@ class TorchGenerator(Engine):
         )
 
     def forget(self) -> None:
-        """Frees the static cache of the latest shape; steps with exits are counted anew."""
+        """Frees the static cache of the latest shape, ends the thread or process that tokenizes;
+        steps with exits are counted anew."""
+        self._ahead.close()
         self._static_caches.clear()
         self._exits.clear()
 
     def notes(self) -> tuple[str, ...]:
-        """How many layers were left out since ``forget``."""
-        return tuple(exits.words for exits, _ in self._exits.values() if exits.words)
+        """How many layers were left out since ``forget``, and what tokenizing takes."""
+        exits = tuple(exits.words for exits, _ in self._exits.values() if exits.words)
+        return (*exits, *self._ahead.notes)
 
     def alters_outputs(self, run_args: Mapping[str, Any]) -> bool:
         """A cache that loses something of what it holds, or tokens that leave out layers."""

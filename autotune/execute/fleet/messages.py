@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from autotune.device import Device
-from autotune.messages import Message, Progress
+from autotune.message import Message
+from autotune.messages import Progress
 from autotune.trust import DATA_ONLY, Trust
 
 PROTOCOL: Literal[5] = 5
