@@ -63,6 +63,8 @@ def test_each_text_has_the_tokens_of_its_prompt_and_hardly_more(
     for request, one in zip(requests, TRAFFIC.draw(20, 4, seed=1), strict=True):
         assert len(ids_of(request)) == request.prompt_tokens == one.prompt_tokens
         assert request.new_tokens == one.new_tokens
+        whole = tokenizer.tokenizer(request.text)["input_ids"]
+        assert ids_of(request) == whole[: one.prompt_tokens]
         assert len(tokenizer.ids(request.text, 1000)) <= one.prompt_tokens + 3
     assert len({request.text for request in requests}) == 6
     assert len({tuple(ids_of(request)[:7]) for request in requests}) == 1
