@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from autotune.bench.engines import torch_engine
 from autotune.bench.engines.intake import INTAKE, Ahead, Intake
@@ -63,6 +64,8 @@ def test_each_text_has_the_tokens_of_its_prompt_and_hardly_more(
     for request, one in zip(requests, TRAFFIC.draw(20, 4, seed=1), strict=True):
         assert len(ids_of(request)) == request.prompt_tokens == one.prompt_tokens
         assert request.new_tokens == one.new_tokens
+        whole = tokenizer.tokenizer(request.text)["input_ids"]
+        assert ids_of(request) == whole[: one.prompt_tokens]
         assert len(tokenizer.ids(request.text, 1000)) <= one.prompt_tokens + 3
     assert len({request.text for request in requests}) == 6
     assert len({tuple(ids_of(request)[:7]) for request in requests}) == 1
@@ -269,6 +272,19 @@ def test_pinned_prompts_give_the_same_tokens_on_a_gpu(
         assert all(pinned) if how else not any(pinned)
     assert said[0] == said[1] == said[2]
     engine.forget()
+
+
+def test_a_prompt_begins_as_the_tokenizer_begins_it(
+    model: ModelRef, tokenizer: PromptTokenizer, tmp_path: Path
+) -> None:
+    adding, bos = tokenizer.tokenizer, tokenizer.tokenizer.bos_token
+    adding.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, adding.bos_token_id)]
+    )
+    adding.save_pretrained(tmp_path)
+    found = PromptTokenizer(model.model_copy(update={"path": str(tmp_path)}))
+    assert tokenizer.ids(TEXT, 9)[0] != adding.bos_token_id == found.ids(TEXT, 9)[0]
+    assert found.ids(TEXT, 9) == found.tokenizer(TEXT)["input_ids"][:9]
 
 
 def test_a_pickled_tokenizer_loads_what_it_needs(tokenizer: PromptTokenizer) -> None:

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,25 +113,27 @@ class Intake:
         return [self._next() for _ in range(min(most, len(self)))]
 
     def _next(self) -> Request:
-        request, ids = self._coming_one() if self._ahead else self._inline()
-        prompt = ids if isinstance(ids, torch.Tensor) else torch.tensor(ids)
-        return Request(prompt.pin_memory() if self._pins else prompt, request.new_tokens)
+        request = self._next_ahead(self._ahead) if self._ahead else self._next_inline()
+        return replace(request, prompt=request.prompt.pin_memory()) if self._pins else request
 
-    def _inline(self) -> tuple[Request | TextRequest, Any]:
+    def _next_inline(self) -> Request:
         request = self._waiting.popleft()
         if isinstance(request, Request):
-            return request, request.prompt
-        return request, request.tokenize(request.text, request.prompt_tokens)
+            return request
+        return _tokenized(request, request.tokenize(request.text, request.prompt_tokens))
 
-    def _coming_one(self) -> tuple[TextRequest, list[int]]:
-        """Waits for the next one, with those after it on their way."""
-        assert self._ahead is not None
+    def _next_ahead(self, ahead: Ahead) -> Request:
+        """Waits for it, with those after it on their way."""
         while self._waiting and len(self._coming) <= self._depth:
             request = self._waiting.popleft()
             assert isinstance(request, TextRequest)
-            self._coming.append((request, self._ahead.begin(request)))
-        request, ids = self._coming.popleft()
-        return request, ids.result()
+            self._coming.append((request, ahead.begin(request)))
+        first, ids = self._coming.popleft()
+        return _tokenized(first, ids.result())
+
+
+def _tokenized(request: TextRequest, ids: list[int]) -> Request:
+    return Request(torch.tensor(ids), request.new_tokens)
 
 
 def open_intake(
