@@ -81,7 +81,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_an_encoder_is_exported_loaded_and_verified(searched: Path, encoder: Path) -> None:
     folder = searched / "served"
-    with pytest.raises(InputError, match="no point named 'best'"):
+    with pytest.raises(InputError, match="no pick named 'best'"):
         run("export", "s", folder, "--pick", "best", "--output", searched)
     assert not folder.exists()
     code, shown = run("export", "s", folder, "--pick", "1", "--output", searched)

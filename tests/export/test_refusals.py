@@ -48,8 +48,8 @@ def test_a_trial_is_found_by_its_pick_and_by_its_number() -> None:
 @pytest.mark.parametrize(
     ("recipe", "changes", "name", "words"),
     [
-        (INT8, {}, "fastst", "no point named 'fastst'; did you mean 'fastest'?"),
-        (INT8, {}, "7", "no point named '7'"),
+        (INT8, {}, "fastst", "no pick named 'fastst'; did you mean 'fastest'?"),
+        (INT8, {}, "7", "no measured trial #7"),
         (
             INT8,
             {"outcome": Outcome.CRASHED, "explanation": "it fell", "metrics": {}},

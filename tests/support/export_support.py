@@ -42,8 +42,10 @@ def export(plan: Plan, recipe: dict[str, Any], folder: Path, **options: Any) -> 
 
 
 def trial_outputs(plan: Plan, recipe: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """What the trial itself computes, in a process that knows nothing of exports."""
+    """What the trial itself computes, in a process that knows nothing of exports; each sequence by
+    itself, since scales of activations may be those of a whole batch."""
     spec = make_spec(plan, 5, Recipe.of(recipe, plan.registry.plugins), known_accuracy={})
     with closing(WarmSessions(plan.registry)) as sessions:
         session, _ = sessions.get("candidate", spec)
-        return ask_outputs(session, spec, np.array(TOKENS)).values
+        found = [ask_outputs(session, spec, np.array([ids])).values for ids in TOKENS]
+    return np.concatenate(found)
