@@ -44,7 +44,7 @@ class _Follower:
         self.connection, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "autotune.bench.follower", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "autotune.bench.follower", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "AUTOTUNE_PARENT_PID": str(os.getpid())},
                 pass_fds=[theirs.fileno()],

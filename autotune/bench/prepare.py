@@ -99,7 +99,8 @@ def prepare(
     join()
     memory.before_loading()
     began = time.perf_counter()
-    model = load_model(kind, spec, plugins) if _wants_weights(context) else empty.eval()
+    wanted = _wants_weights(context)
+    model = load_model(kind, spec, plugins) if wanted else empty.eval()
     load_seconds = time.perf_counter() - began
     memory.end_of("load")
     began, divided = time.perf_counter(), _count_divided(model)
@@ -126,7 +127,9 @@ def prepare(
         model = None
     memory.end_of("transform")
     metrics = {
-        "load_seconds": _reading(load_seconds, "s", clock),
+        "load_seconds": _reading(load_seconds, "s", clock)
+        if wanted
+        else Measurement.unavailable("s", "the engine has its own files: no weights are loaded"),
         "transform_seconds": _reading(transform_seconds, "s", "wall clock"),
         "weights_bytes": _reading(float(held), "B", name if own else "unique storages"),
         "weights_disk_bytes": _reading(float(on_disk), "B", name if own else "state dict"),

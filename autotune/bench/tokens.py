@@ -120,7 +120,7 @@ def read_tokens(file: Path, device: torch.device, model: ModelRef) -> Tokens:
             calibration=tuple(batches[f"calibration.{i}"] for i in range(len(batches))),
             traffic=tuple(traffic),
         )
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{file} is damaged: {error}; export the trial again") from error
 
 

@@ -68,6 +68,7 @@ def export(
         plan,
         chosen,
         directory,
+        environment=record.environment,
         max_shard_bytes=max_shard_bytes,
         force=force,
         on_step=lambda words: console.print(words, markup=False),

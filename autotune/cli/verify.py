@@ -61,6 +61,7 @@ def _print_json(found: Verified, holds: bool) -> None:
         "environment_differences": found.differing,
         "alone": found.alone,
         "fallbacks": found.fallbacks,
+        "uncompared": found.uncompared,
         "metrics": rows_of(found.checks),
     }
     typer.echo(json.dumps(shown, indent=2))
@@ -83,10 +84,13 @@ def _print(found: Verified, objectives: tuple[str, ...]) -> None:
     if found.alone and found.checks:
         lines.append(f"measured alone, so that speeds are compared and no ratios: {found.alone}")
     lines += [f"ran otherwise than its recipe asks: {words}" for words in found.fallbacks]
+    if found.uncompared:
+        lines.append(f"objectives not compared: {', '.join(found.uncompared)}")
     for line in lines:
         console.print(line, markup=False)
     if not found.checks:
         return
     spec = found.export.spec
     title = f"{spec.study} #{spec.number}: {describe(spec.recipe)}"
-    print_checks(found.checks, title, objectives)
+    judged = tuple(name for name in objectives if name not in found.uncompared)
+    print_checks(found.checks, title, judged)

@@ -89,6 +89,7 @@ class Server:
                 have, or no token is asked for.
             AutotuneError: The bench process failed.
         """
+        self.check_generates()
         if isinstance(prompts, str) or not prompts or max_new_tokens < 1:
             raise InputError("give a list of prompts and a max_new_tokens of 1 or more")
         items = [PendingRequest(ids, max_new_tokens) for ids in self._token_ids(prompts)]
@@ -97,6 +98,14 @@ class Server:
         self._warn({answer.outside for answer in answers})
         texts = isinstance(prompts[0], str)
         return [self._with_text(answer) for answer in answers] if texts else answers
+
+    def check_generates(self) -> None:
+        """
+        Raises:
+            InputError: The model is an encoder.
+        """
+        if (task := self._plan.model.task) != "causal-lm":
+            raise InputError(f"a {task} model generates nothing; ask for its outputs")
 
     def stream(
         self, prompt: Sequence[int], max_new_tokens: int, on_tokens: OnTokens
@@ -120,6 +129,7 @@ class Server:
                 token is asked for.
             AutotuneError: The server was closed.
         """
+        self.check_generates()
         if not prompt or max_new_tokens < 1:
             raise InputError("give a prompt of 1 token or more and a max_new_tokens of 1 or more")
         item = PendingRequest(tuple(map(int, prompt)), max_new_tokens, on_tokens)

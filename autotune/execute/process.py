@@ -39,13 +39,14 @@ Start = Callable[[Path, Mapping[str, str]], Process]
 
 
 def spawn(log: Path, environment: Mapping[str, str]) -> Process:
-    """A ``python -m autotune.bench`` in a new interpreter, which begins with its imports.
+    """A ``python -m autotune.bench`` in a new interpreter, which begins with its imports; ``-P``
+    keeps those of the current folder out.
 
     The kernel kills it when the thread that began it ends.
     """
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "autotune.bench"],
+            [sys.executable, "-P", "-m", "autotune.bench"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stream,

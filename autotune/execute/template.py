@@ -100,7 +100,7 @@ class Template:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "autotune.bench.template", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "autotune.bench.template", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

@@ -58,6 +58,8 @@ class ExportFile(Message):
     """The trial; its model is the original."""
     environment: dict[str, str]
     """What the numbers were measured on."""
+    written_on: dict[str, str]
+    """What the stored outputs were computed on."""
     tolerance: float
     """How much outputs may differ from the stored ones, relative to the largest of them."""
     max_abs_difference: float

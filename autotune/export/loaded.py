@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from autotune import registry
 from autotune.config import StudyFile
 from autotune.device import detect
-from autotune.dispatch.request import Answer, PendingRequest
+from autotune.dispatch.request import PendingRequest
 from autotune.dispatch.server import Server
 from autotune.dispatch.table import Cell, DispatchTable, Point
 from autotune.environment import describe_environment, environment_differences
@@ -23,6 +23,7 @@ from autotune.errors import AutotuneError, InputError
 from autotune.export.files import ExportFile, read_export, read_numbers
 from autotune.export.reference import Outputs, ask_outputs
 from autotune.messages import Metrics, RecipeDict, TrialSpec
+from autotune.recipe import Recipe
 from autotune.search.plan import Plan
 from autotune.space import Pool
 from autotune.trust import DATA_ONLY
@@ -70,18 +71,6 @@ class LoadedModel(Server):
         self._trial = spec
         super().__init__(_table(found, self.metrics), plan)
 
-    def generate(
-        self, prompts: Sequence[str] | Sequence[Sequence[int]], max_new_tokens: int = 32
-    ) -> list[Answer]:
-        """As ``Server.generate``.
-
-        Raises:
-            InputError: The model generates nothing, besides.
-        """
-        if self.task != "causal-lm":
-            raise InputError(f"a {self.task} model generates nothing; ask for its outputs")
-        return super().generate(prompts, max_new_tokens)
-
     def outputs(
         self, inputs: Sequence[str] | Sequence[Sequence[int]]
     ) -> list[NDArray[np.float32]]:
@@ -99,6 +88,8 @@ class LoadedModel(Server):
                 or the engine tells no outputs.
             AutotuneError: The bench process failed.
         """
+        if isinstance(inputs, str):
+            raise InputError("give a list of texts, or of token ids")
         items = [_WantsOutputs(ids, 0) for ids in self._token_ids(inputs)]
         self._enqueue(items)
         found = [item.outputs.result() for item in items]
@@ -163,13 +154,16 @@ def placed(folder: Path, found: ExportFile) -> tuple[Plan, TrialSpec]:
     folder, plugins = folder.resolve(), registry.installed()
     if absent := sorted(found.recipe.keys() - plugins.plugins.keys()):
         raise InputError(f"{folder} needs plugins not installed here: {', '.join(absent)}")
+    recipe = Recipe.of(found.recipe, plugins.plugins).to_dict()
     kind = found.spec.device.kind
     device = detect(kind)
     cache = cache_directory()
     own = found.placed(folder, cache, cache / "serving")
     # The files beside it are data, whatever the original was.
     model = own.model.model_copy(update={"path": str(folder), "trust": DATA_ONLY})
-    spec = own.model_copy(update={"device": device, "model": model})
+    # What the file says it has scored is not kept as this machine's.
+    own_words = {"recipe": recipe, "known_accuracy": {}}
+    spec = own.model_copy(update={"device": device, "model": model, **own_words})
     study = StudyFile.model_validate(
         {"name": own.study, "model": str(folder), "task": model.task, "device": kind}
     )

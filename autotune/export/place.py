@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ def check_place(folder: Path, *, force: bool) -> None:
     Raises:
         InputError: It may not.
     """
+    _clear_up(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is a file or a link; name a directory that does not exist")
     if folder.is_dir() and any(folder.iterdir()):
@@ -61,7 +63,7 @@ def written_whole(folder: Path, needed_bytes: float) -> Iterator[Path]:
     parent = folder.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        _clear_up(folder)
         beside = _beside(folder, os.getpid())
         beside.mkdir()
     except OSError as error:
@@ -76,6 +78,8 @@ def written_whole(folder: Path, needed_bytes: float) -> Iterator[Path]:
         yield beside
         _take_place(beside, folder)
     except OSError as error:
+        if not _concerns(error, beside, folder.absolute()):
+            raise
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -85,11 +89,24 @@ def _beside(folder: Path, pid: int) -> Path:
     return folder.absolute().parent / f".{folder.absolute().name}.{_UNFINISHED}-{pid}"
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Of processes that were killed."""
-    for left in folder.absolute().parent.glob(f".{folder.absolute().name}.{_UNFINISHED}-*"):
-        pid = left.name.rpartition("-")[2]
-        if pid.isdigit() and not Path("/proc", pid).exists():
+def _concerns(error: OSError, *places: Path) -> bool:
+    """Whether one of the places cannot be written, rather than anything else be done."""
+    names = [Path(os.fsdecode(n)) for n in (error.filename, error.filename2) if n is not None]
+    inside = any(name.absolute().is_relative_to(place) for name in names for place in places)
+    return inside or error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _clear_up(folder: Path) -> None:
+    """What processes have left that were killed: an earlier export that one had moved away goes
+    back, if nothing took its place."""
+    folder = folder.absolute()
+    for left in folder.parent.glob(f".{folder.name}.{_UNFINISHED}-*"):
+        pid, _, old = left.name.rpartition("-")[2].partition(".")
+        if not pid.isdigit() or Path("/proc", pid).exists():
+            continue
+        if old and not folder.exists():
+            os.replace(left, folder)
+        elif not old or is_export(folder):
             shutil.rmtree(left, ignore_errors=True)
 
 

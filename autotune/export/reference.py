@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from autotune.bench.exported.names import TOKENS_FILE
+from autotune.environment import library_versions
 from autotune.errors import InputError
 from autotune.execute.session import BenchSession
 from autotune.export.files import REFERENCE_FILE
@@ -27,9 +29,10 @@ TOLERANCES = {"float16": 1e-3, "bfloat16": 1.6e-2}
 """torch.testing's relative tolerances; what is computed again on the same machine is mostly equal
 to the last bit."""
 _TOLERANCE = 1e-5
-ELSEWHERE = 5e-2
+_ELSEWHERE = 5e-2
 """On another machine or with other libraries, whose kernels add in another order: far less than
 what a wrong weight does."""
+_PROCESSORS = frozenset({"device", "device_kind", "cpu_model", "cpu_flags_sha256"})
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,13 @@ def ask_outputs(session: BenchSession, spec: TrialSpec, input_ids: NDArray[np.in
         if reply.tokens:
             return Outputs(input_ids, np.array(reply.tokens, dtype=np.int64))
         return Outputs(input_ids, load_file(file)["outputs"])
+
+
+def tolerance_with(tolerance: float, differing: Iterable[str]) -> float:
+    """The tolerance where keys of the environment are not as they were: more only where other
+    kernels compute."""
+    computing = _PROCESSORS | library_versions().keys()
+    return tolerance if computing.isdisjoint(differing) else max(tolerance, _ELSEWHERE)
 
 
 def tolerance_of(folder: Path) -> float:

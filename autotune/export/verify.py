@@ -15,7 +15,7 @@ from autotune.execute.local import LocalExecutor
 from autotune.execute.warm import WarmSessions
 from autotune.export.files import ExportFile, Numbers, read_export, read_numbers
 from autotune.export.loaded import placed
-from autotune.export.reference import ELSEWHERE, ask_outputs, read_reference
+from autotune.export.reference import ask_outputs, read_reference, tolerance_with
 from autotune.front import usable
 from autotune.messages import Measurement, Metrics, TrialSpec
 from autotune.metrics import Family, metric
@@ -39,6 +39,8 @@ class Verified:
     """Why the original model did not run beside it; empty if it did."""
     checks: tuple[Check, ...] = ()
     """The stored numbers against those of now; none where the outputs are others."""
+    uncompared: tuple[str, ...] = ()
+    """Objectives that were not measured now, or cannot be judged by a directory."""
     fallbacks: tuple[str, ...] = ()
     """What ran otherwise than the recipe asks."""
 
@@ -74,18 +76,20 @@ def verify(folder: Path, original: str | None, on_progress: OnProgress) -> Verif
     with closing(WarmSessions(plan.registry)) as sessions:
         session, _ = sessions.get("candidate", spec)
         again = ask_outputs(session, spec, reference.input_ids)
-    tolerance = max(found.tolerance, ELSEWHERE) if differing else found.tolerance
+    moved = environment_differences(found.written_on, plan.environment)
     compared = Verified(
         export=found,
         max_abs_difference=reference.max_abs_difference(again),
-        limit=reference.limit(tolerance),
+        limit=reference.limit(tolerance_with(found.tolerance, moved)),
         differing=differing,
         alone=alone,
     )
     if not compared.outputs_hold:  # how fast another model is does not matter
         return compared
     checks, fallbacks = _measure(measured, numbers, alone, on_progress)
-    return replace(compared, checks=checks, fallbacks=fallbacks)
+    judged = {check.metric for check in checks}
+    uncompared = tuple(name for name in numbers.objectives if name not in judged)
+    return replace(compared, checks=checks, uncompared=uncompared, fallbacks=fallbacks)
 
 
 def _beside(
@@ -93,8 +97,9 @@ def _beside(
 ) -> tuple[TrialSpec, str]:
     """The trial to be measured beside the original model, or alone where that is not there."""
     path = Path(original or found.spec.model.path)
-    # Whatever the file says: what has code of its own was not exported.
-    trust = Trust(allow_pickle=found.spec.model.trust.allow_pickle)
+    # The file does not decide what is unpickled; who names the original himself does.
+    pickled = original is not None and found.spec.model.trust.allow_pickle
+    trust = Trust(allow_pickle=pickled)
     why = _why_alone(path, found, trust)
     if original and why:
         raise InputError(f"--model {original}: {why}")
@@ -134,7 +139,9 @@ def _measure(
 
 def _checks(numbers: Numbers, now: Metrics, alone: bool) -> list[Check]:
     stored = numbers.one_process
-    judged = [n for n in numbers.objectives if metric(n).family is not Family.ACCURACY]
+    # The trial's loading had transforms to do that the files hold already.
+    others = (Family.ACCURACY, Family.COLD)
+    judged = [n for n in numbers.objectives if metric(n).family not in others]
     speed = [name for name in stored if metric(name).family is Family.SPEED]
     names = [n for n in dict.fromkeys((*judged, "weights_bytes", *speed)) if n in stored]
     return [

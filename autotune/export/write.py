@@ -8,8 +8,9 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from autotune.bench.protocol import Operation
 from autotune.errors import AutotuneError, InputError
-from autotune.execute.warm import WarmSessions
+from autotune.execute.warm import WarmSessions, ask
 from autotune.export.card import card
 from autotune.export.choose import Chosen
 from autotune.export.files import (
@@ -50,6 +51,7 @@ def export_trial(
     chosen: Chosen,
     folder: Path,
     *,
+    environment: dict[str, str],
     max_shard_bytes: int,
     force: bool,
     on_step: OnStep,
@@ -61,6 +63,7 @@ def export_trial(
         plan: The study's own, on this machine, for this recipe.
         chosen: The trial.
         folder: Where to; must not exist, or be empty.
+        environment: What the trial was measured on.
         max_shard_bytes: Of a file that holds several weights.
         force: Whether an earlier export there may be overwritten.
         on_step: Told what happens.
@@ -82,7 +85,8 @@ def export_trial(
             created_at=datetime.now(UTC),
             pick=chosen.name,
             spec=_anywhere(spec),
-            environment=plan.environment,
+            environment=environment,
+            written_on=plan.environment,
             tolerance=tolerance,
             max_abs_difference=0.0,
             files={},
@@ -93,6 +97,7 @@ def export_trial(
         on_step("hashing its files")
         found = found.model_copy(update={"files": list_files(beside)})
         (beside / EXPORT_FILE).write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        check_place(folder, force=force)  # minutes have passed
     return found
 
 
@@ -142,12 +147,13 @@ def _check_loaded(plan: Plan, found: ExportFile, beside: Path, reference: Output
     spec = found.placed(beside, plan.cache, plan.directory / "export")
     with closing(WarmSessions(plan.registry)) as sessions:
         session, prepared = sessions.get("candidate", spec)
-        if prepared.fallbacks:
-            raise AutotuneError(
-                "the export would run otherwise than the trial: "
-                + "; ".join(one.words for one in prepared.fallbacks)
-            )
         again = ask_outputs(session, spec, reference.input_ids)
+        warm = ask(session, Operation.WARMUP, spec)
+    if fallbacks := (*prepared.fallbacks, *warm.fallbacks):
+        raise AutotuneError(
+            "the export would run otherwise than the trial: "
+            + "; ".join(one.words for one in fallbacks)
+        )
     difference = reference.max_abs_difference(again)
     limit = reference.limit(found.tolerance)
     if difference > limit:

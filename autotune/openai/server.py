@@ -50,6 +50,7 @@ def run(directory: Path, host: str, port: int, api_key: str | None) -> None:
         raise InputError("the API key is empty: give one, or leave it out to ask for none")
     # An address that is taken is found before a model is loaded for minutes.
     with _bound(host, port) as listening, autotune.load(directory) as model:
+        model.check_generates()
         config = uvicorn.Config(
             make_app(model, api_key), log_level="warning", access_log=False, server_header=False
         )

@@ -238,7 +238,9 @@ def spoil(file: Path, old: str, new: str) -> None:
     [
         ("torchao.quantization", "os.path", "is neither of torch, transformers or torchao"),
         ("Int8Tensor", "Int9Tensor", "is not installed here"),
-        ("Int8Tensor", "PerRow", "is no Tensor"),
+        ("torchao.quantization:Int8Tensor", "torch.nn.modules.linear:Linear", "is no Tensor"),
+        (":Int8Tensor", ":PerRow", "is no class or function of that module"),
+        ('"files": {', '"files": [], "x": {', "is damaged"),
         ('"lm_head.weight": "weights', '"lm_head.weight": "../weights', "in another folder"),
         ('"module": "lm_head"', '"module": "elsewhere"', "elsewhere"),
         ('{"modules"', '{"modules', "is damaged"),
@@ -254,6 +256,38 @@ def test_a_spoilt_structure_is_noticed(
 ) -> None:
     write_model(changed(make_llama(), RECIPES["int8"]), AutoModelForCausalLM, tmp_path, 1 << 30)
     spoil(tmp_path / "structure.json", old, new)
+    with pytest.raises(InputError, match=words):
+        read_model(tmp_path, AutoModelForCausalLM, "cpu", {}, mapped=False)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("eval", {"method": "torch:threading.Thread.run"}, "takes the place of"),
+        ("eval", {"method": "autotune_plugins.embedding:_look_up"}, "takes the place of"),
+        ("forward", {"method": "torch:threading.Thread.run"}, "no class or function of that"),
+        ("forward", {"method": "torch.nn.modules.module:Module.eval"}, "no function of a plugin"),
+        ("forward", {"named": "torch.nn.functional:silu"}, "takes the place of"),
+        ("dtype", {"torch": "int8"}, "takes the place of"),
+        ("_forward_hooks", {"dict": []}, "takes the place of"),
+        ("_target", {"named": "torch:os.system"}, "no class or function of that module"),
+        ("_target", {"named": "torch.hub:load"}, "is code that no file may name"),
+        ("other", {"method": "autotune_plugins.embedding:_look_up"}, "bound to nothing"),
+    ],
+)
+def test_no_code_is_run_that_a_file_names(
+    attribute: str,
+    value: dict[str, Any],
+    words: str,
+    make_llama: Callable[..., Any],
+    changed: Changed,
+    tmp_path: Path,
+) -> None:
+    write_model(changed(make_llama(), RECIPES["int8"]), AutoModelForCausalLM, tmp_path, 1 << 30)
+    file = tmp_path / "structure.json"
+    structure = json.loads(file.read_text())
+    structure["attributes"][""] = {"values": {attribute: value}, "gone": []}
+    file.write_text(json.dumps(structure))
     with pytest.raises(InputError, match=words):
         read_model(tmp_path, AutoModelForCausalLM, "cpu", {}, mapped=False)
 
@@ -287,6 +321,11 @@ def test_values_survive_json_and_nothing_else_does() -> None:
             encode(value)
     for spoilt in (
         {"named": "os:system"},
+        {"named": "torch:os.system"},
+        {"named": "torch:hub.load"},
+        {"named": "torch.hub:load"},
+        {"method": "torch:threading.Thread.run"},
+        {"method": "torch.nn.modules.module:Module.eval"},
         {"record": ["torch:Tensor", {}]},
         {"method": "torch.nn:Linear"},
         {"torch": "load"},

@@ -21,6 +21,7 @@ from autotune.execute.inline import InlineExecutor
 from autotune.export.files import list_files, read_manifest
 from autotune.export.loaded import LoadedModel
 from autotune.messages import TrialResult, TrialSpec
+from autotune.openai.server import run as serve
 from autotune.search.loop import Search
 from autotune.search.observer import Observer
 from autotune.search.plan import make_plan
@@ -86,14 +87,17 @@ def test_an_encoder_is_exported_loaded_and_verified(searched: Path, encoder: Pat
     assert not folder.exists()
     code, shown = run("export", "s", folder, "--pick", "1", "--output", searched)
     assert code == 0
-    assert "its outputs differ from the trial's by at most 0" in shown
+    assert "its outputs differ from the trial's by at most 0\n" in shown
     assert not (folder / "serve.py").exists()
 
     check_loaded(folder, encoder)
+    with pytest.raises(InputError, match="a feature-extraction model generates nothing"):
+        serve(folder, "127.0.0.1", 0, None)
     code, shown = run("verify", folder, "--json")
     found = json.loads(shown)
     assert (code, found["holds"], found["alone"]) == (0, True, "")
     assert found["outputs"]["max_abs_difference"] == 0
+    assert found["uncompared"] == ["embedding_cosine_distance"]
     assert "samples_per_second" in [row["metric"] for row in found["metrics"]]
 
     check_alone(folder, encoder)
@@ -108,6 +112,10 @@ def check_loaded(folder: Path, encoder: Path) -> None:
         texts = model.outputs(["once upon a time"])
         with pytest.raises(InputError, match="generates nothing"):
             model.generate(ids)
+        with pytest.raises(InputError, match="generates nothing"):
+            model.stream(ids[0], 1, lambda _: None)
+        with pytest.raises(InputError, match="give a list of texts"):
+            model.outputs("hello")
         with pytest.raises(InputError, match="has embeddings"):
             model.logits(ids)
         with pytest.raises(InputError, match="no token 99999"):
@@ -141,4 +149,4 @@ def check_other_outputs(folder: Path) -> None:
     (folder / "export.json").write_text(changed.model_dump_json())
     code, shown = run("verify", folder)
     assert code == 1
-    assert "outputs do not hold: they differ from the trial's by at most 1" in shown
+    assert "outputs do not hold: they differ from the trial's by at most 1, " in shown

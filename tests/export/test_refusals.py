@@ -16,6 +16,7 @@ from autotune.errors import AutotuneError, BenchError, InputError
 from autotune.export.choose import choose
 from autotune.export.files import EXPORT_FILE, FileEntry, list_files, read_export
 from autotune.export.place import check_place, written_whole
+from autotune.export.reference import tolerance_with
 from autotune.messages import RecipeDict
 from autotune.outcome import Outcome
 from autotune.registry import installed
@@ -166,6 +167,31 @@ def test_a_kill_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir()] == ["served"]
 
 
+def test_an_earlier_export_comes_back_that_a_killed_process_had_moved_away(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folder, old = tmp_path / "served", tmp_path / f".served.unfinished-{ended.pid}.old"
+    fill(old, "weights", EXPORT_FILE)
+    with pytest.raises(InputError, match="--force overwrites it"):
+        check_place(folder, force=False)
+    assert sorted(f.name for f in folder.iterdir()) == [EXPORT_FILE, "weights"]
+    fill(old, "older")
+    with written_whole(folder, 1) as beside:  # a finished one took its place
+        fill(beside, "others")
+    assert [f.name for f in tmp_path.iterdir()] == ["served"]
+
+
+def open_elsewhere(folder: Path) -> None:
+    with written_whole(folder, 1):
+        (folder.parent / "model").read_text()
+
+
+def test_files_elsewhere_are_not_said_to_be_the_place(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_elsewhere(tmp_path / "served")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_directory_that_is_not_whole_is_not_loaded(plan_of: MakePlan, tmp_path: Path) -> None:
     folder = tmp_path / "served"
@@ -220,3 +246,10 @@ def test_a_model_that_cannot_be_prepared_leaves_nothing(
     with pytest.raises(InputError, match="GiB are needed"):
         export(plan, {}, folder, chosen=chosen_of({}, weights_disk_bytes=1e18))
     assert list(folder.parent.iterdir()) == []
+
+
+def test_outputs_may_differ_more_only_where_other_kernels_compute() -> None:
+    assert tolerance_with(1e-5, {"cpu_governor", "ram_bytes", "autotune"}) == 1e-5
+    assert tolerance_with(1e-5, {"cpu_governor", "torch"}) == 5e-2
+    assert tolerance_with(1e-5, {"cpu_flags_sha256"}) == 5e-2
+    assert tolerance_with(1e-5, ()) == 1e-5

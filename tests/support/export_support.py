@@ -37,6 +37,7 @@ def export(plan: Plan, recipe: dict[str, Any], folder: Path, **options: Any) -> 
     """Exports a recipe of a plan."""
     complete = Recipe.of(recipe, plan.registry.plugins).to_dict()
     given = {"max_shard_bytes": 1 << 30, "force": False, "on_step": lambda _: None} | options
+    given.setdefault("environment", plan.environment)
     chosen = given.pop("chosen", chosen_of(complete))
     return export_trial(plan, chosen, folder, **given)
 

@@ -124,7 +124,10 @@ def read_model(
                 return found.clone() if device == "cpu" and not mapped else found.to(device)
 
             return rebuild(skeleton, structure, read, device)
-    except (OSError, ValueError, KeyError, SafetensorError, Damaged) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+        *(SafetensorError, Damaged),
+    ) as error:
         raise InputError(
             f"{folder} is damaged ({error}); copy it again, or export the trial again"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ Read = Callable[[str], torch.Tensor]
 """A plain tensor by its name, on the device."""
 
 _OF_ALL_MODULES = frozenset(nn.Module().__dict__)
+_BINDABLE = "forward"
+"""The only attribute that may be a function bound to its module."""
 _IGNORED = frozenset({"extra_repr", "name_or_path"})
 """Set on modules and never computed with."""
 
@@ -171,18 +174,29 @@ def _differing(where: str, value: Any, name: str, sides: tuple[nn.Module, nn.Mod
     module, other = sides
     missing = name not in other.__dict__
     try:
-        encoded = encode(value, module)
+        encoded = encode(value, module if name == _BINDABLE else None)
     except NotPlain as error:
         if missing or type(other.__dict__[name]) is not type(value):
             raise NotPlain(f"its attribute {where} cannot be written: {error}") from error
         return []  # made from the configuration, as the skeleton's
     if not missing:
         try:
-            if encode(other.__dict__[name], other) == encoded:
+            if encode(other.__dict__[name], other if name == _BINDABLE else None) == encoded:
                 return []
         except NotPlain:
             pass  # it differs
+    if _replaces(module, name, encoded):
+        raise NotPlain(f"its attribute {where} takes the place of code of its class")
     return [encoded]
+
+
+def _replaces(module: nn.Module, name: str, encoded: Any) -> bool:
+    """Whether an attribute takes the place of code of a module's class, or of a module's state: a
+    file could have other code called by it. ``forward`` may be a plugin's."""
+    if name == _BINDABLE:
+        return not (isinstance(encoded, dict) and "method" in encoded)
+    own = inspect.getattr_static(type(module), name, None)
+    return name in _OF_ALL_MODULES or callable(own) or hasattr(own, "__get__")
 
 
 def _refuse_hooks(module: nn.Module, path: str) -> None:
@@ -239,9 +253,13 @@ def rebuild(skeleton: nn.Module, structure: Structure, read: Read, device: str) 
 
 def _set_attributes(module: nn.Module, entry: Mapping[str, Any], device: str) -> None:
     for name in entry["gone"]:
+        if name in _OF_ALL_MODULES:
+            raise Damaged(f"it takes {name} from a module")
         module.__dict__.pop(name, None)
     for name, value in entry["values"].items():
-        module.__dict__[name] = decode(value, device, module)
+        if _replaces(module, name, value):
+            raise Damaged(f"its attribute {name} takes the place of a {type(module).__name__}'s")
+        module.__dict__[name] = decode(value, device, module if name == _BINDABLE else None)
 
 
 def _set_tensors(model: nn.Module, entries: Mapping[str, Any], read: Read, device: str) -> None:

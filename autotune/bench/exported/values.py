@@ -11,12 +11,16 @@ from types import FunctionType, MethodType
 from typing import Any
 
 import torch
+from torch import nn
 
 from autotune import registry
 from autotune.errors import AutotuneError
 
 _PACKAGES = frozenset({"torch", "transformers", "torchao"})
-"""Whose classes and functions a file may name, besides those of installed plugins."""
+"""Whose classes a file may name, besides those of installed plugins."""
+
+_COMPUTING = frozenset({"torch.nn.functional", "transformers.activations"})
+"""Modules whose functions a file may name: they compute, and do nothing else."""
 
 
 class NotPlain(AutotuneError):
@@ -47,7 +51,8 @@ def find(name: str) -> Any:
     """What ``name_of`` has named.
 
     Raises:
-        Damaged: It is of a package that is not trusted, or is not there.
+        Damaged: It is of a package that is not trusted, is not there, or is called otherwise: what
+            a module has imported is not its own.
     """
     module, _, path = name.partition(":")
     if module.split(".")[0] not in _trusted():
@@ -58,12 +63,19 @@ def find(name: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise Damaged(f"{name} is not installed here: {error}") from error
+    own = (getattr(found, "__module__", None), getattr(found, "__qualname__", None))
+    if own != (module, path):
+        raise Damaged(f"{name} is no class or function of that module")
     return found
 
 
 def _trusted() -> frozenset[str]:
+    return _PACKAGES | _plugin_packages()
+
+
+def _plugin_packages() -> frozenset[str]:
     plugins = registry.installed().plugins.values()
-    return _PACKAGES | {type(plugin).__module__.split(".")[0] for plugin in plugins}
+    return frozenset(type(plugin).__module__.split(".")[0] for plugin in plugins)
 
 
 def find_class(name: str, kind: type) -> Any:
@@ -100,7 +112,10 @@ def encode(value: Any, owner: Any = None) -> Any:
     if isinstance(value, torch.device):
         return {"device": None}  # wherever it will be loaded
     if isinstance(value, type | FunctionType):
-        return {"named": name_of(value)}
+        name = name_of(value)
+        if not _is_harmless(value):
+            raise NotPlain(f"{name} is code that no file may name")
+        return {"named": name}
     if isinstance(value, MethodType) and owner is not None and value.__self__ is owner:
         return {"method": name_of(value.__func__)}
     return _encode_container(value, owner)
@@ -138,7 +153,7 @@ def decode(given: Any, device: str, owner: Any = None) -> Any:
     Args:
         given: Its result.
         device: Takes the place of devices.
-        owner: What functions are bound to.
+        owner: What functions of plugins are bound to; None where there may be none.
 
     Raises:
         Damaged: It is no such result.
@@ -154,13 +169,15 @@ def decode(given: Any, device: str, owner: Any = None) -> Any:
         fields = {name: decode(field, device, owner) for name, field in content[1].items()}
         return _record_class(content[0])(**fields)
     if kind == "method":
-        return MethodType(_function(content), owner)
+        if owner is None:
+            raise Damaged(f"{content} is bound to nothing")
+        return MethodType(_plugin_function(content), owner)
     simple: Mapping[str, Callable[[], Any]] = {
         "enum": lambda: find_class(content[0], Enum)[content[1]],
         "float": lambda: float(content),
         "torch": lambda: _constant(content),
         "device": lambda: torch.device(device),
-        "named": lambda: find(content),
+        "named": lambda: _named(content),
         "size": lambda: torch.Size(content),
         "tuple": lambda: tuple(decode(content, device, owner)),
     }
@@ -177,15 +194,33 @@ def _only(given: dict[str, Any]) -> tuple[str, Any]:
 
 def _record_class(name: str) -> Any:
     found = find_class(name, object)
-    if not (dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
+    if not _is_record(found):
         raise Damaged(f"{name} is neither a dataclass nor a named tuple")
     return found
 
 
-def _function(name: str) -> FunctionType:
+def _named(name: str) -> Any:
     found = find(name)
-    if not isinstance(found, FunctionType):
-        raise Damaged(f"{name} is no function")
+    if not _is_harmless(found):
+        raise Damaged(f"{name} is code that no file may name")
+    return found
+
+
+def _is_harmless(thing: Any) -> bool:
+    """Whether calling a class or function does no more than to compute or to hold values."""
+    if isinstance(thing, type):
+        return issubclass(thing, nn.Module | torch.Tensor | Enum) or _is_record(thing)
+    return isinstance(thing, FunctionType) and thing.__module__ in _COMPUTING
+
+
+def _is_record(kind: type) -> bool:
+    return dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
+
+
+def _plugin_function(name: str) -> FunctionType:
+    found = find(name)
+    if not isinstance(found, FunctionType) or name.split(".")[0] not in _plugin_packages():
+        raise Damaged(f"{name} is no function of a plugin")
     return found
 
 
