@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from optuna.storages import get_storage
+
+from autotune.dashboard.app import make_app
+from autotune.dashboard.view import StudyView
 from autotune.dashboard.views import Views
+from autotune.errors import StoreError
+from autotune.search.storage import open_storage
+from autotune.store.database import parse_url
 from autotune.store.lock import study_lock
 from autotune.store.records import StudyState
 from autotune.store.state import DEAD
@@ -49,3 +57,19 @@ def test_a_search_that_was_killed_is_not_told_as_running(tmp_path: Path) -> None
     assert dead is not None
     assert "The study is running." in running.note
     assert f"The study is {DEAD}." in dead.note
+
+
+class _Away(Views):
+    def find(self, name: str) -> StudyView | None:
+        raise StoreError(f"the database of {name} is away")
+
+
+def test_database_that_is_away_is_said_to_the_page(sqlite_lab: Lab) -> None:
+    said = []
+    storage = get_storage(open_storage(parse_url(sqlite_lab.url)))
+    with Store.open(sqlite_lab.url) as store:
+        app = make_app(storage, _Away(store, sqlite_lab.url), sqlite_lab.folder, None)
+        asked = {"PATH_INFO": "/api/studies/1", "REQUEST_METHOD": "GET", "QUERY_STRING": ""}
+        body = b"".join(app.wsgi(asked, lambda status, _headers, _info=None: said.append(status)))
+    assert said == ["503 Service Unavailable"]
+    assert json.loads(body)["reason"] == "the database of first is away"
