@@ -20,7 +20,8 @@ Written by `scripts/docs` from the commands themselves. Each has `--help`; those
 have `--json`. An option that may be repeated takes one value each time.
 
 A command that succeeds ends with 0. Wrong input, or a server that cannot be reached, ends it with
-2 and nothing written; any other failure with 1; Ctrl-C with 130.
+2 and nothing written; any other failure with 1; Ctrl-C with 130. The dashboard is ended by Ctrl-C,
+with 0.
 """
 
 _KINDS = {bool: "", int: "integer", float: "number", str: "text", Path: "path"}

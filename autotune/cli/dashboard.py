@@ -41,6 +41,8 @@ def dashboard(
         raise InputError("the dashboard needs optuna-dashboard: pip install 'autotune[dashboard]'")
     from autotune.dashboard.server import is_loopback, serve
 
+    if ":" in host:
+        raise InputError(f"--host {host}: the dashboard listens on IPv4 only; give 127.0.0.1")
     if not (allow_remote or is_loopback(host)):
         tunnel = port or DEFAULT_PORT
         raise InputError(
@@ -52,9 +54,11 @@ def dashboard(
     def ready(url: str) -> None:
         typer.echo(f"dashboard: {url} (Ctrl-C ends it)")
         if open_:
+            import threading
             import webbrowser
 
-            webbrowser.open(url)
+            # Some browsers are waited for, and nothing is served before this returns.
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
     serve(options.database_url(database, output), output, study, host, port, ready)
     typer.echo("dashboard: ended")

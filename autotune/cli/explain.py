@@ -9,7 +9,6 @@ import typer
 
 from autotune.cli import options
 from autotune.cli.resume import doubled, resume_command
-from autotune.cli.state import state_words
 
 if TYPE_CHECKING:
     from autotune.explain import Explanation
@@ -29,6 +28,7 @@ def explain(
     from autotune.cli.explain_tables import tables
     from autotune.cli.show import make_console
     from autotune.explain import explain as explain_study
+    from autotune.store.state import state_words
     from autotune.store.store import Store
 
     url = options.database_url(database, output)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotune.cli import options
-from autotune.cli.state import state_words
 from autotune.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,12 +35,14 @@ def pareto(
     from autotune.report.front_file import front_file
     from autotune.report.summary import StudySummary
     from autotune.store.records import StudyState
+    from autotune.store.state import state_words
     from autotune.store.store import Store
 
     url = options.database_url(database, output)
     with Store.open_existing(url) as store:
-        summary = StudySummary.of(store.study(study), store.trials(study))
-    state = state_words(url, summary.study)
+        record = store.study(study)
+        state = state_words(url, record)
+        summary = StudySummary.of(record, store.trials(study), state)
     if not summary.points:
         raise InputError(f"study {study!r} has no measured trial yet; it is {state}")
     if pick is not None:

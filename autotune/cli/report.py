@@ -49,14 +49,17 @@ def report(
     """
     from autotune.report.front_file import write_atomically
     from autotune.report.summary import StudySummary
+    from autotune.store.state import state_words
     from autotune.store.store import Store
     from autotune.workload.paths import require_writable
 
     path = file or output / study / f"report.{format.value}"
     if path != STDOUT:
         require_writable(path.parent, "the folder", "name another file with --file")
-    with Store.open_existing(options.database_url(database, output)) as store:
-        summary = StudySummary.of(store.study(study), store.trials(study))
+    url = options.database_url(database, output)
+    with Store.open_existing(url) as store:
+        record = store.study(study)
+        summary = StudySummary.of(record, store.trials(study), state_words(url, record))
     text = _text(summary, format)
     if path == STDOUT:
         typer.echo(text, nl=not text.endswith("\n"))

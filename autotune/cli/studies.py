@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotune.cli import options
-from autotune.cli.state import state_words
 from autotune.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def studies(
     """
     from autotune.cli.show import make_console
     from autotune.report.console import studies_table
+    from autotune.store.state import state_words
     from autotune.store.store import Store
 
     if watch and study is None:

@@ -13,11 +13,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bottle
 
 from autotune.errors import InputError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 KNOWN = "0.21"
 """The version of optuna-dashboard that this was written for."""
@@ -26,6 +29,7 @@ Around = Callable[..., Any]
 """Called with what it goes around and that one's arguments."""
 
 _FRONT = "get_pareto_front_trials"
+_SHOWN = "serialize_frozen_trial"
 _front: ContextVar[frozenset[int] | None] = ContextVar("front", default=None)
 """Trial numbers of the front of the study that this request is about; none for a foreign one."""
 
@@ -75,6 +79,28 @@ def known_front(numbers: Collection[int]) -> Iterator[None]:
         yield
     finally:
         _front.reset(token)
+
+
+def shown_trials(
+    storage: BaseStorage, study_id: int, numbers: Collection[int]
+) -> list[dict[str, Any]]:
+    """Trials as optuna-dashboard answers with them.
+
+    Args:
+        storage: Optuna's tables.
+        study_id: Optuna's, of the study.
+        numbers: Of the trials.
+
+    Raises:
+        InputError: optuna-dashboard has no such function.
+    """
+    module: Any = importlib.import_module("optuna_dashboard._serializer")
+    serialize = getattr(module, _SHOWN, None)
+    if serialize is None:
+        raise InputError(_unknown_version(f"the function {_SHOWN}"))
+    told = storage.get_study_system_attrs(study_id)
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    return [serialize(study_id, trial, told) for trial in trials if trial.number in numbers]
 
 
 def _front_trials(

@@ -10,9 +10,10 @@ import bottle
 import optuna_dashboard
 
 from autotune.dashboard import files, notes
-from autotune.dashboard.adapt import known_front, refuse, replace_front, wrap
+from autotune.dashboard.adapt import known_front, refuse, replace_front, shown_trials, wrap
 from autotune.dashboard.view import StudyView
 from autotune.dashboard.views import Views
+from autotune.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,11 @@ _NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note")
 _READ_ONLY = (
     "this dashboard shows studies and takes notes; it changes and deletes nothing: a search that "
     "goes on relies on the record"
+)
+
+_OPTUNAS_PLOT = (
+    "Optuna would draw this with made-up values for trials that failed; the study's own figures "
+    "are of what was measured"
 )
 
 
@@ -65,6 +71,9 @@ def make_app(
     wrap(app, "GET", _STUDY, ours.study)
     wrap(app, "PUT", f"{_STUDY}/note", ours.save_note)
     wrap(app, "PUT", f"{_STUDY}/<trial_id:int>/note", ours.save_note)
+    wrap(app, "GET", f"{_STUDY}/param_importances", ours.importances)
+    wrap(app, "GET", f"{_STUDY}/plot/<plot_type>", ours.plot)
+    wrap(app, "GET", "/csv/<study_id:int>", ours.csv)
     wrap(app, "GET", f"/artifacts/<study_id:int>/{_FILE}", ours.study_file)
     wrap(app, "GET", f"/artifacts/<study_id:int>/<trial_id:int>/{_FILE}", ours.trial_file)
     return app
@@ -98,6 +107,8 @@ class _Dashboard:
             return self._views.find(self._storage.get_study_name_from_id(study_id))
         except KeyError:
             return None
+        except StoreError as error:
+            raise refuse(503, str(error)) from error
 
     def study(self, original: Callable[..., Any], study_id: int) -> Any:
         """A study with its trials."""
@@ -107,8 +118,31 @@ class _Dashboard:
         with known_front(view.summary.front_numbers):
             detail = original(study_id)
         if isinstance(detail, dict) and "trials" in detail:
+            if len(detail["directions"]) == 1:
+                # Optuna's best one may be of made-up values, or outside a constraint.
+                best = shown_trials(self._storage, study_id, view.summary.front_numbers)
+                detail["best_trials"] = best
             _dress(detail, view, self._logs)
         return detail
+
+    def importances(self, original: Callable[..., Any], study_id: int) -> Any:
+        """Shares of variance, of what was measured: Optuna's would be of made-up values too."""
+        view = self._view(study_id)
+        return {"param_importances": view.importances} if view else original(study_id)
+
+    def plot(self, original: Callable[..., Any], study_id: int, plot_type: str) -> Any:
+        """Plots that Optuna draws of what it was told."""
+        if self._view(study_id) is None:
+            return original(study_id, plot_type)
+        raise refuse(403, _OPTUNAS_PLOT)
+
+    def csv(self, original: Callable[..., Any], study_id: int) -> Any:
+        """The trials as a table, all or those that the page shows."""
+        view, asked = self._view(study_id), bottle.request.query.get("trial_ids", "")
+        if view is None or not re.fullmatch(r"[\d, ]*", asked):
+            return original(study_id)
+        numbers = {int(number) for number in re.findall(r"\d+", asked)}
+        return _download("trials.csv", view.csv(numbers or view.trials.keys()))
 
     def save_note(self, original: Callable[..., Any], study_id: int, **trial: int) -> Any:
         """A note that a person has edited: what we wrote of it is not kept."""

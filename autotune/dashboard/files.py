@@ -13,6 +13,7 @@ from autotune.report.html import render_html
 from autotune.store.records import TrialRecord
 
 _TYPES = {
+    ".csv": "text/csv",
     ".html": "text/html",
     ".json": "application/json",
     ".log": "text/plain",

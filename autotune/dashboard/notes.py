@@ -6,18 +6,27 @@ import re
 from collections.abc import Iterable, Sequence
 
 from autotune.explain import Explanation
-from autotune.front import PICKS, FrontPoint, fallbacks_of, is_confirmed
+from autotune.front import PICKS, FrontPoint, is_confirmed
 from autotune.markdown import table
 from autotune.outcome import Lesson, lesson
 from autotune.report import format
 from autotune.report.html import default_commands, sentences
+from autotune.report.page_data import remarks
 from autotune.report.summary import StudySummary, words
-from autotune.store.records import TrialRecord
+from autotune.store.records import StudyState, TrialRecord
 
 YOURS = (
     "\n\n---\n\n*What people write goes below this line; above, all is written by autotune.*\n\n"
 )
 """Stands between our words and those of people, who edit both as one text."""
+
+
+_UNSETTLED = (
+    "*Trials name their picks and the front once the search has finished: until then, these are "
+    "in this note. An open page keeps the numbers that a trial had when it ended: reload it to "
+    "see repetitions.*"
+)
+_RELOAD = "*A page that was opened while the search ran shows trials as they were: reload it.*"
 
 
 def with_own(ours: str, theirs: str) -> str:
@@ -50,8 +59,9 @@ def study_note(summary: StudySummary, explanation: Explanation) -> str:
     study = summary.study
     parts = [
         f"## {_text(summary.model)} on {_text(summary.device)}",
-        " ".join([f"The study is {study.state}.", *map(_text, sentences(summary))]),
+        " ".join([f"The study is {summary.state}.", *map(_text, sentences(summary))]),
         *(f"**{_text(warning)}**" for warning in summary.warnings),
+        _RELOAD if is_settled(summary) else _UNSETTLED,
         _picks(summary),
         _listed("What the plugins gave and cost", explanation.answer),
         _listed("Failures", _failures(summary)),
@@ -72,13 +82,30 @@ def trial_note(summary: StudySummary, trial: TrialRecord) -> str:
     point = summary.by_number.get(trial.number)
     heading = f"## #{trial.number} · {_text(words(trial))}"
     if trial.result is None:
-        return f"{heading}\n\nIs being measured."
+        return f"{heading}\n\n{'Is being measured' if summary.is_running else 'Not finished'}."
     parts = [heading, standing(summary, trial)]
     if point is None:
         parts.append("It gave no numbers.")
     else:
         parts += [_text(summary.against_baseline(point)), _metrics(summary, point)]
-    return "\n\n".join([*parts, *_remarks(summary, trial, point)])
+    return "\n\n".join([*parts, *_more(summary, trial)])
+
+
+def is_settled(summary: StudySummary) -> bool:
+    """Whether picks and front stay as they are. An open page keeps what it was told of a trial
+    when that ended: until then, only what it asks for again may name them."""
+    return summary.study.state is StudyState.FINISHED
+
+
+def picks_of(summary: StudySummary, number: int) -> str:
+    """The picks that a trial is, in words; none until they are settled.
+
+    Args:
+        summary: The study.
+        number: Of the trial.
+    """
+    found = summary.pick_names.get(number, []) if is_settled(summary) else []
+    return ", ".join(name.replace("_", " ") for name in found)
 
 
 def standing(summary: StudySummary, trial: TrialRecord) -> str:
@@ -89,12 +116,13 @@ def standing(summary: StudySummary, trial: TrialRecord) -> str:
         trial: One of its finished trials.
     """
     point = summary.by_number.get(trial.number)
-    outcome = trial.result.outcome.value.replace("_", " ") if trial.result else "running"
-    picks = [name.replace("_", " ") for name in summary.pick_names.get(trial.number, [])]
+    outcome = trial.result.outcome.value.replace("_", " ") if trial.result else summary.unfinished
+    picks = picks_of(summary, trial.number)
+    on_front = is_settled(summary) and trial.number in summary.front_numbers
     told = [
         f"**{outcome}**",
-        f"pick: **{', '.join(picks)}**" if picks else "",
-        "on the front" if trial.number in summary.front_numbers else "",
+        f"pick: **{picks}**" if picks else "",
+        "on the front" if on_front else "",
         "measured again in fresh processes" if point and is_confirmed(point) else "",
     ]
     return " · ".join(filter(None, told))
@@ -122,6 +150,7 @@ def _metrics(summary: StudySummary, point: FrontPoint) -> str:
     rows = []
     for kind in summary.columns:
         found = point.metrics.get(kind.name)
+        ratio = format.ratio(kind.name, found, reference.get(kind.name))
         ends = (found.ci_low, found.ci_high) if found else (None, None)
         given = None not in ends
         rows.append(
@@ -129,30 +158,21 @@ def _metrics(summary: StudySummary, point: FrontPoint) -> str:
                 f"{_text(kind.label)} {format.arrow(kind)}",
                 _text(format.measured(kind.name, found, with_interval=False)),
                 " to ".join(format.quantity(kind.name, end) for end in ends) if given else "",
-                format.ratio(kind.name, found, reference.get(kind.name)),
+                "" if point.is_baseline else ratio,
                 (found.grade or "") if found else "",
             )
         )
     return table(("metric", "value", "95 % interval", "to the baseline", "grade"), rows)
 
 
-def _remarks(summary: StudySummary, trial: TrialRecord, point: FrontPoint | None) -> Iterable[str]:
+def _more(summary: StudySummary, trial: TrialRecord) -> Iterable[str]:
     result = trial.result
     if result is None:
         return
     if result.explanation:
         failed = lesson(result.outcome) is Lesson.REJECT
         yield f"### {'Why it failed' if failed else 'Why'}\n\n{_block(result.explanation)}"
-    bounds = summary.bounds(point) if point else ""
-    yield _listed(
-        "What to know",
-        (
-            *((f"in fresh processes: {point.violation}",) if point and point.violation else ()),
-            *(f"fallback: {text}" for text in fallbacks_of(trial)),
-            *result.notes,
-            *((f"bound by {bounds}",) if bounds else ()),
-        ),
-    )
+    yield _listed("What to know", list(remarks(summary, trial)))
     seconds = (f"{phase} {format.duration(s)}" for phase, s in result.phase_seconds.items())
     yield _listed("Where its time went", [", ".join(seconds)] if result.phase_seconds else [])
     if result.log:

@@ -74,7 +74,7 @@ def serve(
         hosts = frozenset({host, "localhost"}) if is_loopback(host) else None
         storage = get_storage(open_storage(parse_url(url)))
         page = _path(storage, study)
-        server = _listen(host, port, make_app(storage, Views(store), logs, hosts))
+        server = _listen(host, port, make_app(storage, Views(store, url), logs, hosts))
         try:
             os.nice(_NICENESS)  # what is measured on this machine comes first
             on_ready(f"http://{host}:{server.server_port}/dashboard{page}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from autotune.constraints import parse_all
 from autotune.dashboard import notes
@@ -13,6 +15,7 @@ from autotune.figures import effects_figure, front_figure, pairs, parallel_figur
 from autotune.figures.chart import chart_data
 from autotune.metrics import Metric
 from autotune.report import format
+from autotune.report.csv_file import csv_text
 from autotune.report.summary import StudySummary, words
 from autotune.store.records import StudyRecord, TrialRecord
 
@@ -23,13 +26,14 @@ _SAY_ALL = ("ratio", "1/s")
 class StudyView:
     """What is shown of a study and of its trials. Nothing of it is kept in the database."""
 
-    def __init__(self, study: StudyRecord, trials: Sequence[TrialRecord]) -> None:
+    def __init__(self, study: StudyRecord, trials: Sequence[TrialRecord], state: str = "") -> None:
         """
         Args:
             study: The study.
             trials: All its trials.
+            state: What it does now (``autotune.store.state``); by default what its record says.
         """
-        self.summary = StudySummary.of(study, trials)
+        self.summary = StudySummary.of(study, trials, state)
         self.trials = {trial.number: trial for trial in trials}
         self._limits = parse_all(study.constraints)
         self._units = [self._unit(kind) for kind in self.summary.objectives]
@@ -48,13 +52,14 @@ class StudyView:
         return factor, f"{named} {format.arrow(kind)}"
 
     @cached_property
-    def _explanation(self) -> Explanation:
-        return explain(self.summary.study, self.summary.trials)
+    def explanation(self) -> Explanation:
+        """What the study has taught."""
+        return explain(self.summary.study, self.summary.trials, self.summary.state)
 
     @cached_property
     def note(self) -> str:
         """Of the study, in Markdown."""
-        return notes.study_note(self.summary, self._explanation)
+        return notes.study_note(self.summary, self.explanation)
 
     @property
     def objective_names(self) -> list[str]:
@@ -72,11 +77,36 @@ class StudyView:
             for x, y in pairs(objectives)
         ]
         found += [
-            ("effects", effects_figure(self._explanation)),
+            ("effects", effects_figure(self.explanation)),
             ("parallel", parallel_figure(self.summary)),
             ("progress", progress_figure(self.summary)),
         ]
         return [{"id": name, "graph_object": json.dumps(figure)} for name, figure in found]
+
+    @cached_property
+    def importances(self) -> list[list[dict[str, Any]]]:
+        """For each objective, the share of its variance that goes with each plugin, as
+        optuna-dashboard takes them; the largest first."""
+        found = [share for share in self.explanation.shares if not share.param]
+        found.sort(key=lambda share: -share.share)
+        kind = "CategoricalDistribution"
+        return [
+            [
+                {"name": share.plugin, "importance": share.share, "distribution": kind}
+                for share in found
+                if share.metric == name
+            ]
+            for name in self.summary.study.objectives
+        ]
+
+    def csv(self, numbers: Collection[int]) -> str:
+        """Some trials as a table.
+
+        Args:
+            numbers: Of the trials.
+        """
+        trials = tuple(t for t in self.summary.trials if t.number in numbers)
+        return csv_text(replace(self.summary, trials=trials))
 
     def trial_note(self, number: int) -> str:
         """Of one trial, in Markdown."""
@@ -134,18 +164,18 @@ class StudyView:
         if trial.result is None:
             return
         yield "outcome", trial.result.outcome.value.replace("_", " ")
-        if trial.number in summary.front_numbers:
+        if notes.is_settled(summary) and trial.number in summary.front_numbers:
             yield "front", "yes"
-        if picks := summary.pick_names.get(trial.number):
-            yield "picks", ", ".join(pick.replace("_", " ") for pick in picks)
+        if picks := notes.picks_of(summary, trial.number):
+            yield "picks", picks
         if point:
             yield "against the baseline", summary.against_baseline(point)
             for kind in summary.columns:
                 yield kind.label, format.measured(kind.name, point.metrics.get(kind.name))
             if grades := [m.grade for k in summary.columns if (m := point.metrics.get(k.name))]:
                 yield "worst grade", max((str(grade) for grade in grades if grade), default="")
-        if trial.result.explanation:
-            yield "explanation", trial.result.explanation
+        if why := summary.explanations[trial.number]:
+            yield "explanation", why
 
 
 def _rounded(value: float) -> float:

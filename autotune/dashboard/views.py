@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from autotune.dashboard.view import StudyView
+from autotune.store.state import state_words
 from autotune.store.store import Store
 
 _LEAST_SECONDS = 3.0
@@ -24,19 +25,24 @@ _REST = 20.0
 class _Known:
     view: StudyView
     stamp: tuple[datetime, str]
+    """When its record was changed, and what the study did then."""
     until: float
 
 
 class Views:
     """Views by study. Used by many threads."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, store: Store, url: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """
         Args:
             store: The database; only read.
+            url: Of the database.
             clock: Seconds, for the rest between two views.
         """
         self._store = store
+        self._url = url
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
@@ -54,11 +60,12 @@ class Views:
             study = self._store.find_study(name)
             if study is None:
                 return None
-            stamp = (study.updated_at, study.state.value)
+            state = state_words(self._url, study)
+            stamp = (study.updated_at, state)
             if known and known.stamp == stamp:
                 return known.view
             begun = self._clock()
-            view = StudyView(study, self._store.trials(name))
+            view = StudyView(study, self._store.trials(name), state)
             view.plots, view.note  # noqa: B018 - computed here, where its time is counted
             ended = self._clock()
             rest = max(_LEAST_SECONDS, _REST * (ended - begun))

@@ -116,21 +116,24 @@ def refuse_existing(name: str, url: str, again: str) -> None:
     if existing is not None and is_run(url, name):
         raise InputError(
             f"study {name!r} exists already, and another process is running it; see it with: "
-            f"autotune studies {shlex.quote(name)} --watch; or choose another --name"
+            f"autotune studies {shlex.quote(name)} --watch; or choose another name (--name)"
         )
     if existing is not None:
         ended = f": {existing.convergence_reason}" if existing.convergence_reason else ""
         raise InputError(
             f"study {name!r} exists already ({existing.state}{ended}); go on with it by: {again}; "
-            "to go beyond the budget that it had, with larger --trials, --minutes or --patience; "
-            "or choose another --name"
+            "to go beyond the budget that it had, with larger trials, minutes or patience "
+            "(--trials, --minutes, --patience); or choose another name (--name)"
         )
 
 
 def stored_definition(url: str, name: str | None) -> dict[str, Any]:
     """The definition of a study that is to go on, when nothing but its name is given."""
     if name is None:
-        raise InputError("--resume needs --name, --model or --study to know which study goes on")
+        raise InputError(
+            "to resume, a study's name (--name), its model (--model) or its file (--study) is "
+            "needed: which study goes on?"
+        )
     with Store.open_existing(url) as store:
         return stored_keys(store.study(name))
 

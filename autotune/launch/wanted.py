@@ -39,6 +39,8 @@ def wanted_study(
     for key, value in given.items():
         if value is None or value == ():
             continue
+        if key == "plugins" and isinstance(value, str):
+            raise InputError(f"plugins is {value!r}, wanted a list of names: [{value!r}]")
         if key == "plugins" and not isinstance(value, Mapping):
             # The file's values stay those of the plugins that are named.
             known = data.get("plugins")
@@ -50,7 +52,9 @@ def wanted_study(
         else:
             data[name] = value
     if not data.get("model"):
-        raise InputError("no model: give --model DIR, --model demo, or --study FILE")
+        raise InputError(
+            "no model: give --model DIR, --model demo or --study FILE (in Python: model, study)"
+        )
     return build_study(data, str(file or ("the stored study" if stored else source)), options)
 
 

@@ -17,6 +17,7 @@ from autotune.launch.place import Place
 from autotune.launch.run import carry_out, prepare, stored_definition
 from autotune.launch.wanted import wanted_study
 from autotune.notebook.study import Study
+from autotune.store.state import state_words
 from autotune.store.store import Store
 
 _SECTIONS = frozenset(
@@ -101,7 +102,8 @@ def open_study(name: str, *, output: str | Path = "studies", database: str | Non
     """See ``autotune.open_study``."""
     place = _place(output, database, None)
     with Store.open_existing(place.url) as store:
-        return Study(store.study(name), store.trials(name), place)
+        record = store.study(name)
+        return Study(record, store.trials(name), place, state_words(place.url, record))
 
 
 def _place(output: str | Path, database: str | None, broker: str | None) -> Place:

@@ -28,16 +28,19 @@ _MOST_SHOWN = 20
 class Study:
     """A study and its trials as they were when it was opened; open it again to see more."""
 
-    def __init__(self, record: StudyRecord, trials: Sequence[TrialRecord], place: Place) -> None:
+    def __init__(
+        self, record: StudyRecord, trials: Sequence[TrialRecord], place: Place, state: str = ""
+    ) -> None:
         """
         Args:
             record: The study.
             trials: All its trials.
             place: Where it is kept.
+            state: What it does now (``autotune.store.state``); by default what its record says.
         """
         self.record = record
         """Everything that is stored of the study itself: definition, environment, notes."""
-        self.summary = StudySummary.of(record, trials)
+        self.summary = StudySummary.of(record, trials, state)
         """What every report shows."""
         self.place = place
         self.trials = Trials((Trial(t, self.summary) for t in self.summary.trials), self.summary)
@@ -51,8 +54,8 @@ class Study:
 
     @property
     def state(self) -> str:
-        """``running``, ``interrupted`` or ``finished``."""
-        return self.record.state.value
+        """``running``, ``interrupted``, ``finished``, or that its process died."""
+        return self.summary.state
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -97,7 +100,7 @@ class Study:
 
     @cached_property
     def _explanation(self) -> Explanation:
-        return explain(self.record, self.summary.trials)
+        return explain(self.record, self.summary.trials, self.state)
 
     def explain(self) -> Explanation:
         """What the study has taught: ``answer`` in sentences, and every effect."""

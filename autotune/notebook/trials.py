@@ -43,13 +43,14 @@ class Trial:
 
     @property
     def outcome(self) -> str:
-        """``ok``, ``infeasible``, ``out_of_memory`` and so on; ``running`` without a result."""
-        return self.record.result.outcome.value if self.record.result else "running"
+        """``ok``, ``infeasible``, ``out_of_memory`` and so on; without a result ``running``, or
+        ``not finished`` where nobody runs the study any more."""
+        return self.record.result.outcome.value if self.record.result else self._summary.unfinished
 
     @property
     def explanation(self) -> str:
-        """Why it failed or is infeasible."""
-        return self.record.result.explanation if self.record.result else ""
+        """Why it failed or is infeasible, in fresh processes too."""
+        return self._summary.explanations.get(self.number, "")
 
     @property
     def point(self) -> FrontPoint | None:

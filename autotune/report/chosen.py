@@ -48,7 +48,7 @@ def chosen_lines(summary: StudySummary, point: FrontPoint) -> Iterator[str]:
     if point.number not in summary.front_numbers:
         yield "not on the front"
     if not point.feasible:
-        yield summary.explanations.get(point.number) or point.violation or "outside a constraint"
+        yield summary.explanations.get(point.number) or "outside a constraint"
     yield from (f"fallback: {text}" for text in point.fallbacks)
     yield (
         "confirmed in fresh processes"

@@ -53,7 +53,7 @@ def _facts(
     yield " ".join(summary.pick_names.get(trial.number, []))
     yield point is not None and is_confirmed(point)
     yield words(trial)
-    yield trial.result.explanation if trial.result else ""
+    yield summary.explanations.get(trial.number, "")
 
 
 def _values(point: FrontPoint | None, metrics: list[str]) -> Iterator[object]:

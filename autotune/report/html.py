@@ -84,7 +84,7 @@ def write_html(summary: StudySummary, path: Path, commands: Sequence[str] = ()) 
 
 
 def _context(summary: StudySummary) -> dict[str, Any]:
-    explanation = explain_points(summary.study, summary.trials, summary.points)
+    explanation = explain_points(summary.study, summary.trials, summary.points, summary.state)
     by_number = {trial.number: trial for trial in summary.trials}
     return {
         "study": summary.study,
@@ -121,6 +121,8 @@ def sentences(summary: StudySummary) -> list[str]:
     told = [f"{len(finished)} recipes were tried on {summary.device}{_span(summary)}."]
     if summary.traffic:
         told.append(f"Each served the same traffic: {summary.traffic}.")
+    elif summary.lengths:
+        told.append(f"Each served {summary.lengths}.")
     told.append(
         f"{len(summary.points) - outside} were measured within every constraint, "
         f"{outside} outside one, {failed} gave no numbers."

@@ -88,7 +88,7 @@ def report_file(summary: StudySummary) -> ReportFile:
         trials=tuple(
             _trial(summary, trial, summary.by_number.get(trial.number)) for trial in summary.trials
         ),
-        explanation=explain_points(summary.study, summary.trials, summary.points),
+        explanation=explain_points(summary.study, summary.trials, summary.points, summary.state),
         progress={over: Progress(**found) for over, found in progress(summary).items()},
     )
 
@@ -104,7 +104,7 @@ def _trial(summary: StudySummary, trial: TrialRecord, point: FrontPoint | None) 
         front=trial.number in summary.front_numbers,
         picks=tuple(summary.pick_names.get(trial.number, ())),
         confirmed=point is not None and is_confirmed(point),
-        explanation=(point.violation if point else "") or (result.explanation if result else ""),
+        explanation=summary.explanations.get(trial.number, ""),
         notes=result.notes if result else (),
         fallbacks=fallbacks_of(trial),
         metrics=point.metrics if point else {},

@@ -29,7 +29,7 @@ def markdown_text(summary: StudySummary) -> str:
     Args:
         summary: The study.
     """
-    found = explain_points(summary.study, summary.trials, summary.points)
+    found = explain_points(summary.study, summary.trials, summary.points, summary.state)
     parts = [
         f"## {_plain(summary.study.name)}: {_plain(summary.model)} on {_plain(summary.device)}\n",
         _plain(" ".join(sentences(summary))) + "\n",

@@ -13,7 +13,7 @@ from autotune.report import format
 from autotune.report.effects import effect_rows
 from autotune.report.memory import peak_phase
 from autotune.report.summary import StudySummary, words
-from autotune.store import StudyState, TrialRecord
+from autotune.store import TrialRecord
 
 GROUPS = {
     "infeasible": "outside a constraint",
@@ -119,34 +119,32 @@ def _trial(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
     row = {
         "number": trial.number,
         "recipe": words(trial),
-        "outcome": result.outcome.value.replace("_", " ") if result else _unfinished(summary),
+        "outcome": result.outcome.value.replace("_", " ") if result else summary.unfinished,
         "group": group(summary, point) if point else "",
         "picks": [pick.replace("_", " ") for pick in summary.pick_names.get(trial.number, [])],
         "front": trial.number in summary.front_numbers,
         "cells": [_cell(summary, point, k.name) for k in summary.columns] if point else [],
         "against": summary.against_baseline(point) if point else "",
-        "remarks": [*_remarks(trial), *_found_later(summary, point)],
+        "remarks": list(remarks(summary, trial)),
         "explanation": result.explanation if result else "",
         "log": result.log if result and not point else "",
     }
     return {key: value for key, value in row.items() if value or key == "number"}
 
 
-def _unfinished(summary: StudySummary) -> str:
-    return "running" if summary.study.state is StudyState.RUNNING else "not finished"
+def remarks(summary: StudySummary, trial: TrialRecord) -> Iterator[str]:
+    """What a person should know of a trial, besides its numbers.
 
-
-def _remarks(trial: TrialRecord) -> Iterator[str]:
-    if trial.result is None:
-        return
-    yield from (f"fallback: {text}" for text in fallbacks_of(trial))
-    yield from trial.result.notes
-    if memory := peak_phase(trial.result.metrics):
-        yield memory
-
-
-def _found_later(summary: StudySummary, point: FrontPoint | None) -> Iterator[str]:
-    """What the trial's own process could not know."""
+    Args:
+        summary: The study.
+        trial: One of its trials.
+    """
+    if trial.result is not None:
+        yield from (f"fallback: {text}" for text in fallbacks_of(trial))
+        yield from trial.result.notes
+        if memory := peak_phase(trial.result.metrics):
+            yield memory
+    point = summary.by_number.get(trial.number)
     if point is None:
         return
     if point.violation:

@@ -63,14 +63,17 @@ class StudySummary:
     hypervolumes: tuple[float, ...]
     """After each of ``points``."""
     picks: dict[str, FrontPoint]
+    state: str
+    """What the study does now, in words."""
 
     @classmethod
-    def of(cls, study: StudyRecord, trials: Iterable[TrialRecord]) -> Self:
+    def of(cls, study: StudyRecord, trials: Iterable[TrialRecord], state: str = "") -> Self:
         """Computes the front, the picks and the progress of a study.
 
         Args:
             study: The study.
             trials: All its trials; none, or only failed ones, are fine.
+            state: What it does now (``autotune.store.state``); by default what its record says.
         """
         by_number = tuple(sorted(trials, key=lambda trial: trial.number))
         points = front_points(by_number, parse_all(study.constraints))
@@ -88,6 +91,7 @@ class StudySummary:
             scale=scale,
             hypervolumes=tuple(hypervolume_history(points, scale)),
             picks=picks(best, study.objectives, scale, baseline=baseline, among=_among(study)),
+            state=state or study.state.value,
         )
 
     @property
@@ -120,7 +124,17 @@ class StudySummary:
 
     @property
     def _unconfirmed(self) -> str:
-        return _CONFIRMING if self.study.state is StudyState.RUNNING else _STOPPED_CONFIRMING
+        return _CONFIRMING if self.is_running else _STOPPED_CONFIRMING
+
+    @property
+    def is_running(self) -> bool:
+        """Whether somebody runs the study."""
+        return self.state == StudyState.RUNNING
+
+    @property
+    def unfinished(self) -> str:
+        """How a trial without a result stands, in words."""
+        return "running" if self.is_running else "not finished"
 
     @property
     def is_confirming(self) -> bool:
@@ -149,6 +163,15 @@ class StudySummary:
         return traffic.in_words(workload["prompt_tokens"], workload["new_tokens"])
 
     @property
+    def lengths(self) -> str:
+        """Of prompts and answers, in words; empty where the record does not say."""
+        workload = self.study.definition.get("workload") or {}
+        if not {"prompt_tokens", "new_tokens"} <= workload.keys():
+            return ""
+        prompt, new = workload["prompt_tokens"], workload["new_tokens"]
+        return f"prompts of {prompt} tokens and answers of {new}"
+
+    @property
     def hypervolume(self) -> float:
         """The share of the reachable space that is covered so far."""
         return self.hypervolumes[-1] if self.hypervolumes else 0.0
@@ -160,8 +183,9 @@ class StudySummary:
 
     @cached_property
     def explanations(self) -> dict[int, str]:
-        """Trial number → what a person should know."""
-        return {trial.number: trial.result.explanation for trial in self.trials if trial.result}
+        """Trial number → why it failed, or what broke a constraint, in fresh processes too."""
+        own = {trial.number: trial.result.explanation for trial in self.trials if trial.result}
+        return own | {p.number: p.violation for p in self.points if p.violation}
 
     @cached_property
     def front_numbers(self) -> frozenset[int]:

@@ -15,6 +15,7 @@ from autotune.report.summary import StudySummary, words
 from autotune.service.errors import not_found
 from autotune.store.lock import is_run
 from autotune.store.records import StudyRecord, StudyState
+from autotune.store.state import state_words
 from autotune.store.store import Store
 from autotune.store.submissions import Submission, Submissions, SubmissionState
 
@@ -149,7 +150,7 @@ class Studies:
         trials = self._store.trials(name) if record else []
         if record is None or not any(trial.result for trial in trials):
             raise not_found(f"study {name!r} has no measured trial yet; ask again later")
-        return StudySummary.of(record, trials)
+        return StudySummary.of(record, trials, state_words(self._url, record))
 
     def _find(self, name: str) -> tuple[StudyRecord | None, Submission | None]:
         # The submission first: a study is never seen neither waiting nor there.

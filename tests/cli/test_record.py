@@ -44,7 +44,7 @@ def test_pool_beyond_the_limit_is_refused_before_anything_is_written(
 def test_resume_without_a_name_is_refused(run_main: RunMain) -> None:
     code, _, error = run_main("record", "--resume")
     assert code == 2
-    assert "--resume needs --name" in error
+    assert "to resume, a study's name (--name)" in error
 
 
 def test_study_for_a_worker_is_refused(run_main: RunMain, study: WriteStudy) -> None:

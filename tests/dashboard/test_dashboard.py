@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,12 @@ from autotune.cli.__main__ import main
 from autotune.dashboard import files, notes
 from autotune.dashboard.app import dress_trial
 from autotune.dashboard.view import StudyView
+from autotune.explain import explain
+from autotune.messages import TrialResult, TrialSpec
+from autotune.outcome import Outcome
+from autotune.report.csv_file import csv_text
 from autotune.report.summary import StudySummary
+from autotune.store.records import StudyState
 from laboratory import Lab
 
 Serve = Callable[..., AbstractContextManager[Any]]
@@ -263,3 +270,78 @@ def test_missing_library_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "pip install 'autotune[dashboard]'" in done.stderr
+
+
+def test_made_up_values_leave_by_no_other_route(page: Any, sqlite_lab: Lab) -> None:
+    summary = StudySummary.of(sqlite_lab.study(), sqlite_lab.trials())
+    where = f"/api/studies/{page.study_id}"
+    status, table = page.ask(f"/csv/{page.study_id}")
+    assert (status, table.decode()) == (200, csv_text(summary))
+    _, two = page.ask(f"/csv/{page.study_id}?trial_ids=1,3")
+    assert [row["trial"] for row in csv.DictReader(two.decode().splitlines())] == ["1", "3"]
+    _, body = page.ask(f"{where}/param_importances")
+    shares = explain(summary.study, summary.trials).shares
+    for name, found in zip(
+        summary.study.objectives, json.loads(body)["param_importances"], strict=True
+    ):
+        told = {one["name"]: one["importance"] for one in found}
+        assert told == {s.plugin: s.share for s in shares if s.metric == name and not s.param}
+    status, body = page.ask(f"{where}/plot/contour")
+    assert status == 403
+    assert "made-up values" in json.loads(body)["reason"]
+
+
+def test_best_trial_of_one_objective_is_ours(tmp_path: Path, serve: Serve) -> None:
+    """Optuna's own would be the fastest, which is outside the constraint."""
+    lab = Lab(tmp_path)
+    plan = replace(
+        lab.plan(budget={"trials": 24}, constraints=["kld_mean_nats<=0.1"]),
+        objectives=("output_tokens_per_second",),
+    )
+
+    def run(spec: TrialSpec) -> TrialResult:
+        found = lab.measure(spec)
+        outside = (found.metrics["kld_mean_nats"].value or 0.0) > 0.1
+        return found.model_copy(update={"outcome": Outcome.INFEASIBLE}) if outside else found
+
+    lab.search(plan, run)
+    summary = StudySummary.of(lab.study(), lab.trials())
+    speed = "output_tokens_per_second"
+    fastest = max(summary.points, key=lambda point: point.metrics[speed].value or 0.0)
+    assert not fastest.feasible
+    with serve("first", "--database", lab.url) as page:
+        for after in (0, 24):
+            best = page.detail(after)["best_trials"]
+            assert {trial["number"] for trial in best} == summary.front_numbers
+            assert all(attributes(trial)["front"] == "yes" for trial in best)
+
+
+def test_trials_name_no_picks_while_these_may_change(sqlite_lab: Lab) -> None:
+    """An open page keeps what it was told of a trial when that ended."""
+    begun = sqlite_lab.study().model_copy(update={"state": StudyState.RUNNING})
+    view = StudyView(begun, sqlite_lab.trials())
+    assert view.summary.front_numbers
+    for number in view.trials:
+        assert not {"front", "picks"} & view.attributes(number).keys()
+        assert "on the front" not in view.trial_note(number)
+        assert "pick:" not in view.trial_note(number)
+    assert "### Picks" in view.note
+    assert "reload" in view.note
+    ended = StudyView(sqlite_lab.study(), sqlite_lab.trials())
+    named = {n for n in ended.trials if "front" in ended.attributes(n)}
+    assert named == view.summary.front_numbers
+
+
+def test_baseline_is_not_compared_with_itself(sqlite_lab: Lab) -> None:
+    view = StudyView(sqlite_lab.study(), sqlite_lab.trials())
+    assert "1.00\N{MULTIPLICATION SIGN}" not in view.trial_note(0)
+    notes_of_others = [view.trial_note(number) for number in view.trials if number]
+    assert any("\N{MULTIPLICATION SIGN}" in note for note in notes_of_others)
+
+
+@pytest.mark.parametrize("options", [[], ["--allow-remote"]])
+def test_other_kinds_of_addresses_are_refused(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "--host", "::1", *options)
+    assert "--host ::1: the dashboard listens on IPv4 only" in said

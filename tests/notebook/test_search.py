@@ -169,3 +169,8 @@ def test_search_can_be_called_whatever_was_imported_before() -> None:
 def test_unknown_study_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no database"):
         autotune.open_study("s", output=tmp_path)
+
+
+def test_text_in_the_place_of_names_of_plugins_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"plugins is 'batch', wanted a list of names"):
+        autotune.search("demo-tiny", plugins="batch", output=tmp_path)

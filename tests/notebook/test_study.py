@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 
 import known_study
+from autotune.dashboard.view import StudyView
 from autotune.errors import InputError
 from autotune.launch.place import Place
 from autotune.metrics import METRICS
 from autotune.notebook import Study
 from autotune.outcome import Outcome
+from autotune.report.csv_file import csv_text
+from autotune.report.json_file import report_file
+from autotune.report.page_data import page_data
+from autotune.store.records import StudyState
+from autotune.store.state import DEAD
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -104,3 +110,30 @@ def test_study_of_few_trials_is_shown(count: int) -> None:
     assert len(few.to_dataframe()) == count
     for plot in (few.plot_progress, few.plot_parallel, few.plot_effects):
         assert json.loads(plot().to_json())["layout"]
+
+
+def test_constraint_broken_in_fresh_processes_is_explained_everywhere() -> None:
+    found = known_study.random_study(5)
+    again = found[2].result
+    assert again is not None
+    why = "kld_mean_nats is 1, wanted kld_mean_nats<=0.05"
+    broken = again.model_copy(update={"outcome": Outcome.INFEASIBLE, "explanation": why})
+    found[2] = found[2].model_copy(update={"confirmations": {1: broken}})
+    study = study_of(found, constraints=["kld_mean_nats<=0.05"])
+    view = StudyView(study.record, found)
+    assert study.trials[2].explanation == why
+    assert view.attributes(2)["explanation"] == why
+    assert why in csv_text(study.summary)
+    assert report_file(study.summary).trials[2].explanation == why
+
+
+def test_trials_of_a_search_that_was_killed_do_not_run() -> None:
+    running = known_study.trial(0, {}, None).model_copy(update={"result": None})
+    record = known_study.study(state=StudyState.RUNNING)
+    place = Place(Path("studies"))
+    assert Study(record, [running], place).trials[0].outcome == "running"
+    killed = Study(record, [running], place, DEAD)
+    assert killed.trials[0].outcome == "not finished"
+    assert DEAD in repr(killed)
+    shown = page_data(killed.summary, killed.explain())["trials"][0]
+    assert shown["outcome"] == "not finished"

@@ -344,3 +344,11 @@ def test_what_repeats_is_said_beside_the_numbers(summary: StudySummary) -> None:
     assert repeating.traffic == front_file(repeating).traffic == words
     assert words in " ".join(printed(console.front_table(repeating)).split())
     assert f"Each served the same traffic: {words}." in render_html(repeating)
+
+
+def test_head_says_how_long_prompts_and_answers_were(summary: StudySummary) -> None:
+    workload = {"workload": {"prompt_tokens": 256, "new_tokens": 48}}
+    changed = summary.study.model_copy(update={"definition": summary.study.definition | workload})
+    page = render_html(StudySummary.of(changed, summary.trials, "dead: nobody is left"))
+    assert "Each served prompts of 256 tokens and answers of 48." in page
+    assert "autotune study · dead: nobody is left ·" in page

@@ -57,6 +57,14 @@ def test_nothing_is_open_to_other_machines() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_dashboard_is_ours() -> None:
+    """The plain one changes and deletes studies for whoever reaches it."""
+    assert "entrypoint" not in SERVICES["dashboard"]
+    command = SERVICES["dashboard"]["command"]
+    assert command[:3] == ["dashboard", "--host", "0.0.0.0"]
+    assert "--allow-remote" in command
+
+
 def test_named_volumes_are_declared() -> None:
     used = {v.split(":")[0] for service in SERVICES.values() for v in service.get("volumes", [])}
     assert {name for name in used if not name.startswith(".")} == set(COMPOSE["volumes"])

@@ -42,6 +42,7 @@ function makeFilter(axis, changed) {
 // What the terminal answers for the same limits.
 function command() {
   const [first] = columns;
+  if (!first) return `autotune pareto ${data.shell_name}`;
   const where = [...limits].map(([name, limit]) => {
     const axis = byName.get(name);
     return `${name}${isUpper(axis) ? "<=" : ">="}${Number((limit * axis.factor).toPrecision(12))}`;

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from autotune.store.records import StudyRecord
+from autotune.store.lock import is_run
+from autotune.store.records import StudyRecord, StudyState
 
 DEAD = "dead: its process ended without a word"
 
@@ -17,9 +15,6 @@ def state_words(url: str, study: StudyRecord) -> str:
         url: Of the study's database.
         study: As the database has it.
     """
-    from autotune.store.lock import is_run
-    from autotune.store.records import StudyState
-
     if study.state is StudyState.RUNNING and not is_run(url, study.name):
         return DEAD
     return study.state.value
