@@ -23,6 +23,7 @@ from autotune.plugin import Phase, Plugin, Unsupported
 from autotune.testing import fake_spec
 from autotune.workload.model import resolve
 from autotune.workload.text import build_workload
+from bench_line import NOBODY
 
 ON: Any = {"on": Choice(False, True, default=False, stage=Stage.MODEL)}
 
@@ -78,7 +79,7 @@ def spec(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> T
 
 
 def asked(session: Session, spec: TrialSpec, operation: Operation) -> Any:
-    return session.handle(Request(operation=operation, spec=spec)).metrics
+    return session.handle(Request(operation=operation, spec=spec), NOBODY).metrics
 
 
 def test_weights_are_the_engines_and_accuracy_is_unknown_with_a_reason(spec: TrialSpec) -> None:

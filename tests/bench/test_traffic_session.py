@@ -18,6 +18,7 @@ from autotune.testing.fakes import fake_spec
 from autotune.traffic import Traffic
 from autotune.workload.model import read_config
 from autotune.workload.text import build_workload
+from bench_line import NOBODY
 
 TRAFFIC = Traffic(
     requests=6,
@@ -100,17 +101,17 @@ def test_a_session_times_each_request(model: ModelRef, recipe: RecipeDict, tmp_p
     spec = spec_of(model, recipe, tmp_path)
     session = Session(spec)
     session.prepared()
-    cold = session.handle(Request(operation=Operation.WARMUP, spec=spec)).metrics
+    cold = session.handle(Request(operation=Operation.WARMUP, spec=spec), NOBODY).metrics
     assert cold["first_request_seconds"].value
-    values = session.handle(Request(operation=Operation.BLOCK)).values
+    values = session.handle(Request(operation=Operation.BLOCK), NOBODY).values
     assert set(values) == {
         "ttft_seconds",
         "e2e_latency_seconds",
         "tpot_seconds",
         "output_tokens_per_second",
     }
-    tails = session.handle(Request(operation=Operation.PERCENTILES)).metrics
+    tails = session.handle(Request(operation=Operation.PERCENTILES), NOBODY).metrics
     counted = tails["ttft_p99_seconds"]
     assert counted.n >= TRAFFIC.requests or int(counted.reason.split()[0]) >= TRAFFIC.requests
-    peaks = session.handle(Request(operation=Operation.MEMORY)).metrics
+    peaks = session.handle(Request(operation=Operation.MEMORY), NOBODY).metrics
     assert peaks["host_model_peak_bytes"].value
