@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ class OpenvinoGraph(Graph):
             "PERFORMANCE_HINT": "LATENCY",
         }
         core = openvino.Core()
-        self.compiled = core.compile_model(folder / "model.xml", "CPU", wanted)
+        model = core.read_model(folder / "model.xml")
+        self._compile = partial(core.compile_model, model, "CPU", wanted)
+        self.compiled: Any = self._compile()
         self.name = f"openvino {_precision(self.compiled)}"
         if self.name != f"openvino {precision}":
             raise Unsupported(f"OpenVINO was asked for {precision} here and compiled {self.name}")
@@ -70,9 +73,10 @@ class OpenvinoGraph(Graph):
             self._order = np.arange(sequences, dtype=np.int32)
 
     def release(self) -> None:
-        """A new request begins with new states; the compiled model frees its buffers."""
-        self._request = None
-        self.compiled.release_memory()
+        """Compiles anew, so that no buffer is left. OpenVINO's own ``release_memory`` frees some
+        that the next request of another shape still writes to (seen with 2026.4)."""
+        self._request = self.compiled = None
+        self.compiled = self._compile()
         self._request = self.compiled.create_infer_request()
 
     def run(self, given: Arrays) -> np.ndarray:
