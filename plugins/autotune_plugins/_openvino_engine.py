@@ -73,9 +73,11 @@ class OpenvinoGraph(Graph):
             self._order = np.arange(sequences, dtype=np.int32)
 
     def release(self) -> None:
-        """Compiles anew, so that no buffer is left. OpenVINO's own ``release_memory`` frees some
-        that the next request of another shape still writes to (seen with 2026.4)."""
-        self._request = self.compiled = None
+        """Gives the buffers back, and compiles anew: after ``release_memory`` a request of another
+        shape writes to some that are freed (seen with OpenVINO 2026.4)."""
+        self._request = None
+        self.compiled.release_memory()
+        self.compiled = None
         self.compiled = self._compile()
         self._request = self.compiled.create_infer_request()
 
