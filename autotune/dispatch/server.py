@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import cached_property, partial
@@ -281,6 +281,19 @@ def _answer(route: Route, recipe: RecipeDict, batch_size: int, item: PendingRequ
     )
 
 
+def warn_elsewhere(what: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Warns whoever called ``autotune.load`` if something was measured in another environment.
+
+    Args:
+        what: The beginning of the sentence.
+        then: The environment of the measurement.
+        now: That of this machine.
+    """
+    if differing := environment_differences(then, now):
+        words = "; ".join(f"{key}: then {a}, now {b}" for key, (a, b) in differing.items())
+        warnings.warn(f"{what} measured elsewhere ({words})", stacklevel=4)
+
+
 def load(path: Path, model: str | None = None) -> Server:
     """Builds a server from a dispatch table; see ``autotune.load``."""
     table = read_table(path)
@@ -293,8 +306,5 @@ def load(path: Path, model: str | None = None) -> Server:
             f"the files of {plan.model.path} are not those that the table was measured with; "
             "give that model's folder, or measure this one"
         )
-    differing = environment_differences(table.environment, plan.environment)
-    if differing:
-        words = "; ".join(f"{key}: then {a}, now {b}" for key, (a, b) in differing.items())
-        warnings.warn(f"the table was measured elsewhere ({words})", stacklevel=3)
+    warn_elsewhere("the table was", table.environment, plan.environment)
     return Server(table, replace(plan, registry=registry.installed()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from autotune import registry
 from autotune.config import StudyFile
 from autotune.device import detect
 from autotune.dispatch.request import PendingRequest
-from autotune.dispatch.server import Server
+from autotune.dispatch.server import Server, warn_elsewhere
 from autotune.dispatch.table import Cell, DispatchTable, Point
-from autotune.environment import describe_environment, environment_differences
+from autotune.environment import describe_environment
 from autotune.errors import AutotuneError, InputError
 from autotune.export.files import ExportFile, read_export, read_numbers
 from autotune.export.reference import Outputs, ask_outputs
@@ -138,10 +137,7 @@ def load(folder: Path) -> LoadedModel:
     """Loads an exported directory; see ``autotune.load``."""
     found = read_export(folder)
     plan, spec = placed(folder, found)
-    differing = environment_differences(found.environment, plan.environment)
-    if differing:
-        words = "; ".join(f"{key}: then {a}, now {b}" for key, (a, b) in differing.items())
-        warnings.warn(f"the numbers were measured elsewhere ({words})", stacklevel=3)
+    warn_elsewhere("the numbers were", found.environment, plan.environment)
     return LoadedModel(folder, found, plan, spec)
 
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from autotune.figures.chart import chart_data
 from autotune.figures.style import FRONT, INK, QUIET, Figure, layout
 from autotune.front import FrontPoint
 from autotune.numbers import digits
 from autotune.recipe import describe
+from autotune.report.page_data import axes_of
 from autotune.report.summary import StudySummary
 
 _MOST_VALUES = 12
@@ -25,10 +25,9 @@ def parallel_figure(summary: StudySummary) -> Figure:
     Args:
         summary: The study.
     """
-    chart = chart_data(summary)
-    names = {a["name"] for a in chart["axes"]} & set(summary.study.objectives)
+    shown = [a for a in axes_of(summary) if a["name"] in summary.study.objectives]
+    names = [a["name"] for a in shown]
     measured = [p for p in summary.points if all(p.value(n) is not None for n in names)]
-    shown = [a for a in chart["axes"] if a["name"] in names]
     lines = sorted(measured, key=lambda p: p.number in summary.front_numbers)  # drawn last: on top
     trace = {
         "type": "parcoords",

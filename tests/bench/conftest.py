@@ -7,6 +7,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from autotune.bench.engines import torch_engine
+from autotune.bench.engines.serving import Server
+
 VOCABULARY = 97
 
 
@@ -56,3 +59,17 @@ def windows() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def reference(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "reference" / "a.logits.npy", tmp_path / "reference" / "a.paired.npy"
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[Server]:
+    """Those that engines make, to look at their answers."""
+    made: list[Server] = []
+
+    class Kept(Server):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(torch_engine, "Server", Kept)
+    return made

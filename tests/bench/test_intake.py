@@ -12,7 +12,6 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from autotune.bench.engines import torch_engine
 from autotune.bench.engines.intake import INTAKE, Ahead, Intake
 from autotune.bench.engines.serving import Server
 from autotune.bench.engines.torch_engine import TorchGenerator
@@ -108,20 +107,6 @@ HOW: list[dict[str, Any]] = [
     {"tokenize": "thread", "tokenize_ahead": 1},
     {"tokenize": "thread", "tokenize_ahead": 16},
 ]
-
-
-@pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch) -> list[Server]:
-    """Those that engines make, to look at their answers."""
-    made: list[Server] = []
-
-    class Kept(Server):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            made.append(self)
-
-    monkeypatch.setattr(torch_engine, "Server", Kept)
-    return made
 
 
 @pytest.mark.parametrize("batching", ["arrival", "sorted", "continuous", "packed"])

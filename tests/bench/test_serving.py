@@ -40,20 +40,6 @@ def alone(model: Any, request: Request) -> list[int]:
     return list(tokens[0, given.shape[1] :].tolist())
 
 
-@pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch) -> list[Server]:
-    """Those that engines make, to look at their answers."""
-    made: list[Server] = []
-
-    class Kept(Server):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            made.append(self)
-
-    monkeypatch.setattr(torch_engine, "Server", Kept)
-    return made
-
-
 POLICIES = [
     {"batch_size": 1},
     {"batch_size": 4},

@@ -156,6 +156,22 @@ def summary() -> StudySummary:
     return StudySummary.of(study(), trials())
 
 
+@pytest.fixture(
+    params=[
+        "empty",
+        "baseline only",
+        "all failed",
+        "running",
+        "nothing measured",
+        "one objective",
+        "hostile",
+    ]
+)
+def condition(request: pytest.FixtureRequest) -> str:
+    """Each condition that ``summary_of`` knows."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def summary_of() -> Callable[[str], StudySummary]:
     """Makes the summary of a study in another condition."""

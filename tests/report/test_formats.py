@@ -17,16 +17,6 @@ from autotune.report.json_file import ReportFile, report_file
 from autotune.report.markdown_file import markdown_text
 from autotune.report.summary import StudySummary, words
 
-CONDITIONS = [
-    "empty",
-    "baseline only",
-    "all failed",
-    "running",
-    "nothing measured",
-    "one objective",
-    "hostile",
-]
-
 
 def rows_of(summary: StudySummary) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(csv_text(summary))))
@@ -140,7 +130,6 @@ def test_markdown_shows_what_others_wrote_as_it_is(
     assert "\\| \\*now\\*" in shown
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
 def test_every_format_is_made_in_any_condition(
     summary_of: Callable[[str], StudySummary], condition: str
 ) -> None:

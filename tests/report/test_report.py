@@ -24,16 +24,6 @@ from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import task_rows
 from autotune.store import StudyState, TrialRecord
 
-CONDITIONS = [
-    "empty",
-    "baseline only",
-    "all failed",
-    "running",
-    "nothing measured",
-    "one objective",
-    "hostile",
-]
-
 
 def printed(table: RenderableType, width: int = 400) -> str:
     text = io.StringIO()
@@ -137,7 +127,6 @@ def test_shorten_takes_the_first_line_that_says_something() -> None:
     assert len(console.shorten("x" * 500)) == 160
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
 def test_everything_renders_in_any_condition(
     summary_of: Callable[[str], StudySummary], condition: str, tmp_path: Path
 ) -> None:
