@@ -84,12 +84,12 @@ def test_generator_says_when_its_first_token_is_there(llama: Any) -> None:
 
 def test_engine_that_cannot_tell_is_null_with_a_reason(meter: MemoryMeter, llama: Any) -> None:
     found = request_phases(meter, TorchGenerator(llama, 4), lambda: None, generates=True)
-    assert set(found) == {host_peak("prefill"), host_peak("decode")}
-    for measured in found.values():
+    for measured in (found[host_peak("prefill")], found[host_peak("decode")]):
         assert measured.value is None
         assert measured.reason == "TorchGenerator does not say when its first token is there"
 
 
 def test_encoder_has_no_such_phases(meter: MemoryMeter, llama: Any) -> None:
     nothing: Callable[[], None] = lambda: None  # noqa: E731
-    assert request_phases(meter, TorchEncoder(llama, "x"), nothing, generates=False) == {}
+    found = request_phases(meter, TorchEncoder(llama, "x"), nothing, generates=False)
+    assert not {host_peak("prefill"), host_peak("decode")} & set(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.cli.reproduce import _print_table
+from autotune.cli.reproduce import print_checks
 from autotune.messages import Measurement
 from autotune.search.reproduce import Check
 
@@ -29,7 +29,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_verdict_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     checks = [Check(SPEED, speed(1.5), speed(1.6)), Check(MEMORY, memory(8), memory(9))]
-    _print_table(checks, "s #5: batch size=8", (SPEED, MEMORY))
+    print_checks(checks, "s #5: batch size=8", (SPEED, MEMORY))
     shown = capsys.readouterr().out
     assert "s #5: batch size=8" in shown
     assert "8.00 MiB" in shown
@@ -38,6 +38,6 @@ def test_a_verdict_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_objectives_that_do_not_hold_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_table([Check(SPEED, speed(1.5), speed(3.0))], "s #5", (SPEED,))
+    print_checks([Check(SPEED, speed(1.5), speed(3.0))], "s #5", (SPEED,))
     shown = capsys.readouterr().out
     assert f"0 of 1 numbers hold; objectives outside: {SPEED}" in shown
