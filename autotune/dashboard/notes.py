@@ -146,11 +146,9 @@ def _picks(summary: StudySummary) -> str:
 
 
 def _metrics(summary: StudySummary, point: FrontPoint) -> str:
-    reference = summary.baseline.metrics if summary.baseline else {}
     rows = []
     for kind in summary.columns:
         found = point.metrics.get(kind.name)
-        ratio = format.ratio(kind.name, found, reference.get(kind.name))
         ends = (found.ci_low, found.ci_high) if found else (None, None)
         given = None not in ends
         rows.append(
@@ -158,7 +156,7 @@ def _metrics(summary: StudySummary, point: FrontPoint) -> str:
                 f"{_text(kind.label)} {format.arrow(kind)}",
                 _text(format.measured(kind.name, found, with_interval=False)),
                 " to ".join(format.quantity(kind.name, end) for end in ends) if given else "",
-                "" if point.is_baseline else ratio,
+                summary.ratio(point, kind.name),
                 (found.grade or "") if found else "",
             )
         )

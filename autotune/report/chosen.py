@@ -27,10 +27,8 @@ def chosen_table(summary: StudySummary, point: FrontPoint, asked_for: Sequence[s
     table.add_column("to the baseline", justify="right")
     for name in dict.fromkeys([*(kind.name for kind in summary.columns), *asked_for]):
         found = point.metrics.get(name)
-        reference = summary.baseline.metrics.get(name) if summary.baseline else None
         shown = f"{metric(name).label} {format.arrow(metric(name))}"
-        ratio = "" if point.is_baseline else format.ratio(name, found, reference)
-        table.add_row(shown, format.measured(name, found), ratio)
+        table.add_row(shown, format.measured(name, found), summary.ratio(point, name))
     return table
 
 

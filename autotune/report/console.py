@@ -106,9 +106,7 @@ def _front_row(summary: StudySummary, point: FrontPoint) -> list[Text]:
 
 def _cell(summary: StudySummary, point: FrontPoint, name: str) -> Text:
     cell = Text(format.measured(name, point.metrics.get(name)))
-    reference = summary.baseline.metrics.get(name) if summary.baseline else None
-    ratio = format.ratio(name, point.metrics.get(name), reference)
-    if ratio and not point.is_baseline:
+    if ratio := summary.ratio(point, name):
         cell.append(f"\n{ratio}", style="cyan")
     return cell
 

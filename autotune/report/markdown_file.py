@@ -85,8 +85,7 @@ def _front(summary: StudySummary) -> str:
 def _cells(summary: StudySummary, point: FrontPoint) -> Iterator[str]:
     for kind in summary.columns:
         found = point.metrics.get(kind.name)
-        reference = summary.baseline.metrics.get(kind.name) if summary.baseline else None
-        ratio = "" if point.is_baseline else format.ratio(kind.name, found, reference)
+        ratio = summary.ratio(point, kind.name)
         shown = _plain(format.measured(kind.name, found))
         yield f"{shown} ({ratio})" if ratio else shown
 

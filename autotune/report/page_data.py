@@ -156,11 +156,10 @@ def remarks(summary: StudySummary, trial: TrialRecord) -> Iterator[str]:
 def _cell(summary: StudySummary, point: FrontPoint, name: str) -> list[str]:
     """Value, interval, ratio to the baseline, and why there is no value; empty ends are cut."""
     found = point.metrics.get(name)
-    reference = summary.baseline.metrics.get(name) if summary.baseline else None
     cell = [
         format.measured(name, found, with_interval=False),
         format.interval(name, found),
-        "" if point.is_baseline else format.ratio(name, found, reference),
+        summary.ratio(point, name),
         found.reason if found else "",
     ]
     while len(cell) > 1 and not cell[-1]:

@@ -29,6 +29,7 @@ from autotune.messages import Grade
 from autotune.metrics import Direction, Family, Metric, metric
 from autotune.outcome import Lesson, Outcome, lesson
 from autotune.recipe import describe
+from autotune.report import format
 from autotune.report.roof import device_rates
 from autotune.store import StudyRecord, StudyState, TrialRecord
 from autotune.traffic import Traffic
@@ -231,6 +232,17 @@ class StudySummary:
             self.points, self.study.objectives, self.picks, self.baseline, _among(self.study)
         )
         return choose(text, choices)
+
+    def ratio(self, point: FrontPoint, name: str) -> str:
+        """A point's metric over the baseline's, as tables show it; empty for the baseline itself.
+
+        Args:
+            point: One of its points.
+            name: The metric.
+        """
+        if point.is_baseline or self.baseline is None:
+            return ""
+        return format.ratio(name, point.metrics.get(name), self.baseline.metrics.get(name))
 
     def against_baseline(self, point: FrontPoint) -> str:
         """What a point gains and costs, in words."""
