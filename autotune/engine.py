@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 Batch = Mapping[str, "torch.Tensor"]
-"""Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each."""
+"""Keyword arguments of ``model.forward``: int64 ``[sequences, tokens]`` each. For ``outputs`` of a
+workload with adapters also ``adapter``, ``[sequences]``: the number of each sequence's."""
 
 
 class NoOutputs(AutotuneError):
@@ -39,6 +40,8 @@ class Request:
     prompt: torch.Tensor
     """Token ids, int64 ``[tokens]``, on the host."""
     new_tokens: int
+    adapter: int | None = None
+    """Number of the workload's adapter that it is for; None: the model itself."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class TextRequest:
     tokenize: Callable[[str, int], list[int]]
     """Token ids of a text, at most so many. For one thread at a time; pickled, it makes its own
     tokenizer wherever it arrives."""
+    adapter: int | None = None
+    """As of ``Request``."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -166,6 +167,16 @@ class TaskScore(Message):
     """Items that the baseline had right and that are wrong."""
 
 
+class AdapterFile(Message):
+    """A LoRA adapter on this machine's disk."""
+
+    name: str
+    path: str
+    """A folder as peft writes it."""
+    identity: str
+    """SHA-256 over its configuration and weights."""
+
+
 class Workload(Message):
     """What is run: the same tokens for every recipe."""
 
@@ -189,16 +200,20 @@ class Workload(Message):
     seed: int = 0
     traffic: Traffic | None = None
     """Requests that differ; null: each is one batch of prompts of one length."""
+    adapters: tuple[AdapterFile, ...] = ()
+    """Those that the traffic's requests ask for, by their place in it."""
     tasks: tuple[TaskFile, ...] = ()
     """Run for what the result rests on, once the search is over."""
 
     @property
     def evaluation_key(self) -> str:
-        """Names everything about the text that accuracy depends on."""
+        """Names everything about the text, and how it is read, that accuracy depends on."""
+        together = "".join(one.identity for one in self.adapters)
+        adapted = f":{hashlib.sha256(together.encode()).hexdigest()[:16]}" if together else ""
         return (
             f"{self.evaluation_sha256[:16]}:{self.calibration_sha256[:16]}:"
             f"{self.evaluation_positions}:{self.evaluation_window_tokens}:"
-            f"{self.calibration_sequences}:{self.prompt_tokens}:{self.seed}"
+            f"{self.calibration_sequences}:{self.prompt_tokens}:{self.seed}{adapted}"
         )
 
 

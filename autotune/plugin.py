@@ -63,6 +63,8 @@ class Trait(StrEnum):
     """A stated share repeats an earlier request."""
     TEXT = "text"
     """Requests come as text and are tokenized as part of serving them."""
+    ADAPTERS = "adapters"
+    """Each request asks for one of several LoRA adapters."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ _REQUESTS = {
     Trait.SHARED_PREFIX: "prompts that begin alike",
     Trait.REPEATS: "requests that repeat",
     Trait.TEXT: "requests that come as text",
+    Trait.ADAPTERS: "requests for several LoRA adapters",
 }
 
 

@@ -18,6 +18,8 @@ class Drawn:
     """Number of the piece of text that it takes; the same number is the same request again."""
     prompt_tokens: int
     new_tokens: int
+    adapter: int | None = None
+    """Number of the adapter that it asks for; None: the model itself."""
 
 
 class Traffic(BaseModel):
@@ -45,6 +47,12 @@ class Traffic(BaseModel):
     """So many first tokens are the same in all prompts, as those of a system prompt."""
     as_text: bool = Field(default=False, exclude_if=lambda as_text: not as_text)
     """Requests come as text: making tokens of it is part of serving them."""
+    adapters: tuple[str, ...] = Field(
+        default=(), max_length=64, exclude_if=lambda given: not given
+    )
+    """Folders of LoRA adapters as peft writes them: each request is for one of them, about as many
+    for each, in random order. Accuracy is that of the model with them: the windows of the
+    evaluation text take turns."""
 
     @property
     def repeats(self) -> int:
@@ -60,6 +68,7 @@ class Traffic(BaseModel):
             Trait.SHARED_PREFIX: self.shared_prefix_tokens > 0,
             Trait.REPEATS: self.repeats > 0,
             Trait.TEXT: self.as_text,
+            Trait.ADAPTERS: len(self.adapters) > 1,
         }
         return frozenset(trait for trait, holds in found.items() if holds)
 
@@ -85,10 +94,17 @@ class Traffic(BaseModel):
         answers = _evenly(*self.new_range(new_tokens), fresh, chance)
         again = set(chance.sample(range(1, self.requests), self.repeats))
         drawn: list[Drawn] = []
-        texts = zip(range(fresh), prompts, answers, strict=True)
+        texts = zip(range(fresh), prompts, answers, self._adapters_of(fresh, seed), strict=True)
         for i in range(self.requests):
             drawn.append(chance.choice(drawn) if i in again else Drawn(*next(texts)))
         return drawn
+
+    def _adapters_of(self, count: int, seed: int) -> list[int | None]:
+        """As many requests for each, to one, in random order: of a seed of their own, so that all
+        else is drawn as without them."""
+        numbers = [i % len(self.adapters) if self.adapters else None for i in range(count)]
+        random.Random(f"adapters of {seed}").shuffle(numbers)
+        return numbers
 
     def in_words(self, prompt_tokens: int, new_tokens: int) -> str:
         """What a person should know beside every number that was measured with it."""
@@ -103,6 +119,8 @@ class Traffic(BaseModel):
             told.append(f"the first {self.shared_prefix_tokens} tokens are the same in all")
         if self.as_text:
             told.append("they come as text")
+        if self.adapters:
+            told.append(f"each is for one of {len(self.adapters)} LoRA adapters")
         return ", ".join(told)
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from autotune.measure_settings import MeasureSettings
 from autotune.message import Message
 from autotune.messages import (
+    AdapterFile,
     BlockPair,
     Contention,
     Measurement,
@@ -37,6 +38,7 @@ MESSAGES: tuple[Message, ...] = (
     SPEC.model,
     SPEC.model.trust,
     SPEC.workload,
+    AdapterFile(name="a", path="/nowhere/a", identity="4" * 64),
     TaskFile(name="t", path="/nowhere/t.csv", kind="labelled", identity="3" * 64),
     TaskScore(name="t", n=10, correct=7, gained=1, lost=2),
     fake_result(SPEC, ttft_seconds=0.5),

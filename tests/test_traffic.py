@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,17 @@ def test_lengths_are_evenly_spread_and_independent() -> None:
     order = sorted(range(9), key=prompts.__getitem__)
     assert [answers[i] for i in order] != sorted(answers)
     assert [one.text for one in drawn] == list(range(9))
+
+
+def test_adapters_are_asked_for_evenly_and_change_nothing_else() -> None:
+    adapted = MIXED.model_copy(update={"adapters": ("a", "b", "c")})
+    drawn = adapted.draw(100, 16, seed=0)
+    assert Counter(one.adapter for one in drawn) == {0: 3, 1: 3, 2: 3}
+    assert [one.adapter for one in drawn] != sorted(one.adapter or 0 for one in drawn)
+    assert [replace(one, adapter=None) for one in drawn] == MIXED.draw(100, 16, seed=0)
+    assert Trait.ADAPTERS in adapted.traits
+    assert Trait.ADAPTERS not in MIXED.model_copy(update={"adapters": ("a",)}).traits
+    assert adapted.in_words(100, 16).endswith("each is for one of 3 LoRA adapters")
 
 
 def test_the_seed_decides() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from autotune.bench.adapters import lora_layers
 from autotune.bench.protocol import Fallback
 from autotune.device import Device
 from autotune.engine import Engine
@@ -138,8 +139,11 @@ def linears_to_quantize(model: Any) -> list[torch.nn.Linear]:
         model: A model, quantized or not.
     """
     head = _embeddings(model, "get_output_embeddings")
+    head = getattr(head, "base_layer", head)  # beside which adapters are
     assistant = getattr(model, "assistant", None)  # it guesses, in a format of its own
     others = set(assistant.modules()) if assistant is not None else set()
+    for layer in lora_layers(model):  # adapters stay as they were trained
+        others |= {part for part in layer.modules() if part is not layer.base_layer}
     tied = getattr(_embeddings(model, "get_input_embeddings"), "weight", None)
     return [
         module

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from autotune import registry
+from autotune.bench import adapters
 from autotune.bench.artifacts import artifact_file, own_artifact_file
 from autotune.bench.checkpoint import load_arguments, load_model, model_class
 from autotune.bench.engines import torch_engine
@@ -90,11 +91,13 @@ def prepare(
         check_weights(source_of(spec), spec.model.trust)
     plugins = registry.installed().select(spec.recipe).plugins
     device = torch.device(spec.device.torch_name)
+    if spec.workload.adapters:
+        adapters.require_adaptable(plugins, processes)
     tokens = load_tokens(spec.model, spec.workload, device)
     kind, empty = model_class(spec)
     require_plan(empty, load_arguments(spec, plugins).get("distributed_config"))
     context = _context(spec, tokens, kind, export)
-    _import_libraries(plugins, spec.recipe)
+    _import_libraries(spec, plugins)
     clock = make_cold(spec)
     join()
     memory.before_loading()
@@ -103,13 +106,14 @@ def prepare(
     model = load_model(kind, spec, plugins) if wanted else empty.eval()
     load_seconds = time.perf_counter() - began
     memory.end_of("load")
+    layers = adapters.count_layers(model)
     began, divided = time.perf_counter(), _count_divided(model)
     stored, later = in_order(spec, plugins)
     model = transform(model, spec, plugins, context, stored)
     if export is not None:
         export.write(model, kind, tokens, spec.model)
     model = transform(model, spec, plugins, context, later)
-    engine = build_engine(model, spec, plugins, context)
+    engine = build_engine(model, spec, plugins, context, layers)
     transform_seconds = time.perf_counter() - began
     if _count_divided(model) != divided:
         raise Unsupported(
@@ -189,12 +193,15 @@ def _refuse_compilation(engine: str, plugins: Mapping[str, Plugin]) -> None:
         )
 
 
-def _import_libraries(plugins: Mapping[str, Plugin], recipe: RecipeDict) -> None:
-    """What scoring and the plugins import counts neither as the model's memory nor as time."""
+def _import_libraries(spec: TrialSpec, plugins: Mapping[str, Plugin]) -> None:
+    """What scoring, adapters and the plugins import counts neither as the model's memory nor as
+    time."""
     importlib.import_module("scipy.special")
     for name, plugin in plugins.items():
-        for package in plugin.imports(recipe[name]):
+        for package in plugin.imports(spec.recipe[name]):
             importlib.import_module(package)
+    if spec.workload.adapters:
+        adapters.import_libraries()
 
 
 def _count_divided(model: Any) -> int:
@@ -271,8 +278,21 @@ def compile_model(made: Prepared, spec: TrialSpec) -> bool:
 
 
 def build_engine(
-    model: Any, spec: TrialSpec, plugins: Mapping[str, Plugin], context: Context
+    model: Any,
+    spec: TrialSpec,
+    plugins: Mapping[str, Plugin],
+    context: Context,
+    layers: int | None = None,
 ) -> Engine:
+    """What a plugin brings, or torch's; given the workload's adapters.
+
+    Args:
+        model: With its transforms done.
+        spec: The trial.
+        plugins: Its recipe's.
+        context: What they may use.
+        layers: Of the model before any transform.
+    """
     engines: dict[str, Engine] = {}
     for name, params in spec.recipe.items():
         made = guarded(plugins[name], params, "engine", _engine_of(plugins[name], model, context))
@@ -280,6 +300,8 @@ def build_engine(
             engines[name] = made
     if len(engines) > 1:
         raise Unsupported(f"plugins {' and '.join(map(repr, engines))} both bring an engine")
+    if engines and spec.workload.adapters:
+        raise Unsupported(f"plugin {next(iter(engines))!r} runs the model without LoRA adapters")
     return next(iter(engines.values()), None) or torch_engine.build(
-        model, spec.model.task, spec.workload
+        model, spec.model.task, spec.workload, layers
     )

@@ -40,6 +40,7 @@ def text_requests(
             one.prompt_tokens,
             one.new_tokens,
             tokenizer.ids,
+            one.adapter,
         )
         for one, start in zip(different, cutter.starts, strict=True)
     }

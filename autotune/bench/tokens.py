@@ -137,7 +137,14 @@ def _evaluation(cut: Any, text: str, task: str, workload: Workload) -> Batch:
         count = max(2, workload.evaluation_positions // POSITIONS_PER_TEXT)
         return dict(cut(text, workload.prompt_tokens, count))
     window = workload.evaluation_window_tokens
-    return dict(cut(text, window, -(-workload.evaluation_positions // (window - 1))))
+    windows = dict(cut(text, window, -(-workload.evaluation_positions // (window - 1))))
+    if adapters := len(workload.adapters):
+        # Those of one adapter side by side: what is scored at once is then mostly of one.
+        numbers = torch.arange(len(windows["input_ids"])) % adapters
+        order = numbers.argsort(stable=True).to(windows["input_ids"].device)
+        windows["adapter"] = numbers.to(order.device)
+        windows = {name: tensor[order] for name, tensor in windows.items()}
+    return windows
 
 
 def _traffic(
@@ -152,7 +159,10 @@ def _traffic(
     longest = max(one.prompt_tokens for one in drawn)
     ids = cutter.cut_windows(text, longest, traffic.requests - traffic.repeats)["input_ids"].cpu()
     ids[:, : traffic.shared_prefix_tokens] = ids[0, : traffic.shared_prefix_tokens].clone()
-    made = {one: Request(ids[one.text, : one.prompt_tokens], one.new_tokens) for one in drawn}
+    made = {
+        one: Request(ids[one.text, : one.prompt_tokens], one.new_tokens, one.adapter)
+        for one in drawn
+    }
     return tuple(made[one] for one in drawn)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from autotune.demo.adapters import write_adapters
 from autotune.demo.blueprint import DemoModelReport
 from autotune.demo.child import train_in_child
 from autotune.launch.demo_progress import training_bar
@@ -28,6 +29,12 @@ def demo_model(
         Size, typer.Option(help="tiny takes about 15 seconds, small under 3 minutes.")
     ] = Size.SMALL,
     seed: Annotated[int, typer.Option(help="Of the weights and the order of the text.")] = 0,
+    adapters: Annotated[
+        int,
+        typer.Option(
+            min=0, max=64, help="Random LoRA adapters to make for it, in DIRECTORY/adapters."
+        ),
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Train a small language model here, from this Python's own text; nothing is downloaded.
@@ -35,6 +42,8 @@ def demo_model(
     Example: autotune demo-model my-model --size tiny
     """
     report = _train(directory, size, seed)
+    if adapters:
+        write_adapters(directory, directory / "adapters", adapters)
     if json:
         typer.echo(report.to_json(), nl=False)
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +14,10 @@ import typer
 from autotune.cli import options
 from autotune.errors import InputError
 from autotune.plugin import Plugin, Trait
+from autotune.space import missing_package
 
 if TYPE_CHECKING:
-    from autotune.messages import Progress
+    from autotune.messages import ModelRef, Progress
     from autotune.registry import Registry
     from autotune.search.check import Choice, Tried
     from autotune.search.plan import Plan
@@ -49,6 +51,9 @@ _TRAFFIC: dict[str, Any] = {
     },
 }
 """For plugins that do nothing where all requests are alike."""
+
+_ADAPTERS = 3
+"""For plugins that serve several."""
 
 
 def check(
@@ -119,7 +124,7 @@ def check(
     if contract:
         found.show()
     else:
-        _measure(found, installed, given, used.task, output, in_pairs)
+        _measure(found, installed, given, used, output, in_pairs)
     if any(one.verdict is Verdict.FAILED for one in found.tried):
         raise typer.Exit(1)
 
@@ -128,16 +133,23 @@ def _measure(
     found: _Found,
     installed: Registry,
     given: dict[str, Any],
-    task: str,
+    used: ModelRef,
     output: Path,
     in_pairs: bool,
 ) -> None:
     """Tries the values of the plugins that are in order, and shows what came of it."""
+    from autotune.demo.adapters import projections, write_adapters
     from autotune.launch.demo_progress import training_bar
     from autotune.search.plan import make_plan
 
-    with found.shown():
-        for together, known, workload in _rounds(installed, found.order, task):
+    with found.shown(), TemporaryDirectory(prefix="autotune-") as folder:
+
+        def adapters() -> tuple[str, ...]:
+            model = Path(used.path)
+            count = _ADAPTERS if projections(model) else 0
+            return tuple(map(str, write_adapters(model, Path(folder), count))) if count else ()
+
+        for together, known, workload in _rounds(installed, found.order, used.task, adapters):
             study = options.study_of(None, {**given, **workload})
             with training_bar() as bar:
                 found.plan = replace(make_plan(study, output, bar, only={}), registry=known)
@@ -145,7 +157,7 @@ def _measure(
 
 
 def _rounds(
-    installed: Registry, wanted: list[str], task: str
+    installed: Registry, wanted: list[str], task: str, adapters: Callable[[], tuple[str, ...]]
 ) -> Iterator[tuple[list[str], Registry, dict[str, Any]]]:
     """Names that are tried on one workload, what may be beside them, what that workload has."""
     if task != "causal-lm":  # no other has traffic: what lives of it is refused
@@ -154,13 +166,26 @@ def _rounds(
     apart = {name for name, plugin in installed.plugins.items() if _needs_traffic(plugin)}
     if alike := [name for name in wanted if name not in apart]:
         yield alike, installed.select(n for n in installed.plugins if n not in apart), {}
-    if differing := [name for name in wanted if name in apart]:
-        yield differing, installed, _TRAFFIC
+    adapted = {name for name in apart if _needs(installed.plugins[name], Trait.ADAPTERS)}
+    if differing := [name for name in wanted if name in apart - adapted]:
+        yield (
+            differing,
+            installed.select(n for n in installed.plugins if n not in adapted),
+            _TRAFFIC,
+        )
+    if asking := [name for name in wanted if name in adapted]:
+        can = not any(missing_package(installed.plugins[name]) for name in asking)
+        traffic = _TRAFFIC["workload.traffic"] | {"adapters": adapters() if can else ()}
+        yield asking, installed, _TRAFFIC | {"workload.traffic": traffic}
 
 
 def _needs_traffic(plugin: Plugin) -> bool:
     needed = plugin.requires.workload
     return bool(needed) and Trait.UNIFORM not in needed
+
+
+def _needs(plugin: Plugin, trait: Trait) -> bool:
+    return plugin.requires.workload == (trait,)
 
 
 def _quickly() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from autotune.report.summary import StudySummary
 from autotune.search.plan import Plan
 from autotune.search.single import make_spec, usable_baseline
 from autotune.space import merge
+from autotune.workload.adapters import refuse_adapters
 
 BATCH = "batch"
 """The plugin whose ``size`` a request brings itself."""
@@ -116,6 +117,7 @@ def measure_cells(
     """
     if plan.model.task != "causal-lm":
         raise InputError(f"only causal-lm models answer prompts, not {plan.model.task}")
+    refuse_adapters(plan.workload, "a table is for requests to one model, and")
     # All sizes of a point in a row: they share its prepared process.
     trials = [(p, n, with_batch(plan, p.recipe, n)) for p in points for n in batch_sizes]
     found: dict[int, dict[str, TrialResult]] = {size: {} for size in batch_sizes}

@@ -29,6 +29,7 @@ from autotune.recipe import Recipe
 from autotune.report.front_file import autotune_version
 from autotune.search.plan import Plan
 from autotune.search.single import make_spec
+from autotune.workload.adapters import refuse_adapters
 from autotune.workload.model import read_config
 
 OnStep = Callable[[str], None]
@@ -74,6 +75,7 @@ def export_trial(
     """
     check_place(folder, force=force)
     refuse_own_code(plan)
+    refuse_adapters(plan.workload, "an export holds one model, and")
     spec = _spec(plan, chosen)
     with written_whole(folder, _needed_bytes(chosen)) as beside:
         on_step(f"preparing trial {chosen.point.number} as the study did")

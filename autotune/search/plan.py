@@ -72,11 +72,13 @@ class Plan:
             for name, plugin in self.registry.plugins.items()
         }
         parts = {part for recipe in self.pool.recipes for part in recipe.choices}
+        adapters = self.workload.adapters
         return {
             **self.study.definition(),
             "model_files": self.model.fingerprint,
             "texts": self.workload.evaluation_key,
             "tasks": [task.identity for task in self.workload.tasks],
+            **({"adapters": [one.identity for one in adapters]} if adapters else {}),
             "installed_plugins": params,
             "feasible_values": sha256_json(sorted(map(canonical_json, parts))),
         }

@@ -74,6 +74,7 @@ def _refuse_files(study: StudyFile) -> None:
         "workload.evaluation_text": workload.evaluation_text,
         "workload.calibration_text": workload.calibration_text,
         "workload.task_files": workload.task_files,
+        "workload.traffic.adapters": workload.traffic and workload.traffic.adapters,
         "trust_remote_code": study.trust_remote_code,
         "allow_pickle": study.allow_pickle,
         "allow_power_changes": study.allow_power_changes,

@@ -202,17 +202,37 @@ def _is_there(path: Path) -> bool:
 
 
 def _check_safetensors(file: Path) -> None:
+    if not _shapes(file):
+        raise InputError(f"{file} holds no tensors; copy or download it again")
+
+
+def weight_shapes(directory: Path, name: str = _WEIGHTS) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors in a directory's safetensors files, by name; none where there are
+    only pickled ones.
+
+    Args:
+        directory: A checkpoint, or an adapter.
+        name: Of the file, if it is whole.
+
+    Raises:
+        InputError: A file is broken.
+    """
+    files = [directory / name] if _is_there(directory / name) else _weight_files(directory)
+    kept = [file for file in files if file.suffix == ".safetensors"]
+    return {key: shape for file in kept for key, shape in _shapes(file).items()}
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="numpy") as tensors:
-            empty = not tensors.keys()
+            names = tensors.keys()
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{file} is broken or cut short ({error}); copy or download it again"
         ) from error
-    if empty:
-        raise InputError(f"{file} holds no tensors; copy or download it again")
 
 
 def _parts(index: Path) -> list[Path]:

@@ -9,20 +9,31 @@ from pathlib import Path
 from autotune.config import WorkloadFile
 from autotune.errors import InputError
 from autotune.messages import ModelRef, Workload
+from autotune.traffic import Traffic
+from autotune.workload.adapters import read_adapters
 
 
 def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
     """Finds the texts, checks that there is enough of them, and hashes them.
 
     Raises:
-        InputError: A file is missing, not UTF-8, too short, or both are the same text.
+        InputError: A file is missing, not UTF-8, too short, or both are the same text; an adapter
+            does not fit the model.
     """
     if given.traffic and model.task != "causal-lm":
         raise InputError(f"workload.traffic is for causal-lm models, this one is {model.task}")
     (evaluation, held_out), (calibration, seen) = read_texts(given)
+    adapters = read_adapters(given.traffic.adapters if given.traffic else (), model)
+    if adapters and given.task_files:
+        raise InputError(
+            "workload.task_files are answered by the model itself, and workload.traffic.adapters "
+            "has it serve adapters: leave one of them out"
+        )
     limit = _check_lengths(given, model)
     window = min(given.evaluation_window_tokens, limit)
     needed = needed_tokens(given, window)
+    if given.traffic:
+        _check_turns(given, given.traffic, window)
     _check_size(evaluation, held_out, needed, model)
     _check_size(calibration, seen, given.prompt_tokens * given.calibration_sequences, model)
     return Workload(
@@ -37,6 +48,7 @@ def build_workload(given: WorkloadFile, model: ModelRef, seed: int) -> Workload:
         calibration_sequences=given.calibration_sequences,
         seed=seed,
         traffic=given.traffic,
+        adapters=adapters,
     )
 
 
@@ -61,11 +73,16 @@ def read_texts(given: WorkloadFile) -> tuple[tuple[Path, str], tuple[Path, str]]
 
 def needed_tokens(given: WorkloadFile, window: int) -> int:
     """Tokens of evaluation text that a study needs: each window scores all but its first."""
-    windows = -(-given.evaluation_positions // (window - 1))
+    windows = window_count(given, window)
     if (traffic := given.traffic) is None:
         return max(windows * window, given.prompt_tokens)
     _, longest = traffic.prompt_range(given.prompt_tokens)
     return max(windows * window, longest + traffic.requests)  # each begins at another token
+
+
+def window_count(given: WorkloadFile, window: int) -> int:
+    """How many windows of the evaluation text hold the positions to score."""
+    return -(-given.evaluation_positions // (window - 1))
 
 
 def _file(given: str | None, kind: str) -> Path:
@@ -107,6 +124,21 @@ def _check_lengths(given: WorkloadFile, model: ModelRef) -> int:
             "lower them in the study's workload"
         )
     return limit
+
+
+def _check_turns(given: WorkloadFile, traffic: Traffic, window: int) -> None:
+    """Each adapter is scored on a window and asked for at least once."""
+    adapters, windows = len(traffic.adapters), window_count(given, window)
+    if windows < adapters:
+        raise InputError(
+            f"workload.traffic.adapters: {windows} windows of {window} tokens for {adapters} "
+            "adapters; raise workload.evaluation_positions or lower "
+            "workload.evaluation_window_tokens"
+        )
+    if (fresh := traffic.requests - traffic.repeats) < adapters:
+        raise InputError(
+            f"workload.traffic.requests: {fresh} different ones for {adapters} adapters; raise it"
+        )
 
 
 def _check_size(path: Path, text: str, needed: int, model: ModelRef) -> None:

@@ -1,6 +1,7 @@
 """The optimizations that come with autotune: one technique per file, one line here."""
 
 from autotune.plugin import Plugin
+from autotune_plugins.adapters import Adapters
 from autotune_plugins.allocator import Allocator
 from autotune_plugins.attention import Attention
 from autotune_plugins.batch import Batch
@@ -44,6 +45,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     PrefixCache,
     ResultCache,
     Input,
+    Adapters,
     Speculative,
     Engine,
     EarlyExit,

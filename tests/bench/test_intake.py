@@ -169,17 +169,38 @@ def intake_of(noting: Noting, ahead: Ahead, **how: Any) -> Intake:
 def test_nothing_is_tokenized_before_it_is_taken_unless_asked_for() -> None:
     noting = Noting()
     intake = intake_of(noting, Ahead())
-    assert [len(r.prompt) for r in intake.take(2)] == [1, 2]
+    assert [len(r.prompt) for r in intake.take(2, of_one_adapter=True)] == [1, 2]
     assert noting.texts == ["x", "xx"]
     assert len(intake) == 4
     assert noting.threads == {threading.current_thread().name}
+
+
+@pytest.mark.parametrize("how", ["inline", "thread"])
+def test_requests_of_one_adapter_are_taken_together(how: str) -> None:
+    def taken(of_one_adapter: bool) -> list[list[int | None]]:
+        intake, sizes = Intake(requests, {**INTAKE, "tokenize": how}, ahead), []
+        while intake:
+            sizes.append([one.adapter for one in intake.take(3, of_one_adapter)])
+        return sizes
+
+    def tokenize(text: str, most: int) -> list[int]:
+        return [1] * len(text)
+
+    requests = [TextRequest("x", 1, 1, tokenize, number) for number in (0, 0, 1, 0, 0, 0, 0)]
+    ahead = Ahead()
+    ahead.start(how, requests[0])
+    try:
+        assert taken(of_one_adapter=True) == [[0, 0], [1], [0, 0, 0], [0]]
+        assert taken(of_one_adapter=False) == [[0, 0, 1], [0, 0, 0], [0]]
+    finally:
+        ahead.close()
 
 
 def test_a_thread_is_as_many_requests_ahead_as_is_said() -> None:
     noting, ahead = Noting(), Ahead()
     intake = intake_of(noting, ahead, tokenize="thread", tokenize_ahead=2)
     assert noting.texts == []
-    (first,) = intake.take(1)
+    (first,) = intake.take(1, of_one_adapter=False)
     assert ahead._executor is not None
     ahead._executor.submit(int).result()  # comes after what has begun
     ahead.close()
@@ -286,7 +307,7 @@ def test_an_error_of_the_thread_is_the_request_s() -> None:
     ahead.start("thread", request)
     intake = Intake([request], {**INTAKE, "tokenize": "thread"}, ahead)
     with pytest.raises(ValueError, match="no such character"):
-        intake.take(1)
+        intake.take(1, of_one_adapter=False)
     ahead.close()
 
 

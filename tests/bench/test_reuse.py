@@ -37,6 +37,7 @@ def test_an_answer_is_that_of_the_same_prompt_and_length() -> None:
     assert kept.find(Request(prompt(5, 6), 3)) == [7, 8, 9]
     assert kept.find(Request(prompt(5, 6), 2)) is None
     assert kept.find(Request(prompt(5, 7), 3)) is None
+    assert kept.find(Request(prompt(5, 6), 3, adapter=0)) is None
 
 
 def test_the_longest_known_part_of_a_prompt_is_found_but_its_last_token() -> None:
@@ -44,22 +45,23 @@ def test_the_longest_known_part_of_a_prompt_is_found_but_its_last_token() -> Non
         return [(torch.full((2, tokens, 4), value), torch.full((2, tokens, 4), -value))]
 
     kept = Prefixes(2)
-    kept.put(prompt(1, 2, 3, 4), held(1.0, 4))
-    kept.put(prompt(1, 2, 9), held(2.0, 3))
+    kept.put(Request(prompt(1, 2, 3, 4), 1), held(1.0, 4))
+    kept.put(Request(prompt(1, 2, 9), 1), held(2.0, 3))
     for ids, value, tokens in (
         ((1, 2, 3, 7), 1.0, 3),
         ((1, 2, 9, 3, 4), 2.0, 3),
         ((1, 2, 3, 4), 1.0, 3),
         ((1, 5), 1.0, 1),
     ):
-        ((keys, values),) = kept.find(prompt(*ids))
+        ((keys, values),) = kept.find(Request(prompt(*ids), 2))
         assert keys.shape == values.shape == (2, tokens, 4)
         if value == 2.0 or tokens > 1:
             assert torch.equal(keys, -values)
             assert keys.unique().item() == value
-    assert kept.find(prompt(2, 2, 3)) == []
-    assert kept.find(prompt(1)) == []
-    assert Prefixes(0).find(prompt(1, 2)) == []
+    assert kept.find(Request(prompt(2, 2, 3), 1)) == []
+    assert kept.find(Request(prompt(1), 1)) == []
+    assert kept.find(Request(prompt(1, 2, 3, 4), 1, adapter=0)) == []
+    assert Prefixes(0).find(Request(prompt(1, 2), 1)) == []
 
 
 SHARED, LENGTHS = 6, [(9, 4), (7, 3), (12, 5), (8, 1), (15, 2), (10, 6)]

@@ -11,6 +11,7 @@ from autotune.bench.protocol import Operation, Request
 from autotune.bench.session import Session
 from autotune.bench.tokens import load_tokens
 from autotune.config import WorkloadFile
+from autotune.demo.adapters import write_adapters
 from autotune.errors import InputError
 from autotune.measure_settings import MeasureSettings
 from autotune.messages import ModelRef, RecipeDict, TrialSpec, Workload
@@ -83,7 +84,9 @@ def test_traffic_is_for_models_that_generate(model: ModelRef) -> None:
 
 def spec_of(model: ModelRef, recipe: RecipeDict, folder: Path) -> TrialSpec:
     settings = MeasureSettings(block_seconds=0.01, warmup_blocks=3)
-    traffic = TRAFFIC.model_copy(update={"as_text": "input" in recipe})
+    named = write_adapters(Path(model.path), folder, 2) if "adapters" in recipe else []
+    update = {"as_text": "input" in recipe, "adapters": tuple(map(str, named))}
+    traffic = TRAFFIC.model_copy(update=update)
     changes = {"model": model, "workload": workload_of(model, traffic), "settings": settings}
     return fake_spec(recipe=recipe).model_copy(update={**changes, "directory": str(folder)})
 
@@ -93,7 +96,19 @@ RECIPES: list[RecipeDict] = [
     {"batch": {"size": 4}},
     {"batching": {"policy": "continuous", "size": 2}, "result_cache": {"entries": 16}},
     {"input": {"tokenize": "thread", "depth": 4, "transfer": "direct"}},
+    {"adapters": {"batching": "mixed"}, "batch": {"size": 3}},
 ]
+
+
+def test_windows_of_the_evaluation_text_take_turns(model: ModelRef, tmp_path: Path) -> None:
+    named = tuple(map(str, write_adapters(Path(model.path), tmp_path, 2)))
+    adapted = workload_of(model, TRAFFIC.model_copy(update={"adapters": named}))
+    cpu = torch.device("cpu")
+    plain = load_tokens(model, workload_of(model, TRAFFIC), cpu).evaluation
+    found = load_tokens(model, adapted, cpu)
+    assert found.evaluation["adapter"].tolist() == [0, 0, 1]
+    assert torch.equal(found.evaluation["input_ids"], plain["input_ids"][[0, 2, 1]])
+    assert {one.adapter for one in found.traffic} == {0, 1}
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)

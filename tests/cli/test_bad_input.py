@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from autotune.cli.__main__ import EXIT_INPUT, main
+from autotune.demo.adapters import write_adapters
 from documentation import is_explained
 
 TASKS = Path(__file__).parents[1] / "fixtures" / "tasks"
@@ -103,6 +104,23 @@ def test_wrong_study_file_is_refused(
     assert code == 2
     assert words in said
     assert written(tmp_path) == ["study.yaml"]
+
+
+def test_wrong_adapters_are_refused(run: RunMain, tiny_model: Path, tmp_path: Path) -> None:
+    weights = write_adapters(tiny_model, tmp_path, 1)[0] / "adapter_model.safetensors"
+    content = "plugins: {batch: {size: [2]}}\nworkload: {traffic: {adapters: [%s, adapter_0]}}"
+    (tmp_path / "study.yaml").write_text(content % "nothing")
+    before = written(tmp_path)
+    words = f"the adapter {tmp_path}/nothing has no adapter_config.json; expected a folder that"
+    code, said = run("search", "--model", tiny_model, "--study", "study.yaml")
+    assert code == 2
+    assert words in said
+    (tmp_path / "study.yaml").write_text(content % "adapter_0")
+    assert "is given twice" in run("search", "--model", tiny_model, "--study", "study.yaml")[1]
+    weights.unlink()
+    code, said = run("search", "--model", tiny_model, "--study", "study.yaml")
+    assert "has no adapter_model.safetensors; save the adapter with" in said
+    assert written(tmp_path) == [name for name in before if not name.endswith(weights.name)]
 
 
 def test_broken_models_are_refused(run: RunMain, tiny_model: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_who_stops_it_while_it_waits_for_the_device_keeps_what_was_found(
 def test_which_plugins_must_be_said(autotune: Callable[..., Any]) -> None:
     done = autotune("plugins", "check")
     assert done.returncode == 2
-    assert "which plugins? Name some of allocator, attention" in done.stderr
+    assert "which plugins? Name some of adapters, allocator" in done.stderr
     assert autotune("plugins", "check", "batch", "--all").returncode == 2
     done = autotune("plugins", "check", "batch", "--markdown", "/proc/nowhere/page.md")
     assert (done.returncode, "the folder of --markdown" in done.stderr) == (2, True)
@@ -140,16 +140,21 @@ def test_accuracy_is_told_by_the_metric_of_the_task() -> None:
 
 
 def test_plugins_that_live_of_traffic_are_tried_with_it() -> None:
-    plain, traffic = _rounds(installed(), ["prefix_cache", "batch"], "causal-lm")
+    wanted = ["prefix_cache", "adapters", "batch"]
+    plain, traffic, adapted = _rounds(installed(), wanted, "causal-lm", lambda: ("a", "b"))
     assert (plain[0], plain[2]) == (["batch"], {})
     assert not {"batching", "prefix_cache", "result_cache"} & plain[1].plugins.keys()
     assert traffic[0] == ["prefix_cache"]
-    assert traffic[1] is installed()
+    assert traffic[1].plugins.keys() == installed().plugins.keys() - {"adapters"}
+    assert adapted[0] == ["adapters"]
+    assert adapted[1] is installed()
     stated = build_study(
         {"model": "m", "workload": {"traffic": traffic[2]["workload.traffic"]}}, ""
     )
-    assert stated.workload.traits == set(Trait) - {Trait.UNIFORM}
-    assert [names for names, _, _ in _rounds(installed(), ["batch"], "causal-lm")] == [["batch"]]
+    assert stated.workload.traits == set(Trait) - {Trait.UNIFORM, Trait.ADAPTERS}
+    assert adapted[2]["workload.traffic"]["adapters"] == ("a", "b")
+    alike = _rounds(installed(), ["batch"], "causal-lm", tuple)
+    assert [names for names, _, _ in alike] == [["batch"]]
 
 
 def test_plugins_that_live_of_traffic_are_refused_where_the_model_has_none(

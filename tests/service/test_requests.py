@@ -90,6 +90,7 @@ def test_submitter_may_not_touch_what_others_submitted(service: Service) -> None
         ({"plugins": {"\ud800": {}}}, "plugin"),
         ({"trust_remote_code": True}, "trust_remote_code"),
         ({"allow_pickle": True}, "allow_pickle"),
+        ({"workload": {"traffic": {"adapters": ["/etc"]}}}, "workload.traffic.adapters"),
         ({"allow_power_changes": True}, "allow_power_changes"),
     ],
 )

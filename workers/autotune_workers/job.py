@@ -212,11 +212,12 @@ class JobRunner:
         """
         workload = spec.workload
         needed = [spec.model.path, workload.evaluation_text, workload.calibration_text]
+        needed += [one.path for one in workload.adapters]
         missing = [path for path in needed if not Path(path).exists()]
         if missing:
             raise InputError(
-                f"there is no {', '.join(missing)} on this machine; model and texts must lie "
-                "under the same path on every worker"
+                f"there is no {', '.join(missing)} on this machine; model, texts and adapters "
+                "must lie under the same path on every worker"
             )
 
     def _tell(self, progress: Progress | None) -> None:

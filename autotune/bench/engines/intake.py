@@ -108,9 +108,24 @@ class Intake:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._coming)
 
-    def take(self, most: int) -> list[Request]:
-        """The next requests as token ids."""
-        return [self._next() for _ in range(min(most, len(self)))]
+    @property
+    def adapter(self) -> int | None:
+        """That of the next request."""
+        return (self._coming[0][0] if self._coming else self._waiting[0]).adapter
+
+    def take(self, most: int, of_one_adapter: bool) -> list[Request]:
+        """The next requests as token ids.
+
+        Args:
+            most: So many, where there are.
+            of_one_adapter: Only those before the first one with another adapter than the next.
+        """
+        taken: list[Request] = []
+        while len(self) and len(taken) < most:
+            if of_one_adapter and taken and self.adapter != taken[0].adapter:
+                break
+            taken.append(self._next())
+        return taken
 
     def _next(self) -> Request:
         request = self._next_ahead(self._ahead) if self._ahead else self._next_inline()
@@ -133,7 +148,7 @@ class Intake:
 
 
 def _tokenized(request: TextRequest, ids: list[int]) -> Request:
-    return Request(torch.tensor(ids), request.new_tokens)
+    return Request(torch.tensor(ids), request.new_tokens, request.adapter)
 
 
 def open_intake(

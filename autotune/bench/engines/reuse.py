@@ -60,7 +60,7 @@ class Answers:
 
 
 def _name(request: Request) -> Hashable:
-    return request.new_tokens, request.prompt.numpy().tobytes()
+    return request.adapter, request.new_tokens, request.prompt.numpy().tobytes()
 
 
 class Prefixes:
@@ -75,16 +75,21 @@ class Prefixes:
         Args:
             entries: The most prompts that are kept.
         """
-        self._lru: Lru[tuple[torch.Tensor, Held]] = Lru(entries)
+        self._lru: Lru[tuple[Request, Held]] = Lru(entries)
 
-    def find(self, prompt: torch.Tensor) -> Held:
+    def find(self, request: Request) -> Held:
         """The longest part that is known of a prompt, but its last token: that has to be
         computed, for what the model says to it.
 
         Args:
-            prompt: Token ids on the host, ``[tokens]``.
+            request: Whose prompt; with another adapter nothing of it is known.
         """
-        shared = {key: _shared(prompt, ids) for key, (ids, _) in self._lru.held.items()}
+        prompt = request.prompt
+        shared = {
+            key: _shared(prompt, known.prompt)
+            for key, (known, _) in self._lru.held.items()
+            if known.adapter == request.adapter
+        }
         best = max(shared, key=shared.__getitem__, default=None)
         length = min(shared[best], len(prompt) - 1) if best is not None else 0
         if length == 0:
@@ -93,14 +98,14 @@ class Prefixes:
         assert found is not None
         return [(keys[:, :length], values[:, :length]) for keys, values in found[1]]
 
-    def put(self, prompt: torch.Tensor, held: Held) -> None:
+    def put(self, request: Request, held: Held) -> None:
         """Keeps a prompt's keys and values.
 
         Args:
-            prompt: As for ``find``.
-            held: Of all its tokens; nobody writes to them.
+            request: As for ``find``.
+            held: Of all tokens of its prompt; nobody writes to them.
         """
-        self._lru.put(prompt.numpy().tobytes(), (prompt, held))
+        self._lru.put((request.adapter, request.prompt.numpy().tobytes()), (request, held))
 
 
 def _shared(one: torch.Tensor, other: torch.Tensor) -> int:

@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import pad
 
 Pass = Callable[..., torch.Tensor]
-"""Token ids ``[rows, tokens]``, a cache, and further arguments of ``model.forward`` to logits of
-the last position, ``[rows, 1, vocabulary]``."""
+"""Token ids ``[rows, tokens]``, a cache, the adapter of each row, and further arguments of
+``model.forward`` to logits of the last position, ``[rows, 1, vocabulary]``."""
 
 Held = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of some tokens of one sequence: of each layer ``[heads, tokens, head_dim]``."""
@@ -34,21 +34,30 @@ class Rows:
         self._cache = new_cache()
         self._lengths: list[int] = []
         """Tokens of each row whose keys and values are held."""
+        self._adapters: list[int | None] = []
+        """That of each row."""
         self._latest = torch.empty(0)
         """The token that each row said last, ``[rows, 1]``."""
         self.logits = torch.empty(0)
         """Of the latest pass."""
 
-    def prefill(self, prompts: Sequence[torch.Tensor], known: Sequence[Held]) -> list[int]:
+    def prefill(
+        self,
+        prompts: Sequence[torch.Tensor],
+        known: Sequence[Held],
+        adapters: Sequence[int | None],
+    ) -> list[int]:
         """Fills all rows anew, in one pass.
 
         Args:
             prompts: Token ids of each row, ``[tokens]``, on the model's device.
             known: Keys and values of the first tokens of each; empty lists where there are none.
+            adapters: The number of each row's; None: the model itself.
 
         Returns:
             The first token that each row says.
         """
+        self._adapters = list(adapters)
         before = [held[0][0].shape[-2] if held else 0 for held in known]
         rest = [prompt[n:] for prompt, n in zip(prompts, before, strict=True)]
         sizes, longest = [len(ids) for ids in rest], max(map(len, rest))
@@ -65,11 +74,14 @@ class Rows:
             self._close_holes(before, sizes, max(before))
         return said
 
-    def prefill_packed(self, prompts: Sequence[torch.Tensor], mask_needed: bool) -> list[int]:
+    def prefill_packed(
+        self, prompts: Sequence[torch.Tensor], adapter: int | None, mask_needed: bool
+    ) -> list[int]:
         """As ``prefill``, with all prompts one after another in one row: nothing is padded.
 
         Args:
             prompts: As for ``prefill``.
+            adapter: Of them all.
             mask_needed: False for an attention kernel that finds the prompts' bounds in the
                 positions by itself.
         """
@@ -82,7 +94,10 @@ class Rows:
         more = {} if mask is None else {"attention_mask": mask}
         self._cache = self._new_cache()
         ids = torch.cat(list(prompts))[None]
-        logits = self._run(ids, self._cache, ends, position_ids=positions[None], **more)
+        logits = self._run(
+            ids, self._cache, ends, position_ids=positions[None], adapters=[adapter], **more
+        )
+        self._adapters = [adapter] * len(prompts)
         for layer in self._cache.layers:
             layer.keys, layer.values = _unpacked(layer.keys, sizes), _unpacked(layer.values, sizes)
         self._lengths = sizes
@@ -101,7 +116,10 @@ class Rows:
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None
     ) -> list[int]:
         more = {} if mask is None else {"attention_mask": mask.long()}
-        return self._choose(self._run(ids, self._cache, position_ids=positions, **more))
+        logits = self._run(
+            ids, self._cache, position_ids=positions, adapters=self._adapters, **more
+        )
+        return self._choose(logits)
 
     def _choose(self, logits: torch.Tensor) -> list[int]:
         self.logits = logits
@@ -119,11 +137,13 @@ class Rows:
                 mine.keys = _stacked(mine.keys, more.keys)
                 mine.values = _stacked(mine.values, more.values)
         self._lengths += other._lengths
+        self._adapters += other._adapters
         self.logits = other.logits
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all other rows, and the columns that only they had."""
         self._lengths = [self._lengths[i] for i in rows]
+        self._adapters = [self._adapters[i] for i in rows]
         if not rows:
             self._cache = self._new_cache()
             return

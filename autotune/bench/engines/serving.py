@@ -23,11 +23,12 @@ SERVING: Mapping[str, Any] = {
     "batching_window": 4,
     "prefix_entries": 0,
     "result_entries": 0,
+    "adapters": "switched",
     **INTAKE,
 }
 """Run arguments that only traffic has: how requests are put into batches, how many batches' worth
-are sorted at a time, how many prompts and answers are kept for those that come later, and how
-text becomes tokens."""
+are sorted at a time, how many prompts and answers are kept for those that come later, whether
+requests for different adapters share a batch, and how text becomes tokens."""
 
 
 def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
@@ -66,6 +67,10 @@ def _check_packing(run_args: Mapping[str, Any], model: Any) -> None:
         )
     if run_args["prefix_entries"]:
         raise Unsupported("prompts packed into one row are computed whole, known prefixes or not")
+    if run_args["adapters"] == "mixed":
+        raise Unsupported(
+            "prompts packed into one row go through the weights together, and so with one adapter"
+        )
 
 
 class Answer:
@@ -133,6 +138,7 @@ class Server:
             "packed": self._in_order_of_arrival,
         }[run_args["batching"]]
         self._packs = run_args["batching"] == "packed"
+        self._mixes = run_args["adapters"] == "mixed"
         self._mask_needed = attention == "sdpa"
         self._run_args = run_args
         self._ahead = ahead
@@ -150,16 +156,34 @@ class Server:
         self._policy()
         return [answer.timing() for answer in self.answers]
 
-    def _take(self, most: int) -> list[Answer]:
-        """The next requests that have to be computed, in their order; none where none wait."""
+    def _take(self, most: int, beside: Sequence[Answer] = ()) -> list[Answer]:
+        """The next requests that have to be computed and may share a batch, in their order; none
+        where none wait.
+
+        Args:
+            most: So many, where there are.
+            beside: Those that they would join.
+        """
+        return self._take_some(most, beside, of_one_adapter=not self._mixes)
+
+    def _take_some(
+        self, most: int, beside: Sequence[Answer], *, of_one_adapter: bool
+    ) -> list[Answer]:
         taken: list[Answer] = []
         while self._waiting and len(taken) < most:
+            if of_one_adapter and self._is_apart([*beside, *taken]):
+                break
             now = time.perf_counter()  # those that are taken together wait for one another's text
-            together = self._waiting.take(most - len(taken))
+            together = self._waiting.take(most - len(taken), of_one_adapter=of_one_adapter)
             answers = [Answer(request, now) for request in together]
             self.answers += answers
             taken += [answer for answer in answers if not self._is_known(answer)]
         return taken
+
+    def _is_apart(self, others: Sequence[Answer]) -> bool:
+        """Whether the next request cannot go with others: it is for another adapter."""
+        different = {answer.request.adapter for answer in others} - {self._waiting.adapter}
+        return bool(different)
 
     def _is_known(self, answer: Answer) -> bool:
         """Whether it is there already, and complete now."""
@@ -175,11 +199,18 @@ class Server:
             self._run(batch)
 
     def _in_sorted_batches(self) -> None:
-        """Several batches' worth at a time, those of about the same length together."""
-        while window := self._take(self._size * self._window):
+        """Several batches' worth at a time, those of about the same length together; those of one
+        adapter, where adapters are switched."""
+        most = self._size * self._window
+        while window := self._take_some(most, (), of_one_adapter=False):
             window.sort(key=lambda answer: len(answer.request.prompt))
-            for batch in _parts(window, self._size):
-                self._run(batch)
+            groups: dict[int | None, list[Answer]] = {}
+            for answer in window:
+                adapter = None if self._mixes else answer.request.adapter
+                groups.setdefault(adapter, []).append(answer)
+            for group in groups.values():
+                for batch in _parts(group, self._size):
+                    self._run(batch)
 
     def _continuously(self) -> None:
         """A row is free again as soon as its answer is done: iteration-level scheduling (Yu et
@@ -190,7 +221,7 @@ class Server:
             if len(left) < len(going):
                 rows.keep(left)
                 going = [going[i] for i in left]
-            if new := self._take(self._size - len(going)):
+            if new := self._take(self._size - len(going), going):
                 rows.join(self._begin(new))
                 going += new
             elif going:
@@ -207,16 +238,17 @@ class Server:
     def _begin(self, batch: Sequence[Answer]) -> Rows:
         """Reads the prompts of some requests, and says their first tokens."""
         rows = self._new_rows()
-        asked = [answer.request.prompt for answer in batch]
-        prompts = [prompt.to(self._device, non_blocking=self._pins) for prompt in asked]
+        asked = [answer.request for answer in batch]
+        prompts = [one.prompt.to(self._device, non_blocking=self._pins) for one in asked]
         if self._packs:
-            said = rows.prefill_packed(prompts, self._mask_needed)
+            said = rows.prefill_packed(prompts, asked[0].adapter, self._mask_needed)
         else:
-            said = rows.prefill(prompts, [self._known_prefixes.find(ids) for ids in asked])
+            known = [self._known_prefixes.find(one) for one in asked]
+            said = rows.prefill(prompts, known, [one.adapter for one in asked])
         self._note(batch, said, rows)
         if self._keeps_prefixes:
-            for row, prompt in enumerate(asked):
-                self._known_prefixes.put(prompt, rows.held(row))
+            for row, request in enumerate(asked):
+                self._known_prefixes.put(request, rows.held(row))
         return rows
 
     def _advance(self, rows: Rows, batch: Sequence[Answer]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from autotune.bench.adapters import KEY, Adapters, by_adapter
 from autotune.bench.caches import LOSSY, growing_cache
 from autotune.bench.engines.divided import for_stage, require_plain
 from autotune.bench.engines.early_exit import Exits
@@ -24,11 +25,23 @@ from autotune.messages import Workload
 from autotune.plugin import Unsupported
 
 
-def build(model: Any, task: str, workload: Workload) -> Engine:
-    """The torch engine for a task."""
-    if task == "causal-lm":
-        return TorchGenerator(model, workload.new_tokens)
-    return TorchEncoder(model, task)
+def build(model: Any, task: str, workload: Workload, layers: int | None = None) -> Engine:
+    """The torch engine for a task.
+
+    Args:
+        model: With all transforms done; it is given the workload's adapters.
+        task: What it is served for.
+        workload: What it will serve.
+        layers: Of the model before any transform.
+
+    Raises:
+        Unsupported: An adapter does not fit the model as plugins have made it.
+    """
+    if task != "causal-lm":
+        return TorchEncoder(model, task)
+    files = workload.adapters
+    adapters = Adapters(model, files, layers) if files else None
+    return TorchGenerator(model, workload.new_tokens, adapters)
 
 
 Guess = Callable[[torch.Tensor, int], torch.Tensor]
@@ -52,9 +65,10 @@ class TorchGenerator(Engine):
         **SERVING,
     }
 
-    def __init__(self, model: Any, new_tokens: int) -> None:
+    def __init__(self, model: Any, new_tokens: int, adapters: Adapters | None = None) -> None:
         self._model = model
         self._new_tokens = new_tokens
+        self._adapters = adapters
         self._synchronise = synchroniser(model.device)
         self._make_ticks = DeviceTicks if model.device.type == "cuda" else HostTicks
         self._static_caches: dict[tuple[int, int], Any] = {}
@@ -99,6 +113,7 @@ class TorchGenerator(Engine):
             return timing
         ids = prompts["input_ids"]
         cache = self._cache(run_args, *ids.shape)
+        self._use(())
         self._synchronise()
         start = time.perf_counter()
         logits = self._step(ids, cache)
@@ -152,7 +167,7 @@ class TorchGenerator(Engine):
         return timings
 
     def _rows(self) -> Rows:
-        return Rows(self._step, lambda: growing_cache(self._model.config, self.run_args))
+        return Rows(self._serve_step, lambda: growing_cache(self._model.config, self.run_args))
 
     def _decode(
         self, token: torch.Tensor, cache: Any, ticks: Ticks
@@ -214,6 +229,15 @@ class TorchGenerator(Engine):
             if self.on_tokens is not None:
                 self.on_tokens(said[:, :taken].tolist())
         return words[:, begin:], logits
+
+    def _use(self, rows: Sequence[int | None]) -> None:
+        if self._adapters is not None:
+            self._adapters.use(rows)
+
+    def _serve_step(self, *inputs: Any, adapters: Sequence[int | None], **more: Any) -> Any:
+        """As ``_step``, each row with its own adapter."""
+        self._use(adapters)
+        return self._step(*inputs, **more)
 
     def _step(
         self, ids: torch.Tensor, cache: Any, keep: int | torch.Tensor = 1, **more: Any
@@ -291,6 +315,20 @@ class TorchGenerator(Engine):
     @torch.inference_mode()
     def outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         """Logits of all positions, teacher-forced; without a cache, unless it is a lossy one."""
+        if KEY in batch:
+            return self._outputs_by_adapter(batch, run_args)
+        self._use(())
+        return self._outputs(batch, run_args)
+
+    def _outputs_by_adapter(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
+        places, found = list[torch.Tensor](), list[torch.Tensor]()
+        for number, rows, part in by_adapter(batch):
+            self._use([number])
+            places.append(rows)
+            found.append(self._outputs(part, run_args))
+        return torch.cat(found)[torch.cat(places).argsort()]
+
+    def _outputs(self, batch: Batch, run_args: Mapping[str, Any]) -> torch.Tensor:
         if run_args["exit_confidence"]:
             engine, plain = self._exiting(run_args)
             return engine.outputs(batch, plain)
