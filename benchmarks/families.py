@@ -7,9 +7,10 @@ torchao's int8, structured and depth pruning, attention kernels, threads and bat
 with embedding, packed weights, distillation, other engines and drafts as well. The second space
 is many times larger and gets more time; what the first search learnt it knows (warm start). Prints
 both fronts as ratios to the baseline of their own search, and for each point of the first one
-which point of the second is as good in every objective and better in one. Ratios nearer than 3 %
-and divergences nearer than 0.003 nats are the same; what was timed too disturbed is on neither
-front. Nothing else should run meanwhile.
+which point of the second is as good in every objective and better in one, or what became of the
+same recipe there: one search's numbers of a recipe are not another's. Ratios nearer than 3 % and
+divergences nearer than 0.003 nats are the same; what was timed too disturbed is on neither front.
+Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from autotune.front import FrontPoint, front, front_points, ratio_to_baseline
-from autotune.messages import Grade
+from autotune.messages import Grade, Metrics
 from autotune.store import Store
 
 AUTOTUNE = str(Path(sys.executable).with_name("autotune"))
@@ -73,6 +76,7 @@ MORE: dict[str, dict[str, list[Any]]] = {
     },
 }
 Ratios = dict[str, float]
+Pair = tuple[FrontPoint, Ratios]
 
 
 def search(
@@ -96,18 +100,24 @@ def search(
     subprocess.run([AUTOTUNE, "search", "--study", str(file)], cwd=folder, check=True)
 
 
-def points_of(name: str, folder: Path) -> list[tuple[FrontPoint, Ratios]]:
-    """The front of a study, each point with its ratios to the study's own baseline."""
+def points_of(name: str, folder: Path) -> tuple[list[Pair], list[Pair]]:
+    """The front of a study and all its sound points, each with its ratios to the study's own
+    baseline."""
     with Store.open_existing(f"sqlite:///{folder}/studies/autotune.db") as store:
         points = front_points(store.trials(name))
     baseline = next(point for point in points if point.is_baseline).metrics
-    found = []
-    usable = [point for point in points if is_sound(point)]
-    for point in front(usable, OBJECTIVES):
-        ratios = {m: ratio_to_baseline(point.metrics[m], baseline[m]) for m in OBJECTIVES[:-1]}
-        ratios[KLD] = point.metrics[KLD].value
-        found.append((point, {m: float(value or 0) for m, value in ratios.items()}))
-    return found
+    sound = [point for point in points if is_sound(point)]
+    best = front(sound, OBJECTIVES)
+    return [(p, ratios_of(p, baseline)) for p in best], [
+        (p, ratios_of(p, baseline)) for p in sound
+    ]
+
+
+def ratios_of(point: FrontPoint, baseline: Metrics) -> Ratios:
+    """Its objectives over the baseline's, and its divergence."""
+    found = {m: ratio_to_baseline(point.metrics[m], baseline[m]) for m in OBJECTIVES[:-1]}
+    found[KLD] = point.metrics[KLD].value
+    return {name: float(value or 0) for name, value in found.items()}
 
 
 def is_sound(point: FrontPoint) -> bool:
@@ -135,6 +145,19 @@ def row(point: FrontPoint, ratios: Ratios) -> str:
     return f"{numbers}  {point.recipe or 'baseline'}"
 
 
+def fate(own: Pair, best: Sequence[Pair], measured: Sequence[Pair]) -> tuple[str, str]:
+    """What becomes of a point of the first front in the second search: a word, and a line."""
+    point, ratios = own
+    if better := next((pair for pair in best if beats(pair[1], ratios)), None):
+        return "beaten", row(*better)
+    again = next((pair for pair in measured if pair[0].recipe == point.recipe), None)
+    if again is None:
+        return "not beaten", "nothing, and it was not measured again"
+    if better := next((pair for pair in best if beats(pair[1], again[1])), None):
+        return "beaten when measured again", f"{row(*again)}\n   -> {row(*better)}"
+    return "on the second front itself", row(*again)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="demo")
@@ -146,18 +169,19 @@ def main() -> None:
         folder = Path(name)
         search("first", FIRST, given.minutes, folder, given)
         search("all", FIRST | MORE, given.all_minutes, folder, given)
-        first, every = points_of("first", folder), points_of("all", folder)
+        (first, _), (every, measured) = points_of("first", folder), points_of("all", folder)
     for title, found in (("the first families", first), ("all families", every)):
         print(f"\nfront of {title}: tokens/s, model peak, weights (ratios), KLD (nats)")
         for pair in found:
             print(row(*pair))
-    print("\npoints of the first front, and what beats them")
-    beaten = 0
-    for point, ratios in first:
-        better = next((pair for pair in every if beats(pair[1], ratios)), None)
-        beaten += better is not None
-        print(f"{row(point, ratios)}\n   {'-> ' + row(*better) if better else '-> nothing'}")
-    print(f"\n{beaten} of {len(first)} are beaten")
+    print("\npoints of the first front, and what becomes of them in the second search")
+    fates: Counter[str] = Counter()
+    for own in first:
+        word, line = fate(own, every, measured)
+        fates[word] += 1
+        print(f"{row(*own)}\n   {word}: {line}")
+    told = ", ".join(f"{count} {word}" for word, count in fates.most_common())
+    print(f"\nof {len(first)} points: {told}")
 
 
 if __name__ == "__main__":
