@@ -4,6 +4,7 @@ else plain tensors with the structure that they belong into."""
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from autotune.bench.exported.tensors import Tensors
 from autotune.bench.exported.values import Damaged, NotPlain
 from autotune.errors import InputError
 from autotune.plugin import Unsupported
+
+_WRITERS = 4
+"""Files that are written at once: each is a copy in memory until it is on disk."""
 
 
 def write_model(model: Any, kind: Any, folder: Path, max_shard_bytes: int) -> None:
@@ -55,8 +59,13 @@ def _write_parts(parts: Tensors, folder: Path, max_shard_bytes: int) -> dict[str
     shards = split_torch_state_dict_into_shards(
         parts, filename_pattern=WEIGHTS, max_shard_size=max_shard_bytes
     )
-    for file, names in shards.filename_to_tensors.items():
-        save_file({name: parts[name] for name in names}, folder / file, metadata={"format": "pt"})
+
+    def write(file: str) -> None:
+        held = {name: parts[name] for name in shards.filename_to_tensors[file]}
+        save_file(held, folder / file, metadata={"format": "pt"})
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(write, shards.filename_to_tensors))  # raises what one of them has raised
     found = {name: file for file, names in shards.filename_to_tensors.items() for name in names}
     absent = parts.keys() - found.keys()
     assert not absent, f"not written: {sorted(absent)}"
