@@ -116,7 +116,7 @@ def standing(summary: StudySummary, trial: TrialRecord) -> str:
         trial: One of its finished trials.
     """
     point = summary.by_number.get(trial.number)
-    outcome = trial.result.outcome.value.replace("_", " ") if trial.result else summary.unfinished
+    outcome = summary.outcome(trial).replace("_", " ")
     picks = picks_of(summary, trial.number)
     on_front = is_settled(summary) and trial.number in summary.front_numbers
     told = [

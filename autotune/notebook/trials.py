@@ -44,8 +44,8 @@ class Trial:
     @property
     def outcome(self) -> str:
         """``ok``, ``infeasible``, ``out_of_memory`` and so on; without a result ``running``, or
-        ``not finished`` where nobody runs the study any more."""
-        return self.record.result.outcome.value if self.record.result else self._summary.unfinished
+        ``not_finished`` where nobody runs the study any more."""
+        return self._summary.outcome(self.record)
 
     @property
     def explanation(self) -> str:

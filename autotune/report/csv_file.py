@@ -47,7 +47,7 @@ def _facts(
     summary: StudySummary, trial: TrialRecord, point: FrontPoint | None
 ) -> Iterator[object]:
     yield trial.number
-    yield trial.result.outcome.value if trial.result else trial.state.value
+    yield summary.outcome(trial)
     yield point is not None and point.feasible
     yield trial.number in summary.front_numbers
     yield " ".join(summary.pick_names.get(trial.number, []))

@@ -29,7 +29,8 @@ class Trial(_Part):
     words: str
     """The recipe for a person."""
     outcome: str
-    """``ok``, ``infeasible`` (outside a constraint), how it failed, or ``running``."""
+    """``ok``, ``infeasible`` (outside a constraint), how it failed, ``running``, or
+    ``not_finished`` where nobody runs the study any more."""
     feasible: bool
     """Whether it was measured and keeps every constraint, in fresh processes too."""
     front: bool
@@ -52,7 +53,7 @@ class Trial(_Part):
     started_at: datetime
     """UTC; of its latest attempt."""
     finished_at: datetime | None
-    """UTC; null while it runs."""
+    """UTC; null for one that has no result."""
 
 
 class Progress(_Part):
@@ -99,7 +100,7 @@ def _trial(summary: StudySummary, trial: TrialRecord, point: FrontPoint | None) 
         number=trial.number,
         recipe=trial.recipe,
         words=words(trial),
-        outcome=result.outcome.value if result else trial.state.value,
+        outcome=summary.outcome(trial),
         feasible=point is not None and point.feasible,
         front=trial.number in summary.front_numbers,
         picks=tuple(summary.pick_names.get(trial.number, ())),

@@ -119,7 +119,7 @@ def _trial(summary: StudySummary, trial: TrialRecord) -> dict[str, Any]:
     row = {
         "number": trial.number,
         "recipe": words(trial),
-        "outcome": result.outcome.value.replace("_", " ") if result else summary.unfinished,
+        "outcome": summary.outcome(trial).replace("_", " "),
         "group": group(summary, point) if point else "",
         "picks": [pick.replace("_", " ") for pick in summary.pick_names.get(trial.number, [])],
         "front": trial.number in summary.front_numbers,

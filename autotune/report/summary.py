@@ -132,10 +132,16 @@ class StudySummary:
         """Whether somebody runs the study."""
         return self.state == StudyState.RUNNING
 
-    @property
-    def unfinished(self) -> str:
-        """How a trial without a result stands, in words."""
-        return "running" if self.is_running else "not finished"
+    def outcome(self, trial: TrialRecord) -> str:
+        """How a trial ended, by ``Outcome``'s names; one without a result is ``running``, or
+        ``not_finished`` where nobody runs the study any more.
+
+        Args:
+            trial: One of its trials.
+        """
+        if trial.result is not None:
+            return trial.result.outcome.value
+        return "running" if self.is_running else "not_finished"
 
     @property
     def is_confirming(self) -> bool:

@@ -133,7 +133,7 @@ def test_trials_of_a_search_that_was_killed_do_not_run() -> None:
     place = Place(Path("studies"))
     assert Study(record, [running], place).trials[0].outcome == "running"
     killed = Study(record, [running], place, DEAD)
-    assert killed.trials[0].outcome == "not finished"
+    assert killed.trials[0].outcome == "not_finished"
     assert DEAD in repr(killed)
     shown = page_data(killed.summary, killed.explain())["trials"][0]
     assert shown["outcome"] == "not finished"

@@ -38,6 +38,16 @@ def test_csv_has_a_row_for_each_trial_with_every_value_and_interval(summary: Stu
             assert [float(text) if text else None for text in told] == wanted
 
 
+@pytest.mark.parametrize(("state", "told"), [("running", "running"), ("finished", "not_finished")])
+def test_a_trial_without_a_result_runs_only_while_somebody_runs_the_study(
+    summary_of: Callable[[str], StudySummary], state: str, told: str
+) -> None:
+    found = summary_of("running")
+    stands = StudySummary.of(found.study, found.trials, state)
+    assert [row["outcome"] for row in rows_of(stands)] == [told]
+    assert [trial.outcome for trial in report_file(stands).trials] == [told]
+
+
 def test_csv_holds_no_formulas(summary: StudySummary) -> None:
     told = '=HYPERLINK("http://x")\n"quoted", more'
     failed = next(t for t in summary.trials if t.result and t.result.outcome is Outcome.CRASHED)
