@@ -17,6 +17,7 @@ from autotune.plugin import Plugin, Trait
 from autotune.space import missing_package
 
 if TYPE_CHECKING:
+    from autotune.cli.tried_file import TriedFile
     from autotune.messages import ModelRef, Progress
     from autotune.registry import Registry
     from autotune.search.check import Choice, Tried
@@ -78,6 +79,13 @@ def check(
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the table to this file.")
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Add what was tried to this file at once, and do not try again what it holds for "
+            "this model and machine. Delete it when a plugin has changed."
+        ),
+    ] = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     json: options.AsJson = False,
 ) -> None:
@@ -92,6 +100,7 @@ def check(
     """
     from autotune import registry
     from autotune.cli.plugins_contract import judge_contracts
+    from autotune.cli.tried_file import TriedFile
     from autotune.launch.demo_progress import training_bar
     from autotune.search.check import Verdict
     from autotune.search.plan import find_model
@@ -103,10 +112,12 @@ def check(
         raise InputError(
             f"which plugins? Name some of {', '.join(installed.plugins)}, or give --all"
         )
-    if contract and (in_pairs or markdown):
-        raise InputError("--contract measures nothing: leave out --pairs and --markdown")
-    if markdown is not None:
-        require_writable(markdown.parent, "the folder of --markdown", "name another file")
+    if contract and (in_pairs or markdown or keep):
+        raise InputError("--contract measures nothing: leave out --pairs, --markdown and --keep")
+    for name, file in (("--markdown", markdown), ("--keep", keep)):
+        if file is not None:
+            require_writable(file.parent, f"the folder of {name}", "name another file")
+    earlier = TriedFile(keep)
     wanted = installed if every else installed.select(names)
     given = {
         "name": "plugins-check",
@@ -124,13 +135,14 @@ def check(
     if contract:
         found.show()
     else:
-        _measure(found, installed, given, used, output, in_pairs)
+        _measure(found, earlier, installed, given, used, output, in_pairs)
     if any(one.verdict is Verdict.FAILED for one in found.tried):
         raise typer.Exit(1)
 
 
 def _measure(
     found: _Found,
+    earlier: TriedFile,
     installed: Registry,
     given: dict[str, Any],
     used: ModelRef,
@@ -153,7 +165,7 @@ def _measure(
             study = options.study_of(None, {**given, **workload})
             with training_bar() as bar:
                 found.plan = replace(make_plan(study, output, bar, only={}), registry=known)
-            _try(found.plan, *_chosen(found.plan, together, in_pairs), found)
+            _try(found.plan, *_chosen(found.plan, together, in_pairs), found, earlier)
 
 
 def _rounds(
@@ -243,14 +255,20 @@ class _Found:
             typer.echo(", ".join(filter(None, (totals(self.tried), ended))))
 
 
-def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) -> None:
-    """Shows which is running, and what it does."""
+def _try(
+    plan: Plan, wanted: list[Choice], refused: list[Tried], found: _Found, earlier: TriedFile
+) -> None:
+    """Tries what was not tried earlier; shows which is running, and what it does."""
     from autotune.cli.show import make_console
     from autotune.launch.heartbeat import Heartbeat
     from autotune.report.format import phase_words
     from autotune.search.check import try_all
 
-    found.tried += refused
+    known = [(choice, earlier.find(plan, choice)) for choice in wanted]
+    found.tried += [*refused, *(one for _, one in known if one is not None)]
+    todo = [choice for choice, one in known if one is None]
+    if not todo:
+        return
     console = make_console(stderr=True)
     heart = Heartbeat(console)
     words = [f"{number} of {len(todo)}: {one.recipe}" for number, one in enumerate(todo, start=1)]
@@ -262,8 +280,9 @@ def _try(plan: Plan, todo: list[Choice], refused: list[Tried], found: _Found) ->
             heart.beat(progress, what)
 
         with closing(try_all(plan, todo, show)) as results:
-            for line in words:
+            for choice, line in zip(todo, words, strict=True):
                 if not console.is_terminal:
                     console.print(line, markup=False, highlight=False, soft_wrap=True)
                     heart.said()
                 found.tried.append(next(results))
+                earlier.add(plan, choice, found.tried[-1])

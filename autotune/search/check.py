@@ -122,7 +122,8 @@ def covering(recipes: Sequence[Recipe], name: str) -> list[Recipe]:
 
 
 def pairs(plan: Plan, names: Sequence[str]) -> tuple[list[Choice], list[Tried]]:
-    """One recipe, drawn by the study's seed, for each pair of a given plugin and any other.
+    """One recipe, drawn by the study's seed, for each pair of a given plugin and any other; of
+    those that train, one that trains for the shortest.
 
     Args:
         plan: Model and device; its registry holds all plugins.
@@ -139,13 +140,27 @@ def pairs(plan: Plan, names: Sequence[str]) -> tuple[list[Choice], list[Tried]]:
             pool = _pool_of(plan, name, other)
             both = [r for r in pool.recipes if {name, other} <= r.to_dict().keys()]
             if both:
-                tried.append(Choice(name, random.Random(plan.study.seed).choice(both)))
+                quick = _least_training(plan.registry, both)
+                tried.append(Choice(name, random.Random(plan.study.seed).choice(quick)))
                 continue
             alone = {n for recipe in pool.recipes for n in recipe.to_dict()}
             whys = (r.reason for r in pool.refusals if r.plugin in {name, other} - alone)
             words = next(whys, "they conflict, or one has nothing to do beside the other")
             refused.append(Tried(name, {}, Verdict.REFUSED, words, beside=other))
     return tried, refused
+
+
+def _least_training(registry: Registry, recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Those whose plugins that recover have the smallest numbers of steps and the like: how long
+    one trains says nothing of what it goes together with."""
+
+    def length(recipe: Recipe) -> float:
+        on = recipe.to_dict().items()
+        recovering = (p for name, p in on if registry.get(name).phase is Phase.RECOVER)
+        return sum(float(v) for p in recovering for v in p.values() if not isinstance(v, str))
+
+    least = min(map(length, recipes))
+    return [recipe for recipe in recipes if length(recipe) == least]
 
 
 def _pool_of(plan: Plan, *names: str) -> Pool:

@@ -30,7 +30,8 @@ def test_values_are_tried_and_the_table_is_written(
 ) -> None:
     page = tmp_path / "plugins.md"
     arguments = ["precision", "speculative", "--model", tiny_model, "--markdown", page]
-    done = autotune("plugins", "check", *arguments, "--output", tmp_path, "--json")
+    arguments += ["--keep", tmp_path / "tried.jsonl", "--output", tmp_path, "--json"]
+    done = autotune("plugins", "check", *arguments)
     tried = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert {one["plugin"] for one in tried} == {"precision", "speculative"}
@@ -41,6 +42,10 @@ def test_values_are_tried_and_the_table_is_written(
     text = page.read_text(encoding="utf-8")
     assert "| precision | bfloat16 | ok | 0.50 |" in text
     assert " cores; torch " in text.partition("\n")[0]
+    again = autotune("plugins", "check", *arguments)
+    assert json.loads(again.stdout) == tried
+    assert "1 of " in done.stderr
+    assert "1 of " not in again.stderr, "nothing is left to try"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -74,6 +74,7 @@ def test_pairs_are_each_tried_once_or_refused(plan: Plan) -> None:
     for choice in tried:
         if choice.plugin == "distill":
             assert "prune" in choice.beside
+            assert choice.params["steps"] == 50, "the shortest training"
 
 
 @pytest.mark.slow
