@@ -11,7 +11,7 @@ from typing import Any
 
 from autotune.errors import InputError
 from autotune.messages import AdapterFile, ModelRef, Workload
-from autotune.workload.model import weight_shapes
+from autotune.workload.model import read_object, weight_shapes
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 """What peft calls its files."""
@@ -128,13 +128,7 @@ def _config(folder: Path) -> dict[str, Any]:
             f"the adapter {folder} has no {CONFIG}; expected a folder that peft's "
             "save_pretrained has written"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path} must hold a JSON object")
-    return config
+    return read_object(path)
 
 
 def _check_shapes(

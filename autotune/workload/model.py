@@ -106,13 +106,22 @@ def read_config(directory: Path) -> dict[str, Any]:
             f"{directory} has no config.json, so it is no transformers checkpoint; "
             "save one with model.save_pretrained(directory)"
         )
+    return read_object(path)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object of a file.
+
+    Raises:
+        InputError: It cannot be read, or holds something else.
+    """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict):
+    if not isinstance(found, dict):
         raise InputError(f"{path} must hold a JSON object")
-    return config
+    return found
 
 
 def end_tokens(directory: Path) -> frozenset[int]:

@@ -33,6 +33,7 @@ from autotune.messages import AdapterFile, ModelRef
 from autotune.params import Choice, Stage
 from autotune.plugin import Phase, Plugin, Processes, Unsupported
 from autotune.workload.adapters import read_adapters
+from greedy import greedy_tokens
 
 NUMBERS = (1, 0, 1, 1, 0, 0, 1, 0)
 LENGTHS = [(9, 5), (3, 12), (17, 1), (4, 7), (4, 4), (12, 9), (1, 6), (20, 3)]
@@ -173,22 +174,11 @@ def test_each_request_gets_the_tokens_of_its_adapter(
     for _ in range(2):  # nothing is left of the first time
         engine.serve(asked, engine.resolve({**args, "adapters": way}))
         for answer in Watched.made.answers:
-            assert answer.tokens == tokens_of(both[answer.request.adapter or 0], answer.request)
+            assert answer.tokens == greedy_tokens(
+                both[answer.request.adapter or 0], answer.request
+            )
     shared = [batch for batch in Watched.made.batches if len(set(batch)) > 1]
     assert bool(shared) is (way == "mixed")
-
-
-def tokens_of(model: Any, request: Request) -> list[int]:
-    given = request.prompt[None]
-    tokens = model.generate(
-        given,
-        attention_mask=torch.ones_like(given),
-        max_new_tokens=request.new_tokens,
-        min_new_tokens=request.new_tokens,
-        do_sample=False,
-        pad_token_id=0,
-    )
-    return list(tokens[0, given.shape[1] :].tolist())
 
 
 def test_sorting_collects_more_for_each_adapter(
@@ -221,7 +211,7 @@ def test_packed_prompts_share_one_adapter(
     engine.serve(requests, engine.resolve(packed))
     both = [alone(folder) for folder in folders]
     for answer in Watched.made.answers:
-        assert answer.tokens == tokens_of(both[answer.request.adapter or 0], answer.request)
+        assert answer.tokens == greedy_tokens(both[answer.request.adapter or 0], answer.request)
 
 
 def test_adapters_are_no_linears_that_should_have_been_quantized(

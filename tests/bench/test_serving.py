@@ -13,6 +13,7 @@ from autotune.bench.engines.torch_encoder import TorchEncoder
 from autotune.bench.engines.torch_engine import TorchGenerator
 from autotune.engine import Request
 from autotune.plugin import Unsupported
+from greedy import greedy_tokens
 
 LENGTHS = [(9, 5), (3, 12), (17, 1), (4, 7), (4, 4), (12, 9), (1, 6), (20, 3), (6, 10)]
 """Tokens of prompts and answers."""
@@ -25,19 +26,6 @@ def requests_of(model: Any, lengths: list[tuple[int, int]] = LENGTHS) -> list[Re
         Request(torch.randint(3, size, (prompt,), generator=generator), new)
         for prompt, new in lengths
     ]
-
-
-def alone(model: Any, request: Request) -> list[int]:
-    given = request.prompt[None]
-    tokens = model.generate(
-        given,
-        attention_mask=torch.ones_like(given),
-        max_new_tokens=request.new_tokens,
-        min_new_tokens=request.new_tokens,
-        do_sample=False,
-        pad_token_id=0,
-    )
-    return list(tokens[0, given.shape[1] :].tolist())
 
 
 POLICIES = [
@@ -62,7 +50,7 @@ def test_each_request_gets_its_own_tokens(
         for answer, timing, (prompt, new) in zip(
             servers[-1].answers, timings, LENGTHS, strict=True
         ):
-            assert answer.tokens == alone(chaotic, answer.request)
+            assert answer.tokens == greedy_tokens(chaotic, answer.request)
             sizes = (timing.sequences, timing.prompt_tokens, timing.output_tokens)
             assert sizes == (1, prompt, new)
             assert timing.start < timing.first <= timing.last
@@ -76,7 +64,7 @@ def test_eager_attention_ignores_what_a_row_lacks(chaotic: Any, servers: list[Se
     engine = TorchGenerator(model, new_tokens=6)
     engine.serve(requests_of(model), engine.resolve({"batch_size": 3, "batching": "continuous"}))
     for answer in servers[-1].answers:
-        assert answer.tokens == alone(model, answer.request)
+        assert answer.tokens == greedy_tokens(model, answer.request)
 
 
 def test_rows_of_a_model_with_learned_positions(servers: list[Server]) -> None:
@@ -91,7 +79,7 @@ def test_rows_of_a_model_with_learned_positions(servers: list[Server]) -> None:
     requests = requests_of(model)
     engine.serve(requests, engine.resolve({"batch_size": 3, "batching": "continuous"}))
     for answer in servers[-1].answers:
-        assert answer.tokens == alone(model, answer.request)
+        assert answer.tokens == greedy_tokens(model, answer.request)
 
 
 class Counting(Server):
@@ -123,7 +111,7 @@ def test_a_free_row_is_filled_at_once(chaotic: Any, monkeypatch: pytest.MonkeyPa
     assert sizes(batching="continuous") == [2, 2, 1, 2, 1, 2, 1, 1]
 
 
-def test_a_window_is_sorted_by_prompts_alone(chaotic: Any, servers: list[Server]) -> None:
+def test_a_window_is_sorted_by_prompts_greedy_tokens(chaotic: Any, servers: list[Server]) -> None:
     engine = TorchGenerator(chaotic, new_tokens=6)
     args = {"batch_size": 2, "batching": "sorted", "batching_window": 2}
     requests = requests_of(chaotic, [(9, 1), (3, 9), (8, 1), (2, 1), (1, 1)])
