@@ -125,7 +125,9 @@ def _shown(name: str | None, value: float | None) -> str:
 def _verdict(check: Check) -> str:
     if check.inside:
         return "[green]holds[/]"
-    return "[green]holds[/]: closer than it resolves" if check.holds else "[yellow]outside[/]"
+    if check.holds:
+        return "[green]holds[/]: closer than it resolves"
+    return "[yellow]outside[/], and better" if check.better else "[yellow]outside[/]"
 
 
 def _summary(checks: Sequence[Check], objectives: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
 from autotune.front import confirmed_metrics, front_points, study_spreads, usable
 from autotune.messages import Measurement, Metrics, TrialResult
-from autotune.metrics import Family, metric
+from autotune.metrics import Direction, Family, metric
 from autotune.search.confirm import confirmation_spec
 from autotune.search.plan import Plan
 from autotune.store.records import TrialRecord
@@ -41,6 +41,14 @@ class Check:
         """Whether the new value lies in the stored interval, or ties with the stored value."""
         tied = metric(self.metric).tied(comparable(self.now).value, comparable(self.stored).value)
         return self.inside or tied
+
+    @property
+    def better(self) -> bool:
+        """Whether the new value is the better one."""
+        old, new = comparable(self.stored).value, comparable(self.now).value
+        if old is None or new is None or old == new:
+            return False
+        return (new > old) is (metric(self.metric).direction is Direction.MAXIMIZE)
 
 
 def comparable(found: Measurement) -> Measurement:

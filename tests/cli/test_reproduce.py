@@ -41,3 +41,16 @@ def test_objectives_that_do_not_hold_are_named(capsys: pytest.CaptureFixture[str
     print_checks([Check(SPEED, speed(1.5), speed(3.0))], "s #5", (SPEED,))
     shown = capsys.readouterr().out
     assert f"0 of 1 numbers hold; objectives outside: {SPEED}" in shown
+    assert "outside, and better" in shown
+
+
+def test_what_is_outside_and_worse_is_not_called_better(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checks = [Check(SPEED, speed(1.5), speed(0.5)), Check(MEMORY, memory(80), memory(90))]
+    print_checks(checks, "s #5", (SPEED, MEMORY))
+    shown = capsys.readouterr().out
+    assert shown.count("outside") == 3  # of both, and of the summary
+    assert "better" not in shown
+    print_checks([Check(MEMORY, memory(90), memory(80))], "s #5", (MEMORY,))
+    assert "outside, and better" in capsys.readouterr().out
