@@ -77,12 +77,19 @@ def _trace(
         "error_x": _bars(points, x, look["color"]),
         "error_y": _bars(points, y, look["color"]),
         "text": [", ".join(p["picks"]) for p in points],
-        "textposition": "top center",
+        "textposition": _sides(points, x) if kind == "pick" else "top center",
         "customdata": [_title(summary, p["number"]) for p in points],
         "hovertemplate": "<b>%{customdata}</b><br>%{x:.4g}, %{y:.4g}<extra></extra>",
         "cliponaxis": False,
         "marker": {**look, "line": {"color": look["color"], "width": 1.6}},
     }
+
+
+def _sides(points: Sequence[Chart], name: str) -> list[str]:
+    """Names of neighbours, from left to right, are in turn above and below."""
+    values = [p["values"][name]["value"] for p in points]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    return ["bottom center" if order.index(i) % 2 else "top center" for i in range(len(values))]
 
 
 def _bars(points: Sequence[Chart], name: str, color: str) -> dict[str, Any]:

@@ -11,6 +11,12 @@ function bars(axis, places, tint) {
   };
 }
 
+// Names of neighbours, from left to right, are in turn above and below.
+function sides(places, x) {
+  const order = [...places].sort((a, b) => x.value[a] - x.value[b]);
+  return places.map((i) => (order.indexOf(i) % 2 ? "bottom center" : "top center"));
+}
+
 function scatterTrace([group, label], places, [x, y], dark) {
   const look = looks[group];
   const tint = color(look, dark);
@@ -18,7 +24,8 @@ function scatterTrace([group, label], places, [x, y], dark) {
   return {
     type: "scatter", name: label, showlegend: places.length > 0,
     mode: group === "pick" ? "markers+text" : "markers",
-    text: places.map((i) => escaped((data.trials[i].picks ?? []).join(", "))), textposition: "top center",
+    text: places.map((i) => escaped((data.trials[i].picks ?? []).join(", "))),
+    textposition: group === "pick" ? sides(places, x) : "top center",
     x: places.map((i) => x.value[i]), y: places.map((i) => y.value[i]), customdata: places,
     ...(withBars ? { error_x: bars(x, places, tint), error_y: bars(y, places, tint) } : {}),
     hovertext: places.map(hover), hoverinfo: "text", cliponaxis: false,
