@@ -104,7 +104,8 @@ def _utilization(
         reason = work.reason or time.reason or rate.reason or "nothing was counted"
         return Measurement.unavailable("ratio", reason)
     found = _over(work.value / rate.value, time, f"over {rate.source}")
-    if of_compute and (found.low or found.value or 0.0) > _MOST:
+    share = found.value or 0.0
+    if of_compute and (share > _IMPOSSIBLE or (found.low or share) > _MOST):
         reason = (
             f"the trial computed faster than the device's rate ({rate.source}): that was measured "
             "while the machine was disturbed"
@@ -155,6 +156,9 @@ def _memory_rate(roof: Metrics) -> Measurement:
 
 _MOST = 1.1
 """No pass computes faster than the best of the device's products, but for their noise."""
+
+_IMPOSSIBLE = 1.5
+"""Above this, no width of its interval makes a share of the device's products believable."""
 
 _NO_ROOF = "the study's baseline was measured without the device's rates"
 

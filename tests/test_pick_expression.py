@@ -287,3 +287,19 @@ def test_every_metric_may_be_asked_for() -> None:
     for kind in METRICS.values():
         word = "max" if kind.direction is Direction.MAXIMIZE else "min"
         assert parse_expression(f"{word} {kind.name}").metric is kind
+
+
+def test_values_that_may_not_be_trusted_are_said_to_be_there() -> None:
+    def graded(one: FrontPoint) -> FrontPoint:
+        speed = one.metrics[SPEED].model_copy(update={"grade": Grade.C})
+        return replace(one, metrics={**one.metrics, SPEED: speed})
+
+    points = tuple(map(graded, POINTS))
+    with pytest.raises(InputError) as refused:
+        choose(f"max {SPEED}", replace(CHOICES, points=points, baseline=points[0]))
+    told = str(refused.value)
+    assert told.startswith(
+        f"cannot choose by {SPEED}: in all 5 trials that may be picked it was too"
+    )
+    assert "measure again on a quieter machine" in told
+    assert chosen(f"min {WEIGHTS}", replace(CHOICES, points=points, baseline=points[0])) == 4

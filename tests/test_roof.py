@@ -55,6 +55,9 @@ def test_computing_faster_than_the_device_can_is_no_share() -> None:
     assert found["model_flops_utilization"].value is None
     assert "measured while the machine was disturbed" in found["model_flops_utilization"].reason
     assert "prefill" not in what_bounds(TIMED | found, slow)
+    wide = {"ttft_seconds": of("ttft_seconds", 0.2, ci_low=0.01, ci_high=9.0)}
+    unsure = utilizations(TIMED | wide, slow, "float32")["model_flops_utilization"]
+    assert unsure.value is None, "many times the rate, whatever its interval"
     beyond = utilizations(TIMED, ROOF | metrics(roof_read_bytes_per_second=1e9), "float32")
     assert beyond["bandwidth_utilization"].value == pytest.approx(0.75), "of the copy rate"
 

@@ -48,6 +48,9 @@ def demo_model(
         typer.echo(report.to_json(), nl=False)
     else:
         _print_summary(directory, report)
+        if adapters:
+            words = f"{adapters} LoRA adapters are in {directory / 'adapters'}, for"
+            typer.echo(f"{words} workload.traffic.adapters of a study file.")
 
 
 def _train(directory: Path, size: Size, seed: int) -> DemoModelReport:

@@ -49,6 +49,14 @@ def _check_replaceable(folder: Path, force: bool) -> None:
         )
 
 
+def _open_to_readers(folder: Path) -> None:
+    """Its files for whoever may read the folder: safetensors writes them for their owner alone."""
+    mode = folder.stat().st_mode & 0o666
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)
+
+
 @contextmanager
 def written_whole(folder: Path, needed_bytes: float) -> Iterator[Path]:
     """A directory beside the place of another, which it takes when all has gone well.
@@ -76,6 +84,7 @@ def written_whole(folder: Path, needed_bytes: float) -> Iterator[Path]:
                 "needed; free some, or name a directory on another disk"
             )
         yield beside
+        _open_to_readers(beside)
         _take_place(beside, folder)
     except OSError as error:
         if not _concerns(error, beside, folder.absolute()):

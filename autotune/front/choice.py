@@ -94,10 +94,16 @@ def _best(wanted: Expression, choices: Choices) -> FrontPoint:
     allowed = candidates(choices.points, choices.among)
     metric = wanted.metric.name
     usable = [p for p in allowed if p.value(metric) is not None and not disturbed(p, metric)]
+    if not usable and any(p.value(metric) is not None for p in allowed):
+        raise InputError(
+            f"cannot choose by {metric}: in all {len(allowed)} trials that may be picked it was "
+            "too disturbed or its interval too wide to be trusted (grade C); measure again on a "
+            "quieter machine, name a trial by its number, or choose by another metric"
+        )
     if not usable:
         raise InputError(
-            f"cannot choose by {metric}: none of the {len(allowed)} trials that may be picked has "
-            f"a value of it that may be trusted; there are {_there(allowed)}"
+            f"cannot choose by {metric}: none of the {len(allowed)} trials that may be picked was "
+            f"measured for it; there are {_there(allowed)}"
         )
     for limit in wanted.limits:
         _require_known(limit, usable, own)

@@ -29,6 +29,7 @@ from autotune.search.target import Target
 from autotune.store.database import parse_url, sqlite_file
 from autotune.store.jobs import Jobs
 from autotune.store.lock import StudyLock, is_run, study_lock
+from autotune.store.state import state_words
 from autotune.store.store import Store
 from autotune.store.watch import ProgressWriter, Watch
 
@@ -120,8 +121,9 @@ def refuse_existing(name: str, url: str, again: str) -> None:
         )
     if existing is not None:
         ended = f": {existing.convergence_reason}" if existing.convergence_reason else ""
+        state = f"{state_words(url, existing)}{ended}"
         raise InputError(
-            f"study {name!r} exists already ({existing.state}{ended}); go on with it by: {again}; "
+            f"study {name!r} exists already ({state}); go on with it by: {again}; "
             "to go beyond the budget that it had, with larger trials, minutes or patience "
             "(--trials, --minutes, --patience); or choose another name (--name)"
         )

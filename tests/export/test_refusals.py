@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import autotune
@@ -253,3 +254,15 @@ def test_outputs_may_differ_more_only_where_other_kernels_compute() -> None:
     assert tolerance_with(1e-5, {"cpu_governor", "torch"}) == 5e-2
     assert tolerance_with(1e-5, {"cpu_flags_sha256"}) == 5e-2
     assert tolerance_with(1e-5, ()) == 1e-5
+
+
+def test_whoever_may_read_the_directory_may_read_its_files(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    folder = tmp_path / "served"
+    with written_whole(folder, 1) as beside:
+        (beside / "own").mkdir()
+        save_file({"x": np.zeros(1)}, beside / "own" / "weights.safetensors")
+    assert (folder / "own" / "weights.safetensors").stat().st_mode & 0o777 == (
+        folder.stat().st_mode & 0o666
+    )
