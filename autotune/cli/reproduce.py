@@ -123,6 +123,8 @@ def _shown(name: str | None, value: float | None) -> str:
 
 
 def _verdict(check: Check) -> str:
+    if check.inside and check.unsure:
+        return "[yellow]holds[/], in an interval too wide to tell (grade C)"
     if check.inside:
         return "[green]holds[/]"
     if check.holds:
@@ -134,6 +136,8 @@ def _summary(checks: Sequence[Check], objectives: Sequence[str]) -> str:
     holding = sum(check.holds for check in checks)
     lost = [check.metric for check in checks if not check.holds and check.metric in objectives]
     words = f"{holding} of {len(checks)} numbers hold"
+    if wide := sum(check.inside and check.unsure for check in checks):
+        words += f", {wide} of them in an interval too wide to tell"
     return (
         f"{words}; objectives outside: {', '.join(lost)}" if lost else f"{words}, all objectives"
     )

@@ -10,7 +10,7 @@ from autotune.errors import AutotuneError, InputError
 from autotune.execute.base import OnProgress
 from autotune.execute.local import LocalExecutor
 from autotune.front import confirmed_metrics, front_points, study_spreads, usable
-from autotune.messages import Measurement, Metrics, TrialResult
+from autotune.messages import Grade, Measurement, Metrics, TrialResult
 from autotune.metrics import Direction, Family, metric
 from autotune.search.confirm import confirmation_spec
 from autotune.search.plan import Plan
@@ -35,6 +35,11 @@ class Check:
             and own.high is not None
             and own.low <= value <= own.high
         )
+
+    @property
+    def unsure(self) -> bool:
+        """Whether what is stored was too disturbed, or its interval too wide, to say much."""
+        return self.stored.grade is Grade.C
 
     @property
     def holds(self) -> bool:

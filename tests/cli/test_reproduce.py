@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autotune.cli.reproduce import print_checks
-from autotune.messages import Measurement
+from autotune.messages import Grade, Measurement
 from autotune.search.reproduce import Check
 
 SPEED, MEMORY = "output_tokens_per_second", "host_model_peak_bytes"
@@ -54,3 +54,11 @@ def test_what_is_outside_and_worse_is_not_called_better(
     assert "better" not in shown
     print_checks([Check(MEMORY, memory(90), memory(80))], "s #5", (MEMORY,))
     assert "outside, and better" in capsys.readouterr().out
+
+
+def test_what_holds_in_an_interval_too_wide_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = speed(1.5).model_copy(update={"grade": Grade.C})
+    print_checks([Check(SPEED, stored, speed(1.6))], "s #5", (SPEED,))
+    shown = capsys.readouterr().out
+    assert "holds, in an interval too wide to tell (grade C)" in shown
+    assert "1 of 1 numbers hold, 1 of them in an interval too wide to tell" in shown
