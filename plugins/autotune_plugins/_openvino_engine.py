@@ -23,6 +23,16 @@ _BYTES["dynamic"] = 0  # an optional input that is left out
 _INT8 = frozenset({"i8", "u8"})
 
 
+def require_known_malloc() -> None:
+    """
+    Raises:
+        Unsupported: jemalloc was preloaded: OpenVINO 2026 gives it back what it never gave, and
+            the process is aborted.
+    """
+    if "libjemalloc" in Path("/proc/self/maps").read_text(encoding="utf-8"):
+        raise Unsupported("OpenVINO's CPU plugin ends the process where jemalloc is its malloc")
+
+
 class OpenvinoGraph(Graph):
     """A compiled model that keeps keys and values as its own state."""
 

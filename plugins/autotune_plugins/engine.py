@@ -165,6 +165,10 @@ def _converted(model: Any, params: Params, context: Context) -> Any:
 
     backend, precision = str(params["backend"]), str(params["precision"])
     threads = int(params["threads"]) or context.device.cores
+    if backend == "openvino":
+        from autotune_plugins._openvino_engine import require_known_malloc
+
+        require_known_malloc()
     job = Job(backend, precision, context.task, _saturates(context.device))
     with _folder(context) as folder:
         if not any(folder.iterdir()):

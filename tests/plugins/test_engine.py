@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import importlib.util
 import math
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +23,7 @@ from autotune_plugins._exporting import Job, _refuse_quantized, export
 from autotune_plugins._graph_engine import GraphEncoder, GraphGenerator
 from autotune_plugins._onnx_engine import OnnxGraph
 from autotune_plugins._onnx_export import quantize, save_onnx, write_onnx
-from autotune_plugins._openvino_engine import OpenvinoGraph
+from autotune_plugins._openvino_engine import OpenvinoGraph, require_known_malloc
 from autotune_plugins._openvino_export import save_openvino, to_openvino, write_openvino
 from autotune_plugins.engine import Engine
 from autotune_plugins.prune import Prune
@@ -321,3 +325,19 @@ def test_a_missing_package_is_named(new_gpu: Device, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unsupported, match="vllm needs the package 'vllm': pip install vllm"):
         Engine().check({"backend": "vllm"}, {}, new_gpu)
+
+
+def test_openvino_is_refused_where_it_would_be_aborted() -> None:
+    require_known_malloc()
+    library = ctypes.util.find_library("jemalloc")
+    if library is None:
+        pytest.skip("jemalloc is not installed: apt-get install libjemalloc2")
+    code = "from autotune_plugins._openvino_engine import require_known_malloc as f; f()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "LD_PRELOAD": library},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Unsupported: OpenVINO's CPU plugin ends the process where jemalloc" in ended.stderr
