@@ -80,8 +80,6 @@ class Adapters:
                 layer.enable_adapters(row is not None)
             if row is not None:
                 layer.set_adapter(_name(row), inference_mode=True)
-            elif turned:
-                layer.requires_grad_(False)
 
     def _tell(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return (args, {**kwargs, "adapter_names": self._names}) if self._names else None
@@ -142,8 +140,7 @@ def count_layers(model: Any) -> int | None:
     Args:
         model: Anything.
     """
-    config = getattr(model, "config", None)
-    return getattr(config, "num_hidden_layers", None) if config else None
+    return getattr(getattr(model, "config", None), "num_hidden_layers", None)
 
 
 def _put_in(model: Any, name: str, file: AdapterFile) -> None:

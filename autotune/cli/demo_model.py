@@ -47,10 +47,7 @@ def demo_model(
     if json:
         typer.echo(report.to_json(), nl=False)
     else:
-        _print_summary(directory, report)
-        if adapters:
-            words = f"{adapters} LoRA adapters are in {directory / 'adapters'}, for"
-            typer.echo(f"{words} workload.traffic.adapters of a study file.")
+        _print_summary(directory, report, adapters)
 
 
 def _train(directory: Path, size: Size, seed: int) -> DemoModelReport:
@@ -58,7 +55,7 @@ def _train(directory: Path, size: Size, seed: int) -> DemoModelReport:
         return train_in_child(directory, size.value, update, seed=seed)
 
 
-def _print_summary(directory: Path, report: DemoModelReport) -> None:
+def _print_summary(directory: Path, report: DemoModelReport, adapters: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"Trained {report.parameters / 1e6:.2f} M parameters in {report.train_seconds:.0f} s "
@@ -68,5 +65,9 @@ def _print_summary(directory: Path, report: DemoModelReport) -> None:
         f"Perplexity on text it never saw: {report.heldout_perplexity:.1f}; "
         f"a model that knows only token frequencies: {report.unigram_perplexity:.1f}."
     )
+    if adapters:
+        where = directory / "adapters"
+        told = f"{adapters} LoRA adapters are in {where}, for workload.traffic.adapters."
+        console.print(told, markup=False)
     console.print(f"The model is in {directory}. Next:", markup=False)
     console.print(f"  autotune search --model {shlex.quote(str(directory))}", markup=False)

@@ -60,9 +60,7 @@ def replace_front() -> None:
         InputError: optuna-dashboard has no such function.
     """
     module: Any = importlib.import_module("optuna_dashboard._app")
-    original = getattr(module, _FRONT, None)
-    if original is None:
-        raise InputError(_unknown_version(f"the function {_FRONT}"))
+    original = _function(module, _FRONT)
     if getattr(original, "func", None) is not _front_trials:
         setattr(module, _FRONT, partial(_front_trials, original))
 
@@ -95,9 +93,7 @@ def shown_trials(
         InputError: optuna-dashboard has no such function.
     """
     module: Any = importlib.import_module("optuna_dashboard._serializer")
-    serialize = getattr(module, _SHOWN, None)
-    if serialize is None:
-        raise InputError(_unknown_version(f"the function {_SHOWN}"))
+    serialize = _function(module, _SHOWN)
     told = storage.get_study_system_attrs(study_id)
     trials = storage.get_all_trials(study_id, deepcopy=False)
     return [serialize(study_id, trial, told) for trial in trials if trial.number in numbers]
@@ -110,6 +106,13 @@ def _front_trials(
     if numbers is None:
         return original(trials=trials, directions=directions)
     return [trial for trial in trials if trial.number in numbers]
+
+
+def _function(module: Any, name: str) -> Any:
+    found = getattr(module, name, None)
+    if found is None:
+        raise InputError(_unknown_version(f"the function {name}"))
+    return found
 
 
 def _unknown_version(missing: str) -> str:

@@ -138,7 +138,7 @@ class Server:
             "packed": self._in_order_of_arrival,
         }[run_args["batching"]]
         self._packs = run_args["batching"] == "packed"
-        self._mixes = run_args["adapters"] == "mixed"
+        self._switches = run_args["adapters"] == "switched"
         self._mask_needed = attention == "sdpa"
         self._run_args = run_args
         self._ahead = ahead
@@ -156,22 +156,20 @@ class Server:
         self._policy()
         return [answer.timing() for answer in self.answers]
 
-    def _take(self, most: int, beside: Sequence[Answer] = ()) -> list[Answer]:
-        """The next requests that have to be computed and may share a batch, in their order; none
-        where none wait.
+    def _take(
+        self, most: int, of_one_adapter: bool, beside: Sequence[Answer] = ()
+    ) -> list[Answer]:
+        """The next requests that have to be computed, in their order; none where none wait.
 
         Args:
             most: So many, where there are.
-            beside: Those that they would join.
+            of_one_adapter: Only those before the first one with another adapter.
+            beside: Those that they join, of one adapter too.
         """
-        return self._take_some(most, beside, of_one_adapter=not self._mixes)
-
-    def _take_some(
-        self, most: int, beside: Sequence[Answer], *, of_one_adapter: bool
-    ) -> list[Answer]:
         taken: list[Answer] = []
         while self._waiting and len(taken) < most:
-            if of_one_adapter and self._is_apart([*beside, *taken]):
+            others = [*beside, *taken]
+            if of_one_adapter and others and others[0].request.adapter != self._waiting.adapter:
                 break
             now = time.perf_counter()  # those that are taken together wait for one another's text
             together = self._waiting.take(most - len(taken), of_one_adapter=of_one_adapter)
@@ -179,11 +177,6 @@ class Server:
             self.answers += answers
             taken += [answer for answer in answers if not self._is_known(answer)]
         return taken
-
-    def _is_apart(self, others: Sequence[Answer]) -> bool:
-        """Whether the next request cannot go with others: it is for another adapter."""
-        different = {answer.request.adapter for answer in others} - {self._waiting.adapter}
-        return bool(different)
 
     def _is_known(self, answer: Answer) -> bool:
         """Whether it is there already, and complete now."""
@@ -195,18 +188,18 @@ class Server:
 
     def _in_order_of_arrival(self) -> None:
         """Batches as they come, padded to the longest prompt."""
-        while batch := self._take(self._size):
+        while batch := self._take(self._size, self._switches):
             self._run(batch)
 
     def _in_sorted_batches(self) -> None:
         """Several batches' worth at a time, those of about the same length together; those of one
         adapter, where adapters are switched."""
         most = self._size * self._window
-        while window := self._take_some(most, (), of_one_adapter=False):
+        while window := self._take(most, of_one_adapter=False):
             window.sort(key=lambda answer: len(answer.request.prompt))
             groups: dict[int | None, list[Answer]] = {}
             for answer in window:
-                adapter = None if self._mixes else answer.request.adapter
+                adapter = answer.request.adapter if self._switches else None
                 groups.setdefault(adapter, []).append(answer)
             for group in groups.values():
                 for batch in _parts(group, self._size):
@@ -221,7 +214,7 @@ class Server:
             if len(left) < len(going):
                 rows.keep(left)
                 going = [going[i] for i in left]
-            if new := self._take(self._size - len(going), going):
+            if new := self._take(self._size - len(going), self._switches, going):
                 rows.join(self._begin(new))
                 going += new
             elif going:
