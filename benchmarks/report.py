@@ -191,8 +191,10 @@ def measure(count: int, folder: Path) -> None:
     with Store.open(url) as store:
         with told("recording"):
             record(store, count)
+        with told("reading, raw blocks too"):
+            store.trials("long")
         with told("reading"):
-            study, trials = store.study("long"), store.trials("long")
+            study, trials = store.study("long"), store.trials("long", blocks=False)
     with told("front, picks, hypervolume"):
         summary = StudySummary.of(study, trials)
     for name, render in FORMATS.items():

@@ -52,7 +52,7 @@ def _summary(study: str, url: str) -> StudySummary:
     from autotune.store.store import Store
 
     with Store.open_existing(url) as store:
-        summary = StudySummary.of(store.study(study), store.trials(study))
+        summary = StudySummary.of(store.study(study), store.trials(study, blocks=False))
     if not summary.points:
         raise InputError(f"study {study!r} has no measured trial yet: there is nothing to compare")
     return summary

@@ -61,7 +61,7 @@ def dispatch(
     lengths = numbers("--prompt-lengths", prompt_lengths)
     with Store.open_existing(options.database_url(database, output)) as store:
         record = store.study(study)
-        summary = StudySummary.of(record, store.trials(study))
+        summary = StudySummary.of(record, store.trials(study, blocks=False))
     limits = constraint or []
     names = [name.strip() for name in points.split(",") if name.strip()]
     chosen = find_points(summary, names, limits, registry.installed().plugins)

@@ -33,7 +33,7 @@ def explain(
 
     url = options.database_url(database, output)
     with Store.open_existing(url) as store:
-        record, trials = store.study(study), store.trials(study)
+        record, trials = store.study(study), store.trials(study, blocks=False)
     found = explain_study(record, trials, state_words(url, record))
     if json:
         typer.echo(found.model_dump_json(indent=2))

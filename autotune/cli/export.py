@@ -55,7 +55,7 @@ def export(
 
     with Store.open_existing(options.database_url(database, output)) as store:
         record = store.study(study)
-        summary = StudySummary.of(record, store.trials(study))
+        summary = StudySummary.of(record, store.trials(study, blocks=False))
     chosen = choose(summary, pick, registry.installed().plugins)
     check_place(directory, force=force)
     plan = _plan(record, output, chosen.recipe)

@@ -42,7 +42,7 @@ def pareto(
     with Store.open_existing(url) as store:
         record = store.study(study)
         state = state_words(url, record)
-        summary = StudySummary.of(record, store.trials(study), state)
+        summary = StudySummary.of(record, store.trials(study, blocks=False), state)
     if not summary.points:
         raise InputError(f"study {study!r} has no measured trial yet; it is {state}")
     if pick is not None:

@@ -164,7 +164,7 @@ class _StudyToRecord:
         from autotune.tables import write_table
 
         with Store.open(self.url) as store:
-            found = recorded(plan, store.trials(plan.name))
+            found = recorded(plan, store.trials(plan.name, blocks=False))
         for note in found.notes:
             console.print(note, markup=False)
         if not found.table.rows:

@@ -59,7 +59,9 @@ def report(
     url = options.database_url(database, output)
     with Store.open_existing(url) as store:
         record = store.study(study)
-        summary = StudySummary.of(record, store.trials(study), state_words(url, record))
+        summary = StudySummary.of(
+            record, store.trials(study, blocks=False), state_words(url, record)
+        )
     text = _text(summary, format)
     if path == STDOUT:
         typer.echo(text, nl=not text.endswith("\n"))

@@ -40,7 +40,7 @@ def reproduce(
     from autotune.store.store import Store
 
     with Store.open_existing(options.database_url(database, output)) as store:
-        record, trials = store.study(study), store.trials(study)
+        record, trials = store.study(study), store.trials(study, blocks=False)
         store.trial(study, trial)
     wanted = options.study_of(None, {}, options.stored_keys(record))
     with training_bar() as bar:

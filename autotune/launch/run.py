@@ -209,7 +209,7 @@ def _watched(
 
 
 def _write_results(plan: Plan, store: Store) -> StudySummary:
-    summary = StudySummary.of(store.study(plan.name), store.trials(plan.name))
+    summary = StudySummary.of(store.study(plan.name), store.trials(plan.name, blocks=False))
     if summary.points:
         front = write_front(summary, plan.directory / "front.json")
         store.update_study(plan.name, front=front.model_dump(mode="json"))

@@ -275,11 +275,16 @@ def _fallbacks(result: TrialResult, baseline: TrialResult) -> str:
 
 
 def _without_effect(plan: Plan, choice: Choice, ratios: Mapping[str, float]) -> str:
-    """Whether the weights' size does not follow the plugin's own estimate."""
+    """Whether the weights' size does not follow what its plugins estimate. Where one adds weights
+    and another makes them smaller, nothing is expected: whether a draft model is quantized as its
+    target is, no factor says."""
     config = read_config(Path(plan.model.path))
     on = choice.recipe.to_dict().items()
-    stated = math.prod(plan.registry.get(n).estimate(p, config).weights_bytes for n, p in on)
+    factors = [plan.registry.get(n).estimate(p, config).weights_bytes for n, p in on]
+    stated = math.prod(factors)
     if abs(stated - 1) < _NONE or _WEIGHTS not in ratios:
+        return ""
+    if min(factors) < 1 < max(factors):
         return ""
     if math.log(ratios[_WEIGHTS]) / math.log(stated) >= _SEEN:
         return ""

@@ -157,7 +157,7 @@ class Search:
         Returns:
             How many trials were begun, and which of them are run again.
         """
-        trials = self._store.trials(self._plan.name)
+        trials = self._store.trials(self._plan.name, blocks=False)
         for trial in _as_finished(trials):
             self._clock.add(trial, self._plan.gpus(trial.recipe))
         self._observer.on_started(self._plan, trials, self._clock)
@@ -215,7 +215,7 @@ class Search:
         """Repeats what the result rests on in fresh processes. New numbers may make new picks,
         which are then repeated too."""
         for _ in range(_CONFIRMATION_PASSES):
-            missing = repetitions(self._plan, self._store.trials(self._plan.name))
+            missing = repetitions(self._plan, self._store.trials(self._plan.name, blocks=False))
             if not missing:
                 return
             self._observer.on_confirming(len(missing))
@@ -223,7 +223,7 @@ class Search:
 
     def _repeat(self, executor: Executor, missing: Sequence[Repetition]) -> None:
         name = self._plan.name
-        baseline = next(t for t in self._store.trials(name) if not t.recipe)
+        baseline = next(t for t in self._store.trials(name, blocks=False) if not t.recipe)
         running: dict[int, int] = {}
         waiting = deque(missing)
         while waiting or running:
@@ -241,7 +241,7 @@ class Search:
     def _judge(self, executor: Executor) -> None:
         """Runs the study's tasks for what the result rests on. The baseline comes first: without
         its items there are no pairs. A run that failed is not kept: the next one tries again."""
-        groups = unjudged(self._plan, self._store.trials(self._plan.name))
+        groups = unjudged(self._plan, self._store.trials(self._plan.name, blocks=False))
         if groups:
             self._observer.on_judging(len(groups))
         for i, group in enumerate(groups):

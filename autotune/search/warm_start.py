@@ -78,7 +78,7 @@ def _similarity(
 def _observations(
     store: Store, study: StudyRecord, plan: Plan, code: PoolCode
 ) -> Iterator[tuple[int, Observation]]:
-    for trial in store.trials(study.name):
+    for trial in store.trials(study.name, blocks=False):
         index = code.index(Recipe.from_dict(trial.recipe))
         if index is not None and trial.result is not None:
             yield index, Observation.of(trial.result, plan.constraints)

@@ -118,7 +118,7 @@ class Studies:
         overview = self._overview(record, submission, counts)
         if record is None:
             return StudyDetail(**overview.model_dump(), **_NOTHING_YET)
-        summary = StudySummary.of(record, self._store.trials(name))
+        summary = StudySummary.of(record, self._store.trials(name, blocks=False))
         return StudyDetail(
             **overview.model_dump(),
             objectives=record.objectives,
@@ -147,7 +147,7 @@ class Studies:
 
     def _summary(self, name: str) -> StudySummary:
         record, _ = self._find(name)
-        trials = self._store.trials(name) if record else []
+        trials = self._store.trials(name, blocks=False) if record else []
         if record is None or not any(trial.result for trial in trials):
             raise not_found(f"study {name!r} has no measured trial yet; ask again later")
         return StudySummary.of(record, trials, state_words(self._url, record))

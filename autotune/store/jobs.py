@@ -212,7 +212,7 @@ class Jobs:
     @transaction
     def tidy(self, study: str) -> None:
         """Forgets a study's results that are stored already: their coordinator died just then."""
-        trials = {trial.number: trial for trial in self._store.trials(study)}
+        trials = {trial.number: trial for trial in self._store.trials(study, blocks=False)}
         with self._store._write() as session:
             done = JobRow.state == JobState.DONE.value
             own = JobRow.study_id == study_id(session, study)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Row
 
 from autotune.messages import BlockPair, Measurement, Metrics, TrialResult
 from autotune.store.records import StudyRecord, TrialRecord, TrialState
-from autotune.store.tables import MeasurementRow, StudyRow, TrialRow
+from autotune.store.tables import StudyRow, TrialRow
 
 Columns = dict[str, Any]
 
 TRIAL_COLUMNS = TrialResult.model_fields.keys() - {"number", "metrics", "blocks", "tasks"}
 """What of a result is in its trial's row."""
+
+MEASUREMENT_COLUMNS = tuple(Measurement.model_fields)
+_OF_TRIAL = TrialRecord.model_fields.keys() - {"study", "result", "confirmations"}
+_OF_RESULT = TRIAL_COLUMNS - {"fallbacks"} | {"number"}
 
 
 def study_record(row: StudyRow) -> StudyRecord:
@@ -25,25 +29,23 @@ def study_record(row: StudyRow) -> StudyRecord:
 
 def trial_record(
     study: str,
-    row: TrialRow,
+    row: Mapping[str, Any],
     metrics: Metrics,
     blocks: list[Columns],
     confirmations: Mapping[int, Columns],
 ) -> TrialRecord:
     """A trial as its readers see it."""
-    copied = set(TrialRecord.model_fields) - {"study", "result", "confirmations"}
     return TrialRecord(
         study=study,
         confirmations={n: TrialResult(**result) for n, result in confirmations.items()},
-        result=_result(row, metrics, blocks) if row.state == TrialState.FINISHED else None,
-        **{name: getattr(row, name) for name in copied},
+        result=_result(row, metrics, blocks) if row["state"] == TrialState.FINISHED else None,
+        **{name: row[name] for name in _OF_TRIAL},
     )
 
 
 def begun_record(study: str, row: TrialRow | Row[Any]) -> TrialRecord:
     """A trial without its result."""
-    copied = set(TrialRecord.model_fields) - {"study", "result", "confirmations"}
-    return TrialRecord(study=study, **{name: getattr(row, name) for name in copied})
+    return TrialRecord(study=study, **{name: getattr(row, name) for name in _OF_TRIAL})
 
 
 def finished_record(begun: TrialRecord, result: TrialResult) -> TrialRecord:
@@ -53,19 +55,18 @@ def finished_record(begun: TrialRecord, result: TrialResult) -> TrialRecord:
     return begun.model_copy(update={"state": TrialState.FINISHED, "result": as_stored})
 
 
-def _result(row: TrialRow, metrics: Metrics, blocks: list[Columns]) -> TrialResult:
-    copied = set(TrialResult.model_fields) - {"metrics", "blocks", "fallbacks", "tasks"}
+def _result(row: Mapping[str, Any], metrics: Metrics, blocks: list[Columns]) -> TrialResult:
     return TrialResult(
         metrics=metrics,
         blocks=tuple(BlockPair(**pair) for pair in blocks),
-        fallbacks=tuple(row.fallbacks or ()),  # null where it was stored before there were any
-        **{name: getattr(row, name) for name in copied},
+        fallbacks=tuple(row["fallbacks"] or ()),  # null: stored before there were any
+        **{name: row[name] for name in _OF_RESULT},
     )
 
 
-def measurement(row: MeasurementRow) -> Measurement:
-    """A measurement as the meters gave it."""
-    return Measurement(**{name: getattr(row, name) for name in Measurement.model_fields})
+def measurement(columns: Iterable[Any]) -> Measurement:
+    """A measurement as the meters gave it, from its ``MEASUREMENT_COLUMNS``."""
+    return Measurement(**dict(zip(MEASUREMENT_COLUMNS, columns, strict=True)))
 
 
 def trial_columns(result: TrialResult) -> Columns:

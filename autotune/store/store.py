@@ -310,10 +310,16 @@ class Store:
         return True
 
     @transaction
-    def trials(self, study: str) -> list[TrialRecord]:
-        """All trials of a study, by number."""
+    def trials(self, study: str, *, blocks: bool = True) -> list[TrialRecord]:
+        """All trials of a study, by number.
+
+        Args:
+            study: Its name.
+            blocks: False leaves raw blocks out where nobody pools them: of all trials but those
+                that were repeated. They are most of what a long study has.
+        """
         with self._read() as session:
-            return trials.trial_records(session, study_row(session, study))
+            return trials.trial_records(session, study_row(session, study), blocks=blocks)
 
     @transaction
     def trial_count(self, study: str) -> int:

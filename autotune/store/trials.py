@@ -27,6 +27,9 @@ from autotune.store.tables import (
 
 _STUDIES, _TRIALS = plain(StudyRow), plain(TrialRow)
 _MEASUREMENTS, _BLOCKS = plain(MeasurementRow), plain(BlocksRow)
+_CONFIRMATIONS = plain(ConfirmationRow)
+_REPEATED = select(_CONFIRMATIONS.c.trial_id)
+_MEASURED = [_MEASUREMENTS.c[n] for n in ("trial_id", "metric", *rows.MEASUREMENT_COLUMNS)]
 _RESULT = ("finished_at", *rows.TRIAL_COLUMNS)
 _FINISH = (  # the update itself decides between two processes: only one finds the trial running
     _TRIALS.update()
@@ -56,49 +59,55 @@ def count(session: Session, study: int) -> int:
     return session.scalars(select(func.count()).where(TrialRow.study_id == study)).one()
 
 
-def trial_records(session: Session, study: StudyRow, *only: Any) -> list[TrialRecord]:
-    """Trials of a study by number, complete, in four queries.
+def trial_records(
+    session: Session, study: StudyRow, *only: Any, blocks: bool = True
+) -> list[TrialRecord]:
+    """Trials of a study by number, in four queries.
 
     Args:
         session: An open session.
         study: The study.
         *only: Further conditions on ``TrialRow``.
+        blocks: False leaves out the raw blocks of trials that were not repeated.
     """
-    wanted = (TrialRow.study_id == study.id, *only)
-    found = session.scalars(select(TrialRow).where(*wanted).order_by(TrialRow.number)).all()
-    metrics = _metrics(session, wanted)
-    blocks = _blocks(session, wanted)
+    wanted = (_TRIALS.c.study_id == study.id, *only)
     again = _confirmations(session, wanted)
+    pairs = _blocks(session, wanted if blocks else (*wanted, _BLOCKS.c.trial_id.in_(_REPEATED)))
+    metrics = _metrics(session, wanted)
+    found = session.execute(select(_TRIALS).where(*wanted).order_by(_TRIALS.c.number))
     return [
         rows.trial_record(
             study.name,
-            row,
-            metrics.get(row.id, {}),
-            blocks.get(row.id, []),
-            again.get(row.id, {}),
+            dict(row),
+            metrics.get(row["id"], {}),
+            pairs.get(row["id"], []),
+            again.get(row["id"], {}),
         )
-        for row in found
+        for row in found.mappings()
     ]
 
 
 def _metrics(session: Session, wanted: Sequence[Any]) -> dict[int, Metrics]:
     found: dict[int, Metrics] = {}
-    query = select(MeasurementRow).join(TrialRow).where(*wanted).order_by(MeasurementRow.id)
-    for row in session.scalars(query):
-        found.setdefault(row.trial_id, {})[row.metric] = rows.measurement(row)
+    query = select(*_MEASURED).join(_TRIALS).where(*wanted).order_by(_MEASUREMENTS.c.id)
+    for trial, metric, *columns in session.execute(query):
+        found.setdefault(trial, {})[metric] = rows.measurement(columns)
     return found
 
 
 def _blocks(session: Session, wanted: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:
-    query = select(BlocksRow).join(TrialRow).where(*wanted)
-    return {row.trial_id: row.pairs for row in session.scalars(query)}
+    query = select(_BLOCKS.c.trial_id, _BLOCKS.c.pairs).join(_TRIALS).where(*wanted)
+    return {trial: pairs for trial, pairs in session.execute(query)}
 
 
 def _confirmations(session: Session, wanted: Sequence[Any]) -> dict[int, dict[int, Any]]:
     found: dict[int, dict[int, Any]] = {}
-    query = select(ConfirmationRow).join(TrialRow).where(*wanted)
-    for row in session.scalars(query.order_by(ConfirmationRow.confirmation)):
-        found.setdefault(row.trial_id, {})[row.confirmation] = row.result
+    columns = _CONFIRMATIONS.c
+    query = select(columns.trial_id, columns.confirmation, columns.result).join(_TRIALS)
+    for trial, number, result in session.execute(
+        query.where(*wanted).order_by(columns.confirmation)
+    ):
+        found.setdefault(trial, {})[number] = result
     return found
 
 

@@ -107,6 +107,18 @@ class TestJudge:
         words = "states 0.50 of the weights' bytes, measured are 1.00"
         assert self.judged(plan, weights_bytes=1e6) == (Verdict.FAILED, words)
 
+    def test_nothing_is_expected_where_one_adds_weights_and_another_shrinks_them(
+        self, plan: Plan
+    ) -> None:
+        draft = {"method": "assistant", "tokens": 4, "assistant_layers": 0.5}
+        both = Recipe.from_dict({"precision": {"dtype": "bfloat16"}, "speculative": draft})
+        ran = fake_result(fake_spec(1), weights_bytes=1.3e6)
+        assert judge(plan, Choice("precision", both), ran, BASELINE).verdict is Verdict.OK
+        alone = Recipe.from_dict({"speculative": draft})
+        unchanged = fake_result(fake_spec(1), weights_bytes=1e6)
+        found = judge(plan, Choice("speculative", alone), unchanged, BASELINE)
+        assert found.verdict is Verdict.FAILED
+
     def test_fallback_that_the_baseline_has_not(self, plan: Plan) -> None:
         words = ("asked for a, ran b", "of the machine")
         own = BASELINE.model_copy(update={"fallbacks": words[1:]})

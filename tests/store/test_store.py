@@ -153,6 +153,19 @@ def test_finish_trial_cleans_what_databases_refuse(store: Store) -> None:
     assert stored.blocks[0].candidate == {}
 
 
+def test_blocks_are_left_out_of_trials_that_were_not_repeated(store: Store) -> None:
+    create(store)
+    for number in (0, 1):
+        store.start_trial("first", number, RECIPE if number else {}, keys(number))
+        store.finish_trial("first", result(number))
+    store.confirm_trial("first", 1, result(0))
+    whole, short = store.trials("first"), store.trials("first", blocks=False)
+    assert [len(t.result.blocks) for t in whole if t.result] == [2, 2]
+    assert [len(t.result.blocks) for t in short if t.result] == [2, 0], "those are pooled"
+    assert short[0] == whole[0]
+    assert store.trial("first", 1) == whole[1]
+
+
 def test_finish_trial_never_started_is_an_error(store: Store) -> None:
     create(store)
     with pytest.raises(StoreError, match="never started trial 7"):

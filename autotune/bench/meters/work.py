@@ -97,6 +97,8 @@ def _left(function: Any, args: Any) -> torch.Tensor:
 
 def _format(dtype: torch.dtype) -> str:
     name = dtype_name(dtype)
+    if name == "uint8":  # activations where the CPU's VNNI multiplies them by int8 weights
+        return "int8"
     return "float8" if name.startswith("float8") else name
 
 
