@@ -24,7 +24,14 @@ from autotune.recipe import Recipe, describe
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
 from autotune.search.storage import open_storage, unwrapped, usable
-from autotune.search.trial_tables import close_trial, find_trial, next_number, open_trial
+from autotune.search.trial_tables import (
+    close_trial,
+    find_trial,
+    next_number,
+    open_trial,
+    running_trials,
+    value_ranges,
+)
 from autotune.store.accuracy import AccuracyKey
 from autotune.store.database import parse_url, words
 from autotune.store.patience import transaction
@@ -189,15 +196,13 @@ class Ledger:
             self._tables.remove_session()
             raise StoreUnreachable(f"database {words(self._url)} broke off: {error}") from error
 
-    @transaction
     def open_trials(self) -> list[int]:
         """Numbers of the trials that run according to Optuna: those of a coordinator that died.
         To be asked first, once no other coordinator can begin any."""
-        with self._reached():
-            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self._open |= {t.number: t._trial_id for t in running}
+        running = self._store.write(partial(running_trials, study=self._id))
         self._next = self._store.write(partial(next_number, study=self._id))
-        return [t.number for t in running]
+        self._open |= running
+        return list(running)
 
     @transaction
     def give_up(self, number: int) -> None:
@@ -245,17 +250,10 @@ class Ledger:
     def _completed(self, values: Sequence[float | None]) -> list[float]:
         """Missing values become the worst ones seen so far."""
         if None in values and self._worst is None:
-            self._worst = []
-            for values_told in self._all_told():
-                self._note_worst(values_told)
+            ranges = self._store.write(partial(value_ranges, study=self._id))
+            self._worst = [self._worse(i, *ends) for i, ends in enumerate(ranges)]
         worst = self._worst or [0.0] * len(values)
         return [worst[i] if value is None else value for i, value in enumerate(values)]
-
-    @transaction
-    def _all_told(self) -> list[Sequence[float]]:
-        with self._reached():
-            told = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [trial.values for trial in told]
 
     def _note_worst(self, told: Sequence[float]) -> None:
         """Only kept once it was asked for: most studies have no failure."""

@@ -58,6 +58,15 @@ _STATE = select(_TRIALS.c.state).where(_TRIALS.c.trial_id == bindparam("trial"))
 _NUMBERED = select(_TRIALS.c.trial_id).where(
     _TRIALS.c.study_id == bindparam("study"), _TRIALS.c.number == bindparam("number")
 )
+_RUNNING = select(_TRIALS.c.number, _TRIALS.c.trial_id).where(
+    _TRIALS.c.study_id == bindparam("study"), _TRIALS.c.state == TrialState.RUNNING
+)
+_RANGES = (
+    select(_VALUES.c.objective, func.min(_VALUES.c.value), func.max(_VALUES.c.value))
+    .join(_TRIALS)
+    .where(_TRIALS.c.study_id == bindparam("study"), _TRIALS.c.state == TrialState.COMPLETE)
+    .group_by(_VALUES.c.objective)
+)
 _COMPLETE = (  # the update itself decides between two processes: only one finds it running
     _TRIALS.update()
     .where(
@@ -69,7 +78,8 @@ _COMPLETE = (  # the update itself decides between two processes: only one finds
 
 # ``Study.ask`` and ``Study.tell`` write each param and each attribute by itself: thirty
 # transactions for one trial, and a process may die between any two of them. What is written here
-# is what they would have written; Optuna and its dashboard read it as their own.
+# is what they would have written; Optuna and its dashboard read it as their own. Reading has its
+# price too: ``Study.get_trials`` makes objects of all trials with all params, whichever are asked.
 
 
 def next_number(session: Session, study: int) -> int:
@@ -95,6 +105,28 @@ def find_trial(session: Session, study: int, number: int) -> int:
     """
     found = session.scalar(_NUMBERED, {"study": study, "number": number})
     return int(_there(found, f"trial {number}"))
+
+
+def running_trials(session: Session, study: int) -> dict[int, int]:
+    """The trials that run: their numbers, and their ids in Optuna's tables.
+
+    Args:
+        session: An open session.
+        study: Its id in Optuna's tables.
+    """
+    return {number: trial for number, trial in session.execute(_RUNNING, {"study": study})}
+
+
+def value_ranges(session: Session, study: int) -> list[tuple[float, float]]:
+    """The smallest and the largest value that complete trials have of each objective; empty while
+    there is none.
+
+    Args:
+        session: An open session.
+        study: Its id in Optuna's tables.
+    """
+    found = {k: (low, high) for k, low, high in session.execute(_RANGES, {"study": study})}
+    return [found[k] for k in sorted(found)]
 
 
 def open_trial(
