@@ -59,7 +59,7 @@ def _directory(model: str, trust: Trust) -> Path:
         what = "is a file" if path.is_file() else "does not exist"
         raise InputError(
             f"model {model!r} {what}; expected a checkpoint directory with config.json, a hub id "
-            "such as org/name, or 'demo'"
+            "such as org/name, 'demo' or 'demo-tiny'"
         )
     found = _download(model, _FETCHED)
     if trust.allow_pickle and not _holds(found, _WEIGHTS):
