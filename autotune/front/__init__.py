@@ -16,7 +16,7 @@ from autotune.front.hypervolume import (
     hypervolume_history,
 )
 from autotune.front.pick_expression import metrics_asked_for
-from autotune.front.picks import PICKS, Candidates, picks, ties
+from autotune.front.picks import PICKS, Candidates, picks, ties, unpicked
 from autotune.front.repetitions import confirmed_metrics, usable
 from autotune.front.running import RunningFront
 from autotune.front.tasks import p_value, task_metrics, task_verdict
@@ -50,5 +50,6 @@ __all__ = [
     "task_metrics",
     "task_verdict",
     "ties",
+    "unpicked",
     "usable",
 ]

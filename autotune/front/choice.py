@@ -16,7 +16,15 @@ from autotune.front.pick_expression import (
     is_expression,
     parse_expression,
 )
-from autotune.front.picks import PICKS, Candidates, best_value, candidates, disturbed, simplest
+from autotune.front.picks import (
+    PICKS,
+    Candidates,
+    best_value,
+    candidates,
+    disturbed,
+    simplest,
+    unpicked,
+)
 from autotune.front.words import ratio_interval
 from autotune.recipe import describe
 
@@ -83,7 +91,9 @@ def _named(name: str, choices: Choices) -> FrontPoint:
         return choices.picks[key]
     if key in PICKS:
         there = ", ".join(choices.picks) or "none"
-        raise InputError(f"this study has no pick {key!r} ({PICKS[key]}); it has: {there}")
+        missing = unpicked(choices.picks, choices.points, choices.objectives, choices.among)
+        why = ": ".join(filter(None, (PICKS[key], missing.get(key))))
+        raise InputError(f"this study has no pick {key!r} ({why}); it has: {there}")
     known = unknown_name("pick", name, [*choices.picks, BASELINE])
     raise InputError(f"{known}, the number of a trial, or {GRAMMAR}")
 

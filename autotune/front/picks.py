@@ -123,6 +123,33 @@ def ties(
     return {pick: numbers for pick, numbers in found.items() if numbers}
 
 
+def unpicked(
+    picked: Mapping[str, FrontPoint],
+    points: Sequence[FrontPoint],
+    objectives: Sequence[str],
+    among: Candidates = Candidates.CONFIRMED,
+) -> dict[str, str]:
+    """Why picks that the objectives ask for are missing.
+
+    Args:
+        picked: From ``picks``.
+        points: The front.
+        objectives: Names of metrics.
+        among: As they were picked.
+
+    Returns:
+        Pick → the reason in words; empty where none is missing, or nothing can be picked at all.
+    """
+    feasible = candidates(points, among)
+    return {
+        pick: f"{name} is of grade C (disturbed) wherever it was measured"
+        if any(point.value(name) is not None for point in feasible)
+        else f"{name} was not measured"
+        for pick, name in _judged_by(objectives).items()
+        if feasible and pick not in picked
+    }
+
+
 def _judged_by(objectives: Sequence[str]) -> dict[str, str]:
     """Pick → the metric that it is the best in."""
     memory = _first(Family.MEMORY, objectives) or "weights_bytes"

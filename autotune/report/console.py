@@ -136,7 +136,7 @@ def picks_table(summary: StudySummary) -> Table:
         )
     same = "same: closer than the metric resolves, see autotune metrics NAME"
     told = [f"balanced: {PICKS['balanced']}"] if "balanced" in summary.picks else []
-    table.caption = "\n".join([*told, same])
+    table.caption = "\n".join(filter(None, [*told, summary.unpicked_in_words, same]))
     return table
 
 

@@ -135,6 +135,8 @@ def sentences(summary: StudySummary) -> list[str]:
         told.append(f"{fresh} of these are shown as measured again in fresh processes.")
     elif summary.front:
         told.append("None was measured again: the best of many noisy trials looks too good.")
+    if missing := summary.unpicked_in_words:
+        told.append(missing)
     if summary.study.convergence_reason:
         told.append(f"The search stopped: {summary.study.convergence_reason}.")
     return told

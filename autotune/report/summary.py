@@ -24,6 +24,7 @@ from autotune.front import (
     is_confirmed,
     picks,
     ties,
+    unpicked,
 )
 from autotune.messages import Grade
 from autotune.metrics import Direction, Family, Metric, metric
@@ -218,6 +219,13 @@ class StudySummary:
         only = not self.is_confirming and any(map(is_confirmed, self.front))
         among = " among the confirmed" if only else ""
         return f"not to be told from {numbers}{among}" if numbers else ""
+
+    @property
+    def unpicked_in_words(self) -> str:
+        """``No fastest: …``, for each pick that is missing; empty if none is."""
+        missing = unpicked(self.picks, self.front, self.study.objectives, _among(self.study))
+        told = (f"No {pick.replace('_', ' ')}: {why}." for pick, why in missing.items())
+        return " ".join(told)
 
     @cached_property
     def failures(self) -> dict[Outcome, list[TrialRecord]]:

@@ -20,6 +20,7 @@ from autotune.outcome import Outcome
 from autotune.report import console
 from autotune.report.front_file import front_file, read_front, write_front
 from autotune.report.html import render_html, write_html
+from autotune.report.markdown_file import markdown_text
 from autotune.report.summary import StudySummary, words
 from autotune.report.tasks import task_rows
 from autotune.store import StudyState, TrialRecord
@@ -320,6 +321,26 @@ def test_disturbed_baseline_is_said_everywhere(summary: StudySummary) -> None:
     assert warning in printed(console.front_table(doubtful))
     assert warning in page(render_html(doubtful))
     assert "(C) after one that was too disturbed" in page(render_html(summary))
+
+
+def test_pick_that_is_missing_is_explained(summary: StudySummary) -> None:
+    assert summary.unpicked_in_words == ""
+    speed = summary.study.objectives[0]
+    spoilt = tuple(
+        dataclasses.replace(
+            one,
+            metrics={**one.metrics, speed: one.metrics[speed].model_copy(update={"grade": "C"})},
+        )
+        for one in summary.front
+    )
+    others = {name: point for name, point in summary.picks.items() if name != "fastest"}
+    poor = dataclasses.replace(summary, front=spoilt, picks=others)
+    words = f"No fastest: {speed} is of grade C (disturbed) wherever it was measured."
+    assert words in " ".join(printed(console.picks_table(poor)).split())
+    assert words in render_html(poor)
+    assert f"No fastest: {speed}" in markdown_text(poor).replace("\\_", "_")
+    with pytest.raises(InputError, match=r"no pick 'fastest' \(best value of .*: .* of grade C"):
+        dataclasses.replace(poor, points=spoilt).choose("fastest")
 
 
 def test_what_repeats_is_said_beside_the_numbers(summary: StudySummary) -> None:
