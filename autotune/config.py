@@ -185,8 +185,9 @@ class StudyFile(_Section):
         constraints.parse_all(self.constraints)
         if self.objectives is not None:
             for name in self.objectives:
-                if name not in metrics.AIMS:
-                    metrics.metric(name)
+                if name not in (*metrics.AIMS, *metrics.METRICS):
+                    no_metric = unknown_name("metric", name, metrics.METRICS, "autotune metrics")
+                    raise InputError(f"{no_metric}; or an aim: {', '.join(metrics.AIMS)}")
             if not self.objectives or len(set(self.objectives)) < len(self.objectives):
                 raise InputError("objectives must name at least one metric, each once")
         return self

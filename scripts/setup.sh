@@ -17,6 +17,9 @@ find_python() {
     return 1
 }
 
+NO_GPU="There is no NVIDIA GPU here, and PyPI's torch brings 5 GB of CUDA libraries. Smaller:
+  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu $0"
+
 prepare() {
     local extra=$1 own= wanted stamp
     if [ -z "${VIRTUAL_ENV:-}" ]; then
@@ -28,7 +31,8 @@ prepare() {
     stamp="$VIRTUAL_ENV/.autotune-$extra"
     wanted="$PWD $(cat pyproject.toml constraints.txt | sha256sum)"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-        echo "installing autotune[$extra] into $VIRTUAL_ENV"
+        echo "installing autotune[$extra] into $VIRTUAL_ENV (minutes; pip says nothing meanwhile)"
+        [ -e /dev/nvidiactl ] || python -c 'import torch' 2>/dev/null || echo "$NO_GPU"
         # The pip that comes with Python 3.11 takes a minute to choose versions, a newer one 25 s.
         # An environment that was active is its owner's: it keeps its pip.
         [ -z "$own" ] || python -m pip install --quiet --disable-pip-version-check 'pip>=25'

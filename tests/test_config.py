@@ -180,6 +180,7 @@ def test_constraints_are_read_at_the_door(given: list[str], words: str) -> None:
     ("given", "words"),
     [
         (["speed"], "no metric named 'speed'"),
+        (["througput"], "or an aim: throughput, latency"),
         ([], "objectives must name at least one metric"),
         (["ttft_seconds", "ttft_seconds"], "each once"),
     ],

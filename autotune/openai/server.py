@@ -84,7 +84,7 @@ def _greeting(model: LoadedModel, host: str, port: int, api_key: str | None) -> 
         f"-d {shlex.quote(json.dumps({**body, 'max_tokens': 32}))}",
     ]
     if not model.tokenizer.chat_template:
-        lines.append(f"its tokenizer has no chat template: chats are written as {PLAIN_CHAT}")
+        lines.append(f"its tokenizer has no chat template: of a chat it reads {PLAIN_CHAT}")
     if not api_key and host not in _LOCAL:
         lines.append("no API key: whoever reaches this address may use it (--api-key)")
     return "\n".join(lines)

@@ -35,9 +35,9 @@ def _peaks(metrics: Metrics, name_of: Callable[[str], str]) -> dict[str, float]:
 
 
 def _set_by(peaks: dict[str, float]) -> str:
-    """``set by load``; ``the same in each phase`` where none stands out."""
+    """``set by load``; ``about the same in each phase`` where none stands out."""
     highest = max(peaks.values())
     near = [phase for phase, value in peaks.items() if value * _TIE >= highest]
     if len(near) == len(peaks):
-        return "the same in each phase"
+        return "about the same in each phase"
     return f"set by {' and '.join(', '.join(near).rsplit(', ', 1))}"

@@ -46,7 +46,7 @@ def test_the_model_is_listed(client: openai.OpenAI, served: Served) -> None:
     said = served.log.read_text()
     assert f"serving {NAME} at {served.url}/v1" in said
     assert f"curl {served.url}/v1/chat/completions" in said
-    assert "no chat template: chats are written as each message as a line" in said
+    assert "no chat template: of a chat it reads each message as a line" in said
 
 
 @pytest.mark.parametrize("length", ["short", "long"], ids=["plain", "drafts"])

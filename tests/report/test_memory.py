@@ -42,7 +42,7 @@ HOST, DEVICE = "host_{}_peak_rss_bytes", "device_{}_peak_allocated_bytes"
         ),
         (
             peaks(HOST, load=500, transform=499),
-            "host memory peak the same in each phase: load 500 MiB · transform 499 MiB",
+            "host memory peak about the same in each phase: load 500 MiB · transform 499 MiB",
         ),
         (
             peaks(HOST, load=900) | peaks(DEVICE, load=100, decode=200),
