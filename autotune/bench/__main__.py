@@ -54,6 +54,10 @@ _NO_KERNEL = ("No available kernel", "No viable backend")
 """What torch says where its kernels of attention are switched off that could."""
 
 
+_END = 2000
+"""Characters."""
+
+
 def failure(error: BaseException) -> Reply:
     from autotune.bench.prepare import is_out_of_memory
 
@@ -69,7 +73,14 @@ def failure(error: BaseException) -> Reply:
         return Reply(outcome=Outcome.UNSUPPORTED, explanation=f"{reason}: {words}")
     if is_out_of_memory(error):
         return Reply(outcome=Outcome.OUT_OF_MEMORY, explanation=words)
-    return Reply(outcome=Outcome.CRASHED, explanation=words)
+    return Reply(outcome=Outcome.CRASHED, explanation=_shortened(words))
+
+
+def _shortened(words: str) -> str:
+    """Both ends of what a compiler may say in 100,000 characters; the log has all of it."""
+    if len(words) <= 2 * _END:
+        return words
+    return f"{words[:_END]}\n[...]\n{words[-_END:]}"
 
 
 def main() -> None:

@@ -30,8 +30,18 @@ def release_freed() -> None:
     gc.collect()
     _free_matrix_buffers()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
+    _purge_jemalloc()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _purge_jemalloc() -> None:
+    """jemalloc keeps freed pages for ten seconds: held before a model is loaded and gone
+    afterwards, they would make its peak too small, even negative. 4096 is ``MALLCTL_ARENAS_ALL``,
+    see ``arena.<i>.purge`` in jemalloc(3)."""
+    mallctl = getattr(ctypes.CDLL(None), "mallctl", None)
+    if mallctl is not None:
+        mallctl(b"arena.4096.purge", None, None, None, ctypes.c_size_t(0))
 
 
 def _free_matrix_buffers() -> None:

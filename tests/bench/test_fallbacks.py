@@ -240,3 +240,10 @@ def test_attention_that_no_kernel_is_left_for_is_unsupported() -> None:
     assert reply.outcome is Outcome.UNSUPPORTED
     assert "no kernel of scaled_dot_product_attention that is left" in reply.explanation
     assert failure(RuntimeError("odd")).outcome is Outcome.CRASHED
+
+
+def test_compilers_words_are_shortened() -> None:
+    told = failure(RuntimeError("begin " + 100_000 * "x" + " end")).explanation
+    assert len(told) < 5000
+    assert told.startswith("RuntimeError: begin")
+    assert told.endswith("x end")

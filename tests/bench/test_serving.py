@@ -142,11 +142,14 @@ def test_an_engine_for_requests_that_are_alike_says_so(chaotic: Any) -> None:
         engine.serve(requests_of(chaotic), engine.resolve({}))
 
 
-def test_packing_knows_which_kernels_can(chaotic: Any) -> None:
+def test_batching_knows_which_kernels_can(chaotic: Any) -> None:
     chaotic.set_attn_implementation("eager")
     engine = TorchGenerator(chaotic, new_tokens=6)
     with pytest.raises(Unsupported, match="sdpa or flash_attention_2, not eager"):
         engine.serve(requests_of(chaotic), engine.resolve({"batching": "packed"}))
+    chaotic.set_attn_implementation("flex_attention")
+    with pytest.raises(Unsupported, match="flex_attention for CPUs does not compile"):
+        engine.serve(requests_of(chaotic), engine.resolve({"batching": "continuous"}))
 
 
 def test_packed_prompts_are_read_without_padding(

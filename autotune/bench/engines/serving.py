@@ -44,6 +44,13 @@ def check_serving(run_args: Mapping[str, Any], model: Any) -> None:
         )
     if run_args["batching"] == "packed":
         _check_packing(run_args, model)
+    kernel, device = model.config._attn_implementation, model.device.type
+    if run_args["batching"] == "continuous" and (kernel, device) == ("flex_attention", "cpu"):
+        # torch 2.13: "cur_kvSplitSize0 was not declared in this scope"
+        raise Unsupported(
+            "torch's C++ of flex_attention for CPUs does not compile where the rows of a batch "
+            "begin at different places, as in continuous batching"
+        )
     layers = growing_cache(model.config, run_args).layers
     if others := {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}:
         raise Unsupported(
