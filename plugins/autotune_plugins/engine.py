@@ -125,8 +125,10 @@ class Engine(Plugin):
     def estimate(self, params: Params, model_config: ModelConfig) -> Estimate:
         if "precision" not in params:
             return Estimate()
-        factor = _BITS[str(params["precision"])] / BITS[checkpoint_dtype(model_config)]
-        return Estimate(weights_bytes=factor, memory_traffic=factor)
+        precision, own = str(params["precision"]), BITS[checkpoint_dtype(model_config)]
+        # OpenVINO computes in bfloat16, and keeps its weights in float32.
+        kept = "float32" if precision == "bfloat16" else precision
+        return Estimate(weights_bytes=_BITS[kept] / own, memory_traffic=_BITS[precision] / own)
 
 
 def _check_converting(params: Params, model_config: ModelConfig, device: Device) -> None:
