@@ -14,11 +14,13 @@ import argparse
 import contextlib
 import random
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
+
+from report import KLD, MEMORY, SPEED, told
 
 from autotune.config import StudyFile
+from autotune.execute.base import OnProgress
 from autotune.messages import BlockPair, Measurement, Metrics, RecipeDict, TrialResult
 from autotune.metrics import metric
 from autotune.outcome import Outcome
@@ -30,16 +32,7 @@ from autotune.search.pool_code import PoolCode
 from autotune.search.register import register
 from autotune.store import Store
 
-SPEED, MEMORY, KLD = "output_tokens_per_second", "host_model_peak_bytes", "kld_mean_nats"
 TIMES = ("ttft_seconds", "tpot_seconds", "e2e_latency_seconds")
-
-
-@contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
-    begun, used = time.perf_counter(), time.process_time()
-    yield
-    wall, cpu = time.perf_counter() - begun, time.process_time() - used
-    print(f"{what}: {wall:.2f} s, CPU {cpu:.2f} s", flush=True)
 
 
 def long_plan(model: str, folder: Path) -> Plan:
@@ -86,6 +79,10 @@ def record(plan: Plan, store: Store, url: str, count: int) -> None:
             ledger.finish(trial, result(number, trial.recipe, rng))
 
 
+def no_executor(_on_progress: OnProgress) -> NoReturn:
+    raise AssertionError("nothing is measured here")
+
+
 def go_on(plan: Plan, url: str) -> None:
     with told("opening the database"):
         store = Store.open(url)
@@ -93,7 +90,7 @@ def go_on(plan: Plan, url: str) -> None:
         PoolCode(plan.pool.recipes, plan.registry.plugins)
     with store:
         with told("coding the pool, and what a search needs besides"):
-            search = Search(plan, store, url, lambda _: None, Observer())  # type: ignore[arg-type,return-value]
+            search = Search(plan, store, url, no_executor, Observer())
         with told("reading the trials and taking them in"):
             search._take_up()
         with told("choosing the next recipe"):
