@@ -75,6 +75,8 @@ STABLE: Mapping[str, Callable[[str], str]] = {
     "onnxscript": _whole,
     "openvino": _whole,
     "nncf": _whole,
+    "llama-cpp-python": _whole,
+    "gguf": _whole,
     "vllm": _whole,
     "sglang": _whole,
     "numpy": _whole,

@@ -10,7 +10,10 @@ import re
 from autotune.hashing import sha256_json
 from autotune.registry import GROUP
 
-_ENGINES = ("onnxruntime", "onnxscript", "openvino", "nncf", "vllm", "sglang")
+_ENGINES = (
+    *("onnxruntime", "onnxscript", "openvino", "nncf", "llama-cpp-python", "gguf"),
+    *("vllm", "sglang"),
+)
 _NUMERIC = ("torch", "transformers", "torchao", "peft", *_ENGINES)
 _PACKAGES = ("autotune", *_NUMERIC, "optuna", "numpy")
 

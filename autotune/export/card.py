@@ -87,7 +87,7 @@ def _measured_on(found: ExportFile) -> str:
         if work.traffic
         else f"prompts of {work.prompt_tokens} tokens{generated}"
     )
-    names = ("torch", "transformers", "torchao", "onnxruntime", "openvino")
+    names = ("torch", "transformers", "torchao", "onnxruntime", "openvino", "llama-cpp-python")
     versions = ", ".join(f"{name} {environment[name]}" for name in names if environment.get(name))
     return (
         f"On {environment.get('device', spec.device.name)}, {requests}, {versions}. Speeds rest "

@@ -55,6 +55,12 @@ def _of_graph(found: ExportFile, folder: Path) -> Iterator[str]:
     elif (folder / "model.xml").is_file():
         yield f"`{ENGINE_FOLDER}/model.xml` is the graph that was measured, for OpenVINO:"
         yield _OPENVINO
+    elif (folder / "model.gguf").is_file():
+        yield (
+            f"`{ENGINE_FOLDER}/model.gguf` is the file that was measured, for llama.cpp. It has "
+            "no tokenizer: `autotune.load` and `serve.py` use the one beside it."
+        )
+        return
     else:
         return
     yield "`autotune.load` sets precision and threads as measured; a plain session does not."

@@ -1,4 +1,4 @@
-"""A torch model → the graph file of another engine, in a process of its own; no plugin.
+"""A torch model → the file of another engine, in a process of its own; no plugin.
 
 torch.export and what converts its result leave over a hundred megabytes in a process, which would
 be measured as the model's: ``python -m autotune_plugins._exporting FOLDER`` does it elsewhere.
@@ -34,7 +34,7 @@ class Job:
 
 
 def convert(model: Any, job: Job, folder: Path, notes: list[str]) -> None:
-    """Writes ``model.onnx`` or ``model.xml``, with what belongs to it, and frees the weights.
+    """Writes ``model.onnx``, ``model.xml`` or ``model.gguf``, and frees the weights.
 
     Args:
         model: A transformers model with plain weights; its tensors are on torch's meta device
@@ -81,17 +81,26 @@ def main(folder: Path) -> None:
 
     model, job = torch.load(folder / _MODEL, weights_only=False)
     try:
-        exported, states = export(model.cpu().float(), job.task)
-        if job.backend == "onnxruntime":
-            from autotune_plugins._onnx_export import write_onnx
-
-            write_onnx(exported, states, job, folder)
-        else:
-            from autotune_plugins._openvino_export import write_openvino
-
-            write_openvino(exported, states, job, folder)
+        _write(model.cpu().float(), job, folder)
     except Unsupported as refusal:
         (folder / _REFUSAL).write_text(str(refusal), encoding="utf-8")
+
+
+def _write(model: Any, job: Job, folder: Path) -> None:
+    if job.backend == "llamacpp":
+        from autotune_plugins._gguf_export import write_gguf
+
+        write_gguf(model, job, folder)
+        return
+    exported, states = export(model, job.task)
+    if job.backend == "onnxruntime":
+        from autotune_plugins._onnx_export import write_onnx
+
+        write_onnx(exported, states, job, folder)
+    else:
+        from autotune_plugins._openvino_export import write_openvino
+
+        write_openvino(exported, states, job, folder)
 
 
 def export(model: Any, task: str) -> tuple[Any, list[tuple[int, int]]]:

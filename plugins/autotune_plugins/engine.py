@@ -21,24 +21,35 @@ from autotune.plugin import (
     Unsupported,
 )
 from autotune_plugins._capability import computes_bfloat16
+from autotune_plugins._gguf_export import refuse_gguf
 from autotune_plugins._sizes import BITS, checkpoint_dtype
 
 _PRECISIONS = {
     "onnxruntime": ("float32", "int8_dynamic"),
     "openvino": ("float32", "bfloat16", "int8_weight_only"),
+    "llamacpp": ("float32", "bfloat16", "q8_0", "q6_k", "q4_k_m", "q4_0"),
 }
 _CONVERTING = tuple(_PRECISIONS)
-"""Engines that compute a graph, which the model is converted to."""
+"""Engines with a file format of their own, which the model is converted to."""
 
 _PACKAGES = {
-    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
+    "onnxruntime": ("onnxruntime",),
     "openvino": ("openvino",),
+    "llamacpp": ("llama_cpp", "gguf"),
     "vllm": ("vllm",),
     "sglang": ("sglang",),
 }
-"""Modules by backend, the engine's own first; PyPI knows them by the same names."""
+"""Modules of the process that serves, by backend."""
+_CONVERTERS = {"onnxruntime": ("onnx", "onnxscript")}
+"""Those of the process that converts."""
+_DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}
+"""What PyPI calls a module, where it is another name."""
 
-_BITS = BITS | {"int8_dynamic": 8, "int8_weight_only": 8}
+_BITS: dict[str, float] = {
+    **(BITS | {"int8_dynamic": 8, "int8_weight_only": 8}),
+    # With the scales of their blocks (ggml-common.h); q4_k_m has some tensors in q6_k.
+    **{"q8_0": 8.5, "q6_k": 6.5625, "q4_k_m": 4.9, "q4_0": 4.5},
+}
 
 
 class Engine(Plugin):
@@ -46,16 +57,19 @@ class Engine(Plugin):
 
     onnxruntime and openvino compute a graph of the model, made once by torch.export, with a
     key-value cache: they pay on CPUs, for small models and small batches most, and their int8
-    formats need no compiler. Both hold float32 weights, whatever the checkpoint's format, unless
-    precision says otherwise. vllm and sglang serve on GPUs: they pay in throughput at large
-    batches, but do not tell their logits, so the accuracy of such a trial is unknown. What runs is
-    the model as pruning and distillation leave it.
+    formats need no compiler. llamacpp is for models of the Llama and Qwen families: it pays where
+    weights are read more than computed with, and packs them in 4 to 8 bits (q4_0 to q8_0, by
+    llama.cpp's own rules); its keys, values and attention are float16 unless precision is float32.
+    All three hold float32 weights, whatever the checkpoint's format, unless precision says
+    otherwise. vllm and sglang serve on GPUs: they pay in throughput at large batches, but do not
+    tell their logits, so the accuracy of such a trial is unknown. What runs is the model as
+    pruning and distillation leave it.
     """
 
     name = "engine"
     params = {
         "backend": Choice(
-            *("torch", "onnxruntime", "openvino", "vllm", "sglang"),
+            *("torch", "onnxruntime", "openvino", "llamacpp", "vllm", "sglang"),
             default="torch",
             # The same weights, but other sums: accuracy is scored through the engine itself.
             stage=Stage.MODEL,
@@ -63,6 +77,7 @@ class Engine(Plugin):
         ),
         "precision": Choice(
             *("float32", "bfloat16", "int8_dynamic", "int8_weight_only"),
+            *("q8_0", "q6_k", "q4_k_m", "q4_0"),
             default="float32",
             stage=Stage.MODEL,
             when={"backend": _CONVERTING},
@@ -89,21 +104,20 @@ class Engine(Plugin):
             _check_converting(params, model_config, device)
         elif device.kind != "cuda":
             raise Unsupported(f"{backend} is tried on GPUs only, this study runs on a CPU")
-        needed = _PACKAGES[backend]
+        needed = _PACKAGES[backend] + _CONVERTERS.get(backend, ())
         if params.get("precision") == "int8_weight_only":
             needed += ("nncf",)
         for package in needed:
             if importlib.util.find_spec(package) is None:
-                raise Unsupported(
-                    f"{backend} needs the package {package!r}: pip install {package}"
-                )
+                name = _DISTRIBUTIONS.get(package, package)
+                raise Unsupported(f"{backend} needs the package {name!r}: pip install {name}")
 
     def env(self, params: Params) -> dict[str, str]:
         # In a process of its own vLLM's memory would not be among this process's.
         return {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if params["backend"] == "vllm" else {}
 
     def imports(self, params: Params) -> tuple[str, ...]:
-        return _PACKAGES[str(params["backend"])][:1]
+        return _PACKAGES[str(params["backend"])]
 
     def engine(self, model: Any, params: Params, context: Context) -> Any:
         backend = str(params["backend"])
@@ -127,20 +141,26 @@ class Engine(Plugin):
             return Estimate()
         precision, own = str(params["precision"]), BITS[checkpoint_dtype(model_config)]
         # OpenVINO computes in bfloat16, and keeps its weights in float32.
-        kept = "float32" if precision == "bfloat16" else precision
+        openvino = params["backend"] == "openvino"
+        kept = "float32" if openvino and precision == "bfloat16" else precision
         return Estimate(weights_bytes=_BITS[kept] / own, memory_traffic=_BITS[precision] / own)
 
 
 def _check_converting(params: Params, model_config: ModelConfig, device: Device) -> None:
     backend, precision = str(params["backend"]), str(params["precision"])
     if precision not in _PRECISIONS[backend]:
-        raise Unsupported(f"{backend} is tried in {', '.join(_PRECISIONS[backend])} only")
+        able = " and ".join(name for name, known in _PRECISIONS.items() if precision in known)
+        raise Unsupported(
+            f"{precision} is for {able}; {backend} is tried in {', '.join(_PRECISIONS[backend])}"
+        )
     if device.kind != "cpu":
         raise Unsupported(f"{backend} is tried on CPUs only, this study runs on {device.kind}")
-    if precision == "bfloat16" and not computes_bfloat16(device):
+    if (backend, precision) == ("openvino", "bfloat16") and not computes_bfloat16(device):
         raise Unsupported(f"{device.name} has no bfloat16: OpenVINO would compute in float32")
     _check_threads(int(params["threads"]), device)
     _check_layers(model_config)
+    if backend == "llamacpp":
+        refuse_gguf(model_config, precision)
 
 
 def _check_threads(threads: int, device: Device) -> None:
@@ -179,6 +199,10 @@ def _converted(model: Any, params: Params, context: Context) -> Any:
             from autotune_plugins._onnx_engine import OnnxGraph
 
             graph: Any = OnnxGraph(folder, precision, threads)
+        elif backend == "llamacpp":
+            from autotune_plugins._llamacpp_engine import LlamaCppGraph
+
+            graph = LlamaCppGraph(folder, precision, threads, context.new_tokens)
         else:
             from autotune_plugins._openvino_engine import OpenvinoGraph
 

@@ -142,6 +142,7 @@ COMPLETE = {
     "onnxscript": "0.7.2",
     "openvino": "2026.4.1",
     "nncf": "3.4.0",
+    "llama-cpp-python": "0.3.36",
     "vllm": "0.29.0",
     "sglang": "0.5.9",
 }

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from autotune.device import Device
 from autotune.plugin import Context, Unsupported
 from autotune.recipe import complete
 from autotune_plugins._exporting import Job, _refuse_quantized, export
+from autotune_plugins._gguf_export import write_gguf
 from autotune_plugins._graph_engine import GraphEncoder, GraphGenerator
+from autotune_plugins._llamacpp_engine import LlamaCppGraph
 from autotune_plugins._onnx_engine import OnnxGraph
 from autotune_plugins._onnx_export import quantize, save_onnx, write_onnx
 from autotune_plugins._openvino_engine import OpenvinoGraph, require_known_malloc
@@ -30,10 +33,22 @@ from autotune_plugins.prune import Prune
 
 ContextOf = Callable[..., Context]
 NEW_TOKENS = 16
-FLOAT = {"onnxruntime": "float32", "openvino": "float32"}
-INT8 = {"onnxruntime": "int8_dynamic", "openvino": "int8_weight_only"}
-GRAPHS: dict[str, Any] = {"onnxruntime": OnnxGraph, "openvino": OpenvinoGraph}
-BACKENDS = pytest.mark.parametrize("backend", list(GRAPHS))
+FLOAT = dict.fromkeys(("onnxruntime", "openvino", "llamacpp"), "float32")
+INT8 = {"onnxruntime": "int8_dynamic", "openvino": "int8_weight_only", "llamacpp": "q8_0"}
+GRAPHS: dict[str, Any] = {
+    "onnxruntime": OnnxGraph,
+    "openvino": OpenvinoGraph,
+    "llamacpp": partial(LlamaCppGraph, new_tokens=NEW_TOKENS),
+}
+HAS_LLAMACPP = importlib.util.find_spec("llama_cpp") is not None
+NEEDS_LLAMACPP = pytest.mark.skipif(
+    not HAS_LLAMACPP, reason="pip install llama-cpp-python, which compiles it for many minutes"
+)
+EXPORTED = ("onnxruntime", "openvino")
+BACKENDS = pytest.mark.parametrize(
+    "backend", [*EXPORTED, pytest.param("llamacpp", marks=NEEDS_LLAMACPP)]
+)
+ENCODING_BACKENDS = pytest.mark.parametrize("backend", EXPORTED)
 
 
 def small_llama() -> Any:
@@ -69,6 +84,9 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pa
         model = to_openvino(program, states)
         for pair in (("openvino", "float32"), ("openvino", "int8_weight_only")):
             save_openvino(model, jobs[pair], folders[pair])
+    for precision in ("float32", "q8_0") if HAS_LLAMACPP else ():
+        pair = ("llamacpp", precision)
+        write_gguf(small_llama(), jobs[pair], folders[pair])
     return folders
 
 
@@ -215,7 +233,7 @@ def test_padding_is_refused_where_it_would_not_be_seen(graphs: Any, backend: str
 
 
 @pytest.mark.parametrize("task", ["sequence-classification", "feature-extraction"])
-@BACKENDS
+@ENCODING_BACKENDS
 def test_encoders_give_the_outputs_of_torch(task: str, backend: str, tmp_path: Path) -> None:
     from autotune.bench.engines.torch_engine import TorchEncoder
 
@@ -292,8 +310,14 @@ def test_a_conversion_that_fails_says_why(llama: Any, context_of: ContextOf) -> 
 
 
 REFUSED = [
-    ({"backend": "onnxruntime", "precision": "bfloat16"}, "float32, int8_dynamic only"),
-    ({"backend": "openvino", "precision": "int8_dynamic"}, "float32, bfloat16, int8_weight_only"),
+    (
+        {"backend": "onnxruntime", "precision": "bfloat16"},
+        "is for openvino and llamacpp; onnxruntime",
+    ),
+    (
+        {"backend": "openvino", "precision": "int8_dynamic"},
+        "in float32, bfloat16, int8_weight_only",
+    ),
     ({"backend": "openvino", "precision": "bfloat16"}, "has no bfloat16"),
     ({"backend": "openvino", "precision": "float32", "threads": 4}, "is the default"),
     ({"backend": "openvino", "precision": "float32", "threads": 8}, "more than the 4 cores"),
