@@ -207,7 +207,7 @@ def _quantize(source: Path, target: Path, precision: str) -> None:
     """By llama.cpp's own rules, which give some tensors of a format more bits than others."""
     from autotune_plugins._llamacpp_engine import quiet_llama
 
-    library, log, _ = quiet_llama()
+    library, log = quiet_llama()
     params = library.llama_model_quantize_default_params()
     params.ftype = _FILE_TYPES[precision]
     if library.llama_model_quantize(str(source).encode(), str(target).encode(), params):

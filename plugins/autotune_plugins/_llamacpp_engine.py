@@ -34,28 +34,27 @@ _MOST_SEQUENCES = 256
 class Log:
     """What the library says, which would go to standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Any) -> None:
         self._lines: list[str] = []
+        self._callback = library.llama_log_callback(self._take)  # must live as long as the library
+        library.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def last(self) -> str:
         """The latest words."""
         return " ".join("".join(self._lines).split())[-500:]
 
-    def take(self, _level: int, text: bytes, _data: int) -> None:
-        """Called by the library."""
+    def _take(self, _level: int, text: bytes, _data: int) -> None:
         self._lines = [*self._lines[-20:], text.decode(errors="replace")]
 
 
 @cache
-def quiet_llama() -> tuple[Any, Log, Any]:
-    """The library's functions, what it says from now on, and what must live as long as it."""
+def quiet_llama() -> tuple[Any, Log]:
+    """The library's functions, and what it says from now on."""
     from llama_cpp import llama_cpp as library
 
-    log = Log()
-    callback = library.llama_log_callback(log.take)
-    library.llama_log_set(callback, ctypes.c_void_p(0))
+    log = Log(library)
     library.llama_backend_init()
-    return library, log, callback
+    return library, log
 
 
 def with_fields(params: Any, **wanted: Any) -> Any:
@@ -94,7 +93,7 @@ class LlamaCppGraph(Graph):
         self.name = f"llamacpp {_precision(path)}"
         if self.name != f"llamacpp {precision}":
             raise Unsupported(f"llama.cpp was asked for {precision} here and wrote {self.name}")
-        self._library, self._log, _ = quiet_llama()
+        self._library, self._log = quiet_llama()
         params = with_fields(
             self._library.llama_model_default_params(),
             # Pages of a mapped file are nobody's memory, and cannot be packed for the processor.
