@@ -149,10 +149,8 @@ class Engine(Plugin):
 def _check_converting(params: Params, model_config: ModelConfig, device: Device) -> None:
     backend, precision = str(params["backend"]), str(params["precision"])
     if precision not in _PRECISIONS[backend]:
-        able = " and ".join(name for name, known in _PRECISIONS.items() if precision in known)
-        raise Unsupported(
-            f"{precision} is for {able}; {backend} is tried in {', '.join(_PRECISIONS[backend])}"
-        )
+        each = "; ".join(f"{name}: {', '.join(known)}" for name, known in _PRECISIONS.items())
+        raise Unsupported(f"engine.precision must be one of the backend's ({each})")
     if device.kind != "cpu":
         raise Unsupported(f"{backend} is tried on CPUs only, this study runs on {device.kind}")
     if (backend, precision) == ("openvino", "bfloat16") and not computes_bfloat16(device):
