@@ -22,6 +22,7 @@ from autotune.measure_settings import MeasureSettings
 from autotune.params import Scalar
 from autotune.plugin import Trait
 from autotune.presets import with_preset
+from autotune.strict_yaml import load_yaml
 from autotune.traffic import Traffic
 from autotune.trust import Trust
 
@@ -237,7 +238,7 @@ def read_keys(path: Path) -> dict[str, Any]:
         InputError: It does not exist or is not YAML.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the study file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

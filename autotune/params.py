@@ -114,8 +114,8 @@ class Int(_Param):
 
     def describe(self) -> str:
         """The allowed values in words."""
-        how = "doubling" if self.log else f"step {self.step}"
-        return f"{self.low} to {self.high}, {how}"
+        how = "by doubling" if self.log else f"in steps of {self.step}"
+        return f"{self.low} to {self.high}, searched {how}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Float(_Param):
 
     def describe(self) -> str:
         """The allowed values in words."""
-        return f"{self.low} to {self.high}, step {self.step}"
+        return f"{self.low} to {self.high}, searched in steps of {self.step}"
 
 
 Param = Choice | Int | Float

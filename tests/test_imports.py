@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors hashing numbers urls processes logs params metrics outcome device statistics "
-        "looks pairing presets markdown trust surrogate message",
+        "looks pairing presets markdown trust surrogate message strict_yaml",
         "plugin traffic measure_settings messages engine",
         "recipe registry space constraints costs config energy power environment workload demo "
         "roof tables",

@@ -68,9 +68,9 @@ def test_every_value_is_contained(param: Param) -> None:
 
 def test_describe_says_what_is_allowed() -> None:
     assert CHOICE.describe() == "a, b"
-    assert LOG.describe() == "1 to 64, doubling"
-    assert STEP.describe() == "2 to 10, step 4"
-    assert FLOAT.describe() == "0.0 to 0.5, step 0.1"
+    assert LOG.describe() == "1 to 64, searched by doubling"
+    assert STEP.describe() == "2 to 10, searched in steps of 4"
+    assert FLOAT.describe() == "0.0 to 0.5, searched in steps of 0.1"
 
 
 @pytest.mark.parametrize(

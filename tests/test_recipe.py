@@ -143,11 +143,17 @@ def test_recipe_survives_a_round_trip() -> None:
         ({"quantise": {}}, "no plugin named 'quantise'; did you mean 'quantize'"),
         ({"batch": {"sise": 2}}, "no param of plugin 'batch' named 'sise'; did you mean 'size'"),
         ({"quantize": {"scheme": "int9"}}, "value of quantize.scheme named 'int9'; did you mean"),
-        ({"batch": {"size": 0}}, "no value of batch.size 0; allowed: 1 to 64, doubling"),
+        (
+            {"batch": {"size": 0}},
+            "no value of batch.size 0; allowed: 1 to 64, searched by doubling",
+        ),
         ({"batch": {"size": 2.0}}, "no value of batch.size 2.0"),
         ({"batch": {"size": True}}, "no value of batch.size True"),
         ({"quantize": {"clip": math.nan}}, "no value of quantize.clip nan"),
-        ({"batch": {"size": "2"}}, "no value of batch.size '2'; allowed: 1 to 64, doubling"),
+        (
+            {"batch": {"size": "2"}},
+            "no value of batch.size '2'; allowed: 1 to 64, searched by doubling",
+        ),
     ],
 )
 def test_of_refuses(given: dict[str, Params], words: str) -> None:

@@ -91,6 +91,7 @@ def test_wrong_option_is_refused(
         ("model: m\nplugins: {prune: {rato: [0.1]}}", "did you mean 'ratio'?"),
         ("model: m\nplugins: {prune: {method: [depht]}}", "did you mean 'depth'?"),
         ("model: [", "is not valid YAML"),
+        ("model: m\nbudget: {trials: 3, trials: 9}", "the key trials is given twice"),
         ("just words", "must hold keys and values"),
         ("name: x", "model"),
         ("model: m\nmeasure: {min_pairs: 8, max_pairs: 6}", "max_pairs"),

@@ -95,7 +95,7 @@ def with_params(plan: Plan, name: str, **params: Param) -> Plan:
 def test_definition_holds_what_the_plugins_offer(lab: Any) -> None:
     offered = {
         "compile": {"on": "False, True (setup)"},
-        "batch": {"size": "1 to 8, doubling (run)"},
+        "batch": {"size": "1 to 8, searched by doubling (run)"},
     }
     assert offered in lab.plan(*SMALL).definition().values()
 
