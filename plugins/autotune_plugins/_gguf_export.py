@@ -43,18 +43,30 @@ def refuse_gguf(config: Mapping[str, Any], precision: str) -> None:
         )
     if (act := config.get("hidden_act", "silu")) != "silu":
         raise Unsupported(f"llama.cpp's {kind} computes silu, this model {act}")
-    if config.get("sliding_window") and config.get("use_sliding_window", kind == "mistral"):
+    if kind == "qwen3" and config.get("attention_bias"):
+        raise Unsupported("llama.cpp's qwen3 has no biases in attention, and this model has")
+    if _slides(kind, config):
         raise Unsupported("layers that attend to a window of tokens are not written for llama.cpp")
-    rope = (config.get("rope_parameters") or config.get("rope_scaling") or {}).get("rope_type")
-    if rope not in (None, *_ROPES):
-        raise Unsupported(f"rotary positions of type {rope} are not written for llama.cpp")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    form = rope.get("rope_type") or rope.get("type")
+    if form not in (None, *_ROPES):
+        raise Unsupported(f"rotary positions of type {form} are not written for llama.cpp")
     _refuse_rows(config, precision)
+
+
+def _slides(kind: str, config: Mapping[str, Any]) -> bool:
+    """Whether a layer attends to fewer tokens than all; transformers gives a Mistral that does not
+    say so a window of 4096."""
+    if kind == "mistral":
+        return bool(config.get("sliding_window", 4096))
+    kinds = set(config.get("layer_types") or ())
+    return bool(kinds - {"full_attention"} or config.get("use_sliding_window"))
 
 
 def _refuse_rows(config: Mapping[str, Any], precision: str) -> None:
     block = _BLOCKS.get(precision, 1)
     for name in ("hidden_size", "intermediate_size"):
-        if (size := int(config[name])) % block:
+        if (size := int(config.get(name) or 0)) % block:
             raise Unsupported(
                 f"{precision} packs blocks of {block} weights of a row, and {name} is {size}"
             )
@@ -75,19 +87,33 @@ def write_gguf(model: Any, job: Job, folder: Path) -> None:
     Raises:
         Unsupported: The architecture cannot hold the model, or the precision a row of its weights.
     """
+    # With what transformers adds to the file that was judged before the trial.
+    named = {"architectures": [type(model).__name__]}
+    refuse_gguf(model.config.to_dict() | named, job.precision)
     if job.precision == "float32":
         write_float32(model, folder / FILE)
         return
-    widths = {layer.mlp.gate_proj.out_features for layer in model.model.layers}
-    if job.precision in _BLOCKS and (odd := [n for n in widths if n % _LEAST_BLOCK]):
-        raise Unsupported(
-            f"{job.precision} packs blocks of at least {_LEAST_BLOCK} weights of a row, and "
-            f"pruning has left rows of {odd[0]}"
-        )
+    if job.precision in _BLOCKS:
+        _refuse_odd_rows(model, job.precision)
     plain = folder / "float32.gguf"
-    write_float32(model, plain)
-    _quantize(plain, folder / FILE, job.precision)
-    plain.unlink()
+    try:
+        write_float32(model, plain)
+        _quantize(plain, folder / FILE, job.precision)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _refuse_odd_rows(model: Any, precision: str) -> None:
+    """Of matrices whose rows pruning shortens."""
+    layers = model.model.layers
+    rows = {
+        x.in_features for layer in layers for x in (layer.mlp.down_proj, layer.self_attn.o_proj)
+    }
+    if odd := sorted(n for n in rows if n % _LEAST_BLOCK):
+        raise Unsupported(
+            f"{precision} packs blocks of at least {_LEAST_BLOCK} weights of a row, and this "
+            f"model has rows of {odd[0]}"
+        )
 
 
 def write_float32(model: Any, path: Path) -> None:
@@ -104,6 +130,12 @@ def write_float32(model: Any, path: Path) -> None:
 
     sizes = [_sizes(layer) for layer in model.model.layers]
     name = _architecture(model.config.model_type, uneven=len(set(sizes)) > 1)
+    width = sizes[0][0] * model.model.layers[0].self_attn.head_dim
+    if name == "qwen2" and width != model.config.hidden_size:
+        raise Unsupported(
+            f"llama.cpp's qwen2 wants heads of {model.config.hidden_size} together, the hidden "
+            f"size; this model's are {width}"
+        )
     turned = name in _TURNED
     writer = gguf.GGUFWriter(path, name)
     _write_sizes(writer, model, sizes)
@@ -211,4 +243,4 @@ def _quantize(source: Path, target: Path, precision: str) -> None:
     params = library.llama_model_quantize_default_params()
     params.ftype = _FILE_TYPES[precision]
     if library.llama_model_quantize(str(source).encode(), str(target).encode(), params):
-        raise RuntimeError(f"llama.cpp could not quantize to {precision}: {log.last()}")
+        raise log.error(f"llama.cpp could not quantize to {precision}")

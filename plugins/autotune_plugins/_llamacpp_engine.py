@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -31,20 +32,34 @@ _MOST_SEQUENCES = 256
 """``LLAMA_MAX_SEQ`` of llama.cpp."""
 
 
+_WARNING = 3
+"""Of ``ggml_log_level``; the more urgent ones are above."""
+_OUT_OF_MEMORY = ("insufficient memory", "failed to allocate", "unable to allocate", "bad_alloc")
+_DEFAULT_LOADING = 0
+"""``LLAMA_LOAD_MODE_NONE``."""
+
+
 class Log:
-    """What the library says, which would go to standard error."""
+    """What the library warns of, which would go to standard error."""
 
     def __init__(self, library: Any) -> None:
         self._lines: list[str] = []
         self._callback = library.llama_log_callback(self._take)  # must live as long as the library
         library.llama_log_set(self._callback, ctypes.c_void_p(0))
 
-    def last(self) -> str:
-        """The latest words."""
-        return " ".join("".join(self._lines).split())[-500:]
+    def error(self, what: str) -> Exception:
+        """What is to be raised, with the latest words.
 
-    def _take(self, _level: int, text: bytes, _data: int) -> None:
-        self._lines = [*self._lines[-20:], text.decode(errors="replace")]
+        Args:
+            what: Has failed.
+        """
+        said = " ".join("".join(self._lines).split())[-500:]
+        kind = MemoryError if any(words in said for words in _OUT_OF_MEMORY) else RuntimeError
+        return kind(f"{what}: {said}")
+
+    def _take(self, level: int, text: bytes, _data: int) -> None:
+        if level >= _WARNING:
+            self._lines = [*self._lines[-20:], text.decode(errors="replace")]
 
 
 @cache
@@ -97,19 +112,22 @@ class LlamaCppGraph(Graph):
         params = with_fields(
             self._library.llama_model_default_params(),
             # Pages of a mapped file are nobody's memory, and cannot be packed for the processor.
-            load_mode=self._library.LLAMA_LOAD_MODE_NONE,
+            load_mode=_DEFAULT_LOADING,
             n_gpu_layers=0,
         )
         self._model = self._library.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
-            raise RuntimeError(f"llama.cpp could not load its file: {self._log.last()}")
+            raise self._log.error("llama.cpp could not load its file")
+        self._handles = _Handles(self._library, self._model)
+        weakref.finalize(self, self._handles.free)
+        # A tied head that a processor has packed otherwise than the embedding is held once more,
+        # and not counted here: only measured memory shows it.
         held = self._library.llama_model_size(self._model)
         self.weights = OwnWeights(held, path.stat().st_size)
         vocabulary = self._library.llama_model_get_vocab(self._model)
         self._vocabulary = int(self._library.llama_vocab_n_tokens(vocabulary))
         self._exact = precision == "float32"
         self._threads, self._new_tokens = threads, new_tokens
-        self._context: Any = None
         self._sequences = self._room = self._outputs = 0
         self._seen: list[np.ndarray] = []
 
@@ -119,6 +137,10 @@ class LlamaCppGraph(Graph):
         if self._context is None:
             self._open(1, self._new_tokens, 1)
         return int(self._library.llama_n_threads(self._context))
+
+    @property
+    def _context(self) -> Any:
+        return self._handles.context
 
     def begin(self, sequences: int) -> None:
         """Empties the cache; a context of another number of sequences is given up."""
@@ -133,9 +155,8 @@ class LlamaCppGraph(Graph):
 
     def release(self) -> None:
         """Gives the context back: cache and buffers."""
-        if self._context is not None:
-            self._library.llama_free(self._context)
-        self._context, self._room = None, 0
+        self._handles.close_context()
+        self._room = 0
 
     def run(self, given: Arrays) -> np.ndarray:
         """One pass."""
@@ -145,7 +166,9 @@ class LlamaCppGraph(Graph):
         before = sum(part.shape[1] for part in self._seen)
         outputs = len(ids) * len(positions)
         if before + ids.shape[1] > self._room or outputs > self._outputs:
-            self._make_room(before + ids.shape[1] + self._new_tokens, outputs)
+            # Whoever says more than was planned for has what was said before computed again.
+            wanted = before + ids.shape[1] + self._new_tokens
+            self._make_room(max(wanted, 2 * self._room if self._seen else 0), outputs)
         self._decode(ids, before, positions)
         self._seen.append(ids)
         logits = self._library.llama_get_logits(self._context)
@@ -177,10 +200,9 @@ class LlamaCppGraph(Graph):
             flash_attn_type=_NO_FLASH if self._exact else _FLASH_WHERE_ABLE,
             no_perf=True,
         )
-        self._context = self._library.llama_init_from_model(self._model, params)
-        if not self._context:
-            self._context = None
-            raise RuntimeError(f"llama.cpp could not make a context: {self._log.last()}")
+        self._handles.context = self._library.llama_init_from_model(self._model, params) or None
+        if self._context is None:
+            raise self._log.error("llama.cpp could not make a context")
         self._sequences, self._room, self._outputs = sequences, rounded, outputs
 
     def _decode(self, ids: np.ndarray, before: int, positions: np.ndarray) -> None:
@@ -209,7 +231,24 @@ class LlamaCppGraph(Graph):
         pointers = {name: ctypes.cast(a.ctypes.data, kinds[name]) for name, a in parts.items()}
         batch = self._library.llama_batch(n_tokens=rows * length, **pointers)
         if code := self._library.llama_decode(self._context, batch):
-            raise RuntimeError(f"llama.cpp ended a pass with code {code}: {self._log.last()}")
+            raise self._log.error(f"llama.cpp ended a pass with code {code}")
+
+
+class _Handles:
+    """What the library has to be told to free, the context before its model."""
+
+    def __init__(self, library: Any, model: Any) -> None:
+        self._library, self._model = library, model
+        self.context: Any = None
+
+    def close_context(self) -> None:
+        if self.context is not None:
+            self._library.llama_free(self.context)
+        self.context = None
+
+    def free(self) -> None:
+        self.close_context()
+        self._library.llama_model_free(self._model)
 
 
 def _precision(path: Path) -> str:

@@ -22,7 +22,7 @@ from autotune.plugin import (
 )
 from autotune_plugins._capability import computes_bfloat16
 from autotune_plugins._gguf_export import refuse_gguf
-from autotune_plugins._sizes import BITS, checkpoint_dtype
+from autotune_plugins._sizes import BITS, checkpoint_dtype, shares
 
 _PRECISIONS = {
     "onnxruntime": ("float32", "int8_dynamic"),
@@ -31,6 +31,8 @@ _PRECISIONS = {
 }
 _CONVERTING = tuple(_PRECISIONS)
 """Engines with a file format of their own, which the model is converted to."""
+_GRAPHS = ("onnxruntime", "openvino")
+"""Those that compute any graph, of encoders too."""
 
 _PACKAGES = {
     "onnxruntime": ("onnxruntime",),
@@ -42,14 +44,13 @@ _PACKAGES = {
 """Modules of the process that serves, by backend."""
 _CONVERTERS = {"onnxruntime": ("onnx", "onnxscript")}
 """Those of the process that converts."""
-_DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}
-"""What PyPI calls a module, where it is another name."""
 
 _BITS: dict[str, float] = {
     **(BITS | {"int8_dynamic": 8, "int8_weight_only": 8}),
     # With the scales of their blocks (ggml-common.h); q4_k_m has some tensors in q6_k.
     **{"q8_0": 8.5, "q6_k": 6.5625, "q4_k_m": 4.9, "q4_0": 4.5},
 }
+_LARGER_HEADS = ("q4_k_m", "q4_0")
 
 
 class Engine(Plugin):
@@ -81,7 +82,8 @@ class Engine(Plugin):
             default="float32",
             stage=Stage.MODEL,
             when={"backend": _CONVERTING},
-            help="Format in which the engine holds weights, and computes unless weight-only.",
+            help="Format in which the engine holds weights; it computes in it unless weight-only, "
+            "beside q8_0 to q4_0 with activations in 8 bits.",
         ),
         "threads": Choice(
             *(0, 1, 2, 4, 8, 16, 32),
@@ -100,17 +102,13 @@ class Engine(Plugin):
 
     def check(self, params: Params, model_config: ModelConfig, device: Device) -> None:
         backend = str(params["backend"])
+        if (wanted := "cpu" if backend in _CONVERTING else "cuda") != device.kind:
+            raise Unsupported(
+                f"{backend} is tried on {wanted} devices only, this study runs on {device.kind}"
+            )
+        _check_packages(backend, params.get("precision"))
         if backend in _CONVERTING:
             _check_converting(params, model_config, device)
-        elif device.kind != "cuda":
-            raise Unsupported(f"{backend} is tried on GPUs only, this study runs on a CPU")
-        needed = _PACKAGES[backend] + _CONVERTERS.get(backend, ())
-        if params.get("precision") == "int8_weight_only":
-            needed += ("nncf",)
-        for package in needed:
-            if importlib.util.find_spec(package) is None:
-                name = _DISTRIBUTIONS.get(package, package)
-                raise Unsupported(f"{backend} needs the package {name!r}: pip install {name}")
 
     def env(self, params: Params) -> dict[str, str]:
         # In a process of its own vLLM's memory would not be among this process's.
@@ -121,10 +119,12 @@ class Engine(Plugin):
 
     def engine(self, model: Any, params: Params, context: Context) -> Any:
         backend = str(params["backend"])
-        if backend in _CONVERTING:
+        if backend in _GRAPHS:
             return _converted(model, params, context)
         if context.task != "causal-lm":
             raise Unsupported(f"{backend} is used for causal language models, not {context.task}")
+        if backend == "llamacpp":
+            return _converted(model, params, context)
         if backend == "vllm":
             from autotune_plugins._vllm_engine import VllmEngine
 
@@ -143,7 +143,31 @@ class Engine(Plugin):
         # OpenVINO computes in bfloat16, and keeps its weights in float32.
         openvino = params["backend"] == "openvino"
         kept = "float32" if openvino and precision == "bfloat16" else precision
+        if precision in _LARGER_HEADS:
+            bits = _with_larger_head(_BITS[precision], model_config)
+            return Estimate(weights_bytes=bits / own, memory_traffic=bits / own)
         return Estimate(weights_bytes=_BITS[kept] / own, memory_traffic=_BITS[precision] / own)
+
+
+def _with_larger_head(bits: float, model_config: ModelConfig) -> float:
+    """Of all weights on average: llama.cpp keeps a head of 6 bits, or of 8 where rows are no
+    multiples of 256, and it is the embedding where the two are tied (llama-quant.cpp)."""
+    parts = shares(model_config)
+    if parts is None:
+        return bits
+    head = _BITS["q6_k" if int(model_config["hidden_size"]) % 256 == 0 else "q8_0"]
+    tied = model_config.get("tie_word_embeddings", False)
+    return parts.linear * bits + (1 - parts.linear) * (head if tied else (bits + head) / 2)
+
+
+def _check_packages(backend: str, precision: Any) -> None:
+    needed = _PACKAGES[backend] + _CONVERTERS.get(backend, ())
+    if precision == "int8_weight_only":
+        needed += ("nncf",)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        extra = f"'autotune[{backend}]'" if backend in _CONVERTING else backend
+        raise Unsupported(f"{backend} needs {', '.join(missing)}: pip install {extra}")
 
 
 def _check_converting(params: Params, model_config: ModelConfig, device: Device) -> None:
@@ -151,8 +175,6 @@ def _check_converting(params: Params, model_config: ModelConfig, device: Device)
     if precision not in _PRECISIONS[backend]:
         each = "; ".join(f"{name}: {', '.join(known)}" for name, known in _PRECISIONS.items())
         raise Unsupported(f"engine.precision must be one of the backend's ({each})")
-    if device.kind != "cpu":
-        raise Unsupported(f"{backend} is tried on CPUs only, this study runs on {device.kind}")
     if (backend, precision) == ("openvino", "bfloat16") and not computes_bfloat16(device):
         raise Unsupported(f"{device.name} has no bfloat16: OpenVINO would compute in float32")
     _check_threads(int(params["threads"]), device)

@@ -318,7 +318,7 @@ REFUSED = [
     ({"backend": "openvino", "precision": "bfloat16"}, "has no bfloat16"),
     ({"backend": "openvino", "precision": "float32", "threads": 4}, "is the default"),
     ({"backend": "openvino", "precision": "float32", "threads": 8}, "more than the 4 cores"),
-    ({"backend": "vllm"}, "on GPUs only"),
+    ({"backend": "vllm"}, "on cuda devices only"),
 ]
 
 
@@ -344,7 +344,7 @@ def test_layers_that_slide_are_refused_by_the_config(cpu: Device) -> None:
 
 def test_a_missing_package_is_named(new_gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Unsupported, match="vllm needs the package 'vllm': pip install vllm"):
+    with pytest.raises(Unsupported, match="vllm needs vllm: pip install vllm"):
         Engine().check({"backend": "vllm"}, {}, new_gpu)
 
 

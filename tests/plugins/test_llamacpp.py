@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +36,20 @@ LLAMA3 = {
     **{"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64},
 }
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
+WIDE_SIZES = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"head_dim": 16}),
     "llama, tied, biases": ("Llama", {"tie_word_embeddings": True, "attention_bias": True}),
     "llama, wide heads": ("Llama", {"head_dim": 32}),
+    "llama, 256": ("Llama", WIDE_SIZES),
+    "llama, 256, tied": ("Llama", WIDE_SIZES | {"tie_word_embeddings": True}),
     "llama 3.1 positions": ("Llama", {"rope_parameters": LLAMA3}),
     "linear positions": ("Llama", {"rope_parameters": LINEAR}),
     "mistral": ("Mistral", {"sliding_window": None}),
     "qwen2": ("Qwen2", {}),
     "qwen3": ("Qwen3", {"head_dim": 32}),
 }
+PLAIN, WIDE = ("llama", "llama, tied, biases"), ("llama, 256", "llama, 256, tied")
 BY_MODEL = pytest.mark.parametrize("name", list(MODELS))
 
 
@@ -52,7 +58,7 @@ def small(name: str) -> Any:
 
     kind, more = MODELS[name]
     torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**SIZES, **more)
+    config = getattr(transformers, f"{kind}Config")(**(SIZES | more))
     model = getattr(transformers, f"{kind}ForCausalLM")(config).eval().requires_grad_(False)
     for parameter in model.parameters():  # norms and biases that would not show otherwise
         if parameter.ndim == 1:
@@ -85,8 +91,8 @@ def test_the_file_holds_every_weight_once(name: str, tmp_path: Path) -> None:
     held = sum(int(t.n_elements) for t in file.tensors) - factors
     assert held == sum(p.numel() for p in model.parameters())
     found = {tensor.name: tensor.data for tensor in file.tensors}
-    up = model.model.layers[1].mlp.up_proj.weight
-    assert np.array_equal(found["blk.1.ffn_up.weight"], up.numpy())
+    up = model.model.layers[0].mlp.up_proj.weight
+    assert np.array_equal(found["blk.0.ffn_up.weight"], up.numpy())
 
 
 @needs_llamacpp
@@ -94,7 +100,7 @@ def test_the_file_holds_every_weight_once(name: str, tmp_path: Path) -> None:
 def test_logits_are_those_of_torch(name: str, tmp_path: Path) -> None:
     model = small(name)
     engine = engine_of(written(model, tmp_path))
-    for sequences, length in ((1, 20), (3, 90), (2, 1)):
+    for sequences, length in ((1, 20), (3, 300), (2, 1)):
         given = prompts(sequences, length)
         assert torch.allclose(engine.outputs(given, {}), model(**given).logits, atol=1e-4)
 
@@ -136,20 +142,26 @@ def test_rows_that_pruning_has_left_odd_are_refused(tmp_path: Path) -> None:
         for linear in (layer.mlp.gate_proj, layer.mlp.up_proj):
             _keep(linear, rows=90)
         _keep(layer.mlp.down_proj, columns=90)
-    with pytest.raises(Unsupported, match=r"q4_0 packs blocks of at least 32 .* left rows of 90"):
+    with pytest.raises(Unsupported, match=r"q4_0 packs blocks of at least 32 .* has rows of 90"):
         written(model, tmp_path, "q4_0")
 
 
+BITS = [
+    *((name, precision) for name in PLAIN for precision in ("bfloat16", "q8_0", "q4_0")),
+    *((name, precision) for name in WIDE for precision in ("q6_k", "q4_k_m", "q4_0")),
+]
+
+
 @needs_llamacpp
-@pytest.mark.parametrize("precision", ["bfloat16", "q8_0", "q4_0"])
-def test_fewer_bits_are_less_weight(precision: str, tmp_path: Path) -> None:
-    model = small("llama")
+@pytest.mark.parametrize(("name", "precision"), BITS)
+def test_fewer_bits_are_less_weight(name: str, precision: str, tmp_path: Path) -> None:
+    model = small(name)
     own = sum(p.nbytes for p in model.parameters())
     engine = engine_of(written(model, tmp_path, precision), precision)
     params = {"backend": "llamacpp", "precision": precision, "threads": 0}
     assert engine.ran() == Engine().expects(params)
     stated = Engine().estimate(params, model.config.to_dict()).weights_bytes
-    assert engine.own_weights().held_bytes / own == pytest.approx(stated, abs=0.1)
+    assert engine.own_weights().held_bytes / own == pytest.approx(stated, rel=0.1)
     given = prompts(2)
     likeness = torch.nn.functional.cosine_similarity(
         engine.outputs(given, {}), model(**given).logits, dim=-1
@@ -213,7 +225,12 @@ REFUSED = [
     ({"model_type": "bert", "architectures": ["BertModel"]}, "tried with llama, mistral"),
     ({"hidden_act": "gelu"}, "computes silu, this model gelu"),
     ({"model_type": "mistral", "sliding_window": 64}, "a window of tokens"),
+    ({"model_type": "mistral"}, "a window of tokens"),  # transformers gives it one
+    ({"model_type": "qwen2", "use_sliding_window": True}, "a window of tokens"),
+    ({"model_type": "qwen3", "layer_types": ["sliding_attention"]}, "a window of tokens"),
+    ({"model_type": "qwen3", "attention_bias": True}, "no biases in attention"),
     ({"rope_parameters": {"rope_type": "yarn"}}, "of type yarn"),
+    ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "of type dynamic"),
     ({"precision": "q4_k_m"}, "blocks of 256 weights of a row, and hidden_size is 64"),
     ({"precision": "q8_0", "intermediate_size": 100}, "and intermediate_size is 100"),
 ]
@@ -235,6 +252,44 @@ def test_models_that_can_be_written_are_not_refused() -> None:
         refuse_gguf(model.config.to_dict() | named, "q8_0")
 
 
+def test_a_window_that_only_transformers_knows_of_is_refused(tmp_path: Path) -> None:
+    import transformers
+
+    model = transformers.MistralForCausalLM(transformers.MistralConfig(**SIZES))
+    with pytest.raises(Unsupported, match="a window of tokens"):
+        written(model, tmp_path)
+
+
+def test_fewer_heads_than_qwen2_wants_are_refused(tmp_path: Path) -> None:
+    model = small("qwen2")
+    for layer in model.model.layers:
+        _keep(layer.self_attn.q_proj, rows=32)
+        _keep(layer.self_attn.k_proj, rows=16)
+        _keep(layer.self_attn.v_proj, rows=16)
+        _keep(layer.self_attn.o_proj, columns=32)
+    with pytest.raises(Unsupported, match="wants heads of 64 together"):
+        write_float32(model, tmp_path / FILE)
+
+
+@needs_llamacpp
+def test_memory_that_runs_out_is_told_as_that(tmp_path: Path) -> None:
+    written(small("llama"), tmp_path)
+    code = (
+        "import resource, torch\n"
+        "from pathlib import Path\n"
+        "from autotune_plugins._graph_engine import GraphGenerator\n"
+        "from autotune_plugins._llamacpp_engine import LlamaCppGraph\n"
+        f"graph = LlamaCppGraph(Path({str(tmp_path)!r}), 'float32', 1, 100_000)\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
+        "ids = torch.zeros(200, 100, dtype=torch.long)\n"
+        "GraphGenerator(graph, 8).request({'input_ids': ids}, {})\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "MemoryError: llama.cpp could not make a context" in ended.stderr
+
+
 def test_positions_that_qwen_does_not_scale_are_refused(tmp_path: Path) -> None:
     import transformers
 
@@ -243,10 +298,12 @@ def test_positions_that_qwen_does_not_scale_are_refused(tmp_path: Path) -> None:
         write_float32(transformers.Qwen2ForCausalLM(config), tmp_path / FILE)
 
 
-def test_a_missing_package_is_called_as_pypi_calls_it(
+def test_missing_packages_are_named_with_what_installs_them(
     cpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     params = {"backend": "llamacpp", "precision": "float32", "threads": 0}
-    with pytest.raises(Unsupported, match="pip install llama-cpp-python"):
+    with pytest.raises(
+        Unsupported, match=r"needs llama_cpp, gguf: pip install 'autotune\[llamacpp\]'"
+    ):
         Engine().check(params, config_of(), cpu)
