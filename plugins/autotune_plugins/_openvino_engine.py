@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 _BYTES = {"f32": 4, "f16": 2, "bf16": 2, "i64": 8, "i32": 4, "i8": 1, "u8": 1, "boolean": 1}
 _BYTES["dynamic"] = 0  # an optional input that is left out
 _INT8 = frozenset({"i8", "u8"})
+_OTHER_MALLOCS = ("jemalloc", "tcmalloc", "mimalloc")
 
 
 def require_known_malloc() -> None:
     """
     Raises:
-        Unsupported: jemalloc was preloaded: OpenVINO 2026 gives it back what it never gave, and
-            the process is aborted.
+        Unsupported: Another malloc was preloaded: OpenVINO 2026 gives it back what it never gave.
+            The process is aborted (jemalloc, mimalloc), or compiling never ends (tcmalloc).
     """
-    if "libjemalloc" in Path("/proc/self/maps").read_text(encoding="utf-8"):
-        raise Unsupported("OpenVINO's CPU plugin ends the process where jemalloc is its malloc")
+    loaded = Path("/proc/self/maps").read_text(encoding="utf-8")
+    if other := next((name for name in _OTHER_MALLOCS if f"lib{name}" in loaded), None):
+        raise Unsupported(f"OpenVINO's CPU plugin ends the process where {other} is its malloc")
 
 
 class OpenvinoGraph(Graph):
