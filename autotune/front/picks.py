@@ -141,13 +141,17 @@ def unpicked(
         Pick → the reason in words; empty where none is missing, or nothing can be picked at all.
     """
     feasible = candidates(points, among)
-    return {
+    missing = {
         pick: f"{name} is of grade C (disturbed) wherever it was measured"
         if any(point.value(name) is not None for point in feasible)
         else f"{name} was not measured"
         for pick, name in _judged_by(objectives).items()
         if feasible and pick not in picked
     }
+    nowhere_quiet = all(any(disturbed(p, name) for name in objectives) for p in feasible)
+    if feasible and "balanced" not in picked and nowhere_quiet:
+        missing["balanced"] = "each recipe has an objective of grade C (disturbed)"
+    return missing
 
 
 def _judged_by(objectives: Sequence[str]) -> dict[str, str]:

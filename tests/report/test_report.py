@@ -329,13 +329,18 @@ def test_pick_that_is_missing_is_explained(summary: StudySummary) -> None:
     spoilt = tuple(
         dataclasses.replace(
             one,
-            metrics={**one.metrics, speed: one.metrics[speed].model_copy(update={"grade": "C"})},
+            metrics=one.metrics
+            | {speed: one.metrics[speed].model_copy(update={"grade": Grade.C})},
         )
         for one in summary.front
     )
-    others = {name: point for name, point in summary.picks.items() if name != "fastest"}
+    left = set(summary.picks) - {"fastest", "balanced"}
+    others = {name: point for name, point in summary.picks.items() if name in left}
     poor = dataclasses.replace(summary, front=spoilt, picks=others)
     words = f"No fastest: {speed} is of grade C (disturbed) wherever it was measured."
+    assert poor.unpicked_in_words.endswith(
+        "No balanced: each recipe has an objective of grade C (disturbed)."
+    )
     assert words in " ".join(printed(console.picks_table(poor)).split())
     assert words in render_html(poor)
     assert f"No fastest: {speed}" in markdown_text(poor).replace("\\_", "_")
