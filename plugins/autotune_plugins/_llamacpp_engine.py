@@ -30,12 +30,11 @@ _NO_FLASH, _FLASH_WHERE_ABLE = 0, -1
 """Of ``llama_flash_attn_type``; the latter is llama.cpp's default."""
 _MOST_SEQUENCES = 256
 """``LLAMA_MAX_SEQ`` of llama.cpp."""
-
-
 _WARNING = 3
 """Of ``ggml_log_level``; the more urgent ones are above."""
 _OUT_OF_MEMORY = ("insufficient memory", "failed to allocate", "unable to allocate", "bad_alloc")
-_DEFAULT_LOADING = 0
+"""Words of its errors."""
+_UNMAPPED = 0
 """``LLAMA_LOAD_MODE_NONE``."""
 
 
@@ -112,7 +111,7 @@ class LlamaCppGraph(Graph):
         params = with_fields(
             self._library.llama_model_default_params(),
             # Pages of a mapped file are nobody's memory, and cannot be packed for the processor.
-            load_mode=_DEFAULT_LOADING,
+            load_mode=_UNMAPPED,
             n_gpu_layers=0,
         )
         self._model = self._library.llama_model_load_from_file(str(path).encode(), params)

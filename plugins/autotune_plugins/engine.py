@@ -119,11 +119,9 @@ class Engine(Plugin):
 
     def engine(self, model: Any, params: Params, context: Context) -> Any:
         backend = str(params["backend"])
-        if backend in _GRAPHS:
-            return _converted(model, params, context)
-        if context.task != "causal-lm":
+        if backend not in _GRAPHS and context.task != "causal-lm":
             raise Unsupported(f"{backend} is used for causal language models, not {context.task}")
-        if backend == "llamacpp":
+        if backend in _CONVERTING:
             return _converted(model, params, context)
         if backend == "vllm":
             from autotune_plugins._vllm_engine import VllmEngine
@@ -140,13 +138,12 @@ class Engine(Plugin):
         if "precision" not in params:
             return Estimate()
         precision, own = str(params["precision"]), BITS[checkpoint_dtype(model_config)]
-        # OpenVINO computes in bfloat16, and keeps its weights in float32.
-        openvino = params["backend"] == "openvino"
-        kept = "float32" if openvino and precision == "bfloat16" else precision
+        read = kept = _BITS[precision]
         if precision in _LARGER_HEADS:
-            bits = _with_larger_head(_BITS[precision], model_config)
-            return Estimate(weights_bytes=bits / own, memory_traffic=bits / own)
-        return Estimate(weights_bytes=_BITS[kept] / own, memory_traffic=_BITS[precision] / own)
+            read = kept = _with_larger_head(read, model_config)
+        elif (params["backend"], precision) == ("openvino", "bfloat16"):
+            kept = BITS["float32"]  # it computes in bfloat16, and keeps its weights
+        return Estimate(weights_bytes=kept / own, memory_traffic=read / own)
 
 
 def _with_larger_head(bits: float, model_config: ModelConfig) -> float:
