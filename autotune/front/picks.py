@@ -148,8 +148,7 @@ def unpicked(
         for pick, name in _judged_by(objectives).items()
         if feasible and pick not in picked
     }
-    nowhere_quiet = all(any(disturbed(p, name) for name in objectives) for p in feasible)
-    if feasible and "balanced" not in picked and nowhere_quiet:
+    if feasible and "balanced" not in picked and not _quiet(feasible, objectives):
         missing["balanced"] = "each recipe has an objective of grade C (disturbed)"
     return missing
 
@@ -253,8 +252,13 @@ def _rank(speed: str | None) -> _Rank:
     return rank
 
 
+def _quiet(points: Sequence[FrontPoint], names: Sequence[str]) -> list[FrontPoint]:
+    """Those of which none of these metrics is disturbed."""
+    return [p for p in points if not any(disturbed(p, name) for name in names)]
+
+
 def _balanced(points: Sequence[FrontPoint], scale: HypervolumeScale) -> FrontPoint | None:
-    quiet = [p for p in points if not any(disturbed(p, axis.metric) for axis in scale.axes)]
+    quiet = _quiet(points, [axis.metric for axis in scale.axes])
     if len(scale.axes) < 2 or not quiet:
         return None
     losses = {point.number: scale.losses(point.metrics) for point in points}

@@ -30,6 +30,7 @@ from autotune_plugins._openvino_engine import OpenvinoGraph, require_known_mallo
 from autotune_plugins._openvino_export import save_openvino, to_openvino, write_openvino
 from autotune_plugins.engine import Engine
 from autotune_plugins.prune import Prune
+from graph_engines import HAS_LLAMACPP, needs_llamacpp, prompts
 
 ContextOf = Callable[..., Context]
 NEW_TOKENS = 16
@@ -40,13 +41,9 @@ GRAPHS: dict[str, Any] = {
     "openvino": OpenvinoGraph,
     "llamacpp": partial(LlamaCppGraph, new_tokens=NEW_TOKENS),
 }
-HAS_LLAMACPP = importlib.util.find_spec("llama_cpp") is not None
-NEEDS_LLAMACPP = pytest.mark.skipif(
-    not HAS_LLAMACPP, reason="pip install llama-cpp-python, which compiles it for many minutes"
-)
 EXPORTED = ("onnxruntime", "openvino")
 BACKENDS = pytest.mark.parametrize(
-    "backend", [*EXPORTED, pytest.param("llamacpp", marks=NEEDS_LLAMACPP)]
+    "backend", [*EXPORTED, pytest.param("llamacpp", marks=needs_llamacpp)]
 )
 ENCODING_BACKENDS = pytest.mark.parametrize("backend", EXPORTED)
 
@@ -95,11 +92,6 @@ def generator(
 ) -> GraphGenerator:
     graph = GRAPHS[backend](graphs[backend, precision], precision, threads)
     return GraphGenerator(graph, NEW_TOKENS)
-
-
-def prompts(sequences: int, length: int = 20) -> dict[str, torch.Tensor]:
-    chance = torch.Generator().manual_seed(sequences)
-    return {"input_ids": torch.randint(3, 256, (sequences, length), generator=chance)}
 
 
 @BACKENDS

@@ -21,11 +21,8 @@ from autotune_plugins._gguf_export import FILE, refuse_gguf, write_float32, writ
 from autotune_plugins._graph_engine import GraphGenerator
 from autotune_plugins._llamacpp_engine import LlamaCppGraph, with_fields
 from autotune_plugins.engine import Engine
+from graph_engines import needs_llamacpp, prompts
 
-needs_llamacpp = pytest.mark.skipif(
-    importlib.util.find_spec("llama_cpp") is None,
-    reason="pip install llama-cpp-python, which compiles it for many minutes",
-)
 NEW_TOKENS = 8
 SIZES = {
     **{"vocab_size": 256, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
@@ -74,11 +71,6 @@ def written(model: Any, folder: Path, precision: str = "float32") -> Path:
 def engine_of(folder: Path, precision: str = "float32") -> GraphGenerator:
     graph = LlamaCppGraph(folder, precision, threads=1, new_tokens=NEW_TOKENS)
     return GraphGenerator(graph, NEW_TOKENS)
-
-
-def prompts(sequences: int, length: int = 20) -> dict[str, torch.Tensor]:
-    chance = torch.Generator().manual_seed(sequences)
-    return {"input_ids": torch.randint(3, 256, (sequences, length), generator=chance)}
 
 
 @BY_MODEL
