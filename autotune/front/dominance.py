@@ -90,8 +90,8 @@ def front(points: Sequence[FrontPoint], objectives: Sequence[str]) -> list[Front
     feasible = [point for point in points if point.feasible]
     if not feasible or not objectives:
         return feasible
-    beaten = _beaten(feasible, objectives)
-    return [point for point, out in zip(feasible, beaten, strict=True) if not out]
+    costs = costs_of(feasible, objectives)
+    return [p for p, out in zip(feasible, beaten(costs, costs), strict=True) if not out]
 
 
 def costs_of(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray[np.float64]:
@@ -109,19 +109,29 @@ def costs_of(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray
     return np.array(parts, dtype=np.float64).reshape(len(COSTS), len(objectives), len(points))
 
 
-def _beaten(points: Sequence[FrontPoint], objectives: Sequence[str]) -> NDArray[np.bool_]:
-    """Which points another one dominates: every chunk of points against all of them."""
+def beaten(costs: NDArray[np.float64], rivals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points some rival dominates: every chunk of points against all rivals.
+
+    Args:
+        costs: Of the points, as ``costs_of`` gives them, ``[5, objectives, n]``.
+        rivals: Of the rivals, ``[5, objectives, m]``; a point never beats itself.
+
+    Returns:
+        ``[n]``.
+    """
     import numpy as np
 
-    value, low, high, steps, tie = costs_of(points, objectives)
-    beaten = np.zeros(len(points), dtype=bool)
-    for start in range(0, len(points), _CHUNK_POINTS):
+    value, low, _, steps, tie = costs
+    their_value, _, their_high, their_steps, _ = rivals
+    count, against = costs.shape[2], rivals.shape[2]
+    found = np.zeros(count, dtype=bool)
+    for start in range(0, count, _CHUNK_POINTS):
         mine = slice(start, start + _CHUNK_POINTS)
-        at_least_as_good = np.ones((value[0, mine].size, len(points)), dtype=bool)
+        at_least_as_good = np.ones((value[0, mine].size, against), dtype=bool)
         better = np.zeros_like(at_least_as_good)
-        for k in range(len(objectives)):
-            at_least_as_good &= value[k] <= value[k, mine, None]
-            beyond = steps[k] + tie[k, mine, None] < steps[k, mine, None]
-            better |= beyond & (high[k] < low[k, mine, None])
-        beaten[mine] = (at_least_as_good & better).any(axis=1)
-    return beaten
+        for k in range(len(value)):
+            at_least_as_good &= their_value[k] <= value[k, mine, None]
+            beyond = their_steps[k] + tie[k, mine, None] < steps[k, mine, None]
+            better |= beyond & (their_high[k] < low[k, mine, None])
+        found[mine] = (at_least_as_good & better).any(axis=1)
+    return found

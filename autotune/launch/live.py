@@ -27,6 +27,7 @@ from autotune.report.format import counted, duration, measured, phase_words
 from autotune.report.summary import StudySummary
 from autotune.search.budget import Clock
 from autotune.search.observer import Observer
+from autotune.search.past import Past
 from autotune.search.plan import Plan
 from autotune.store.records import StudyRecord, TrialRecord
 
@@ -64,12 +65,11 @@ class LiveDisplay(Observer):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def on_started(self, plan: Plan, trials: Sequence[TrialRecord], clock: Clock) -> None:
+    def on_started(self, plan: Plan, past: Past, clock: Clock) -> None:
         """Says what is about to happen."""
-        for trial in trials:
-            self._count(trial)
-        self._baseline = next((t for t in trials if not t.recipe and t.result), None)
-        self._front = _front(plan.objectives, plan.study.constraints, trials)
+        self._counts += past.outcomes
+        self._baseline = past.baseline
+        self._front = _front(plan.objectives, plan.study.constraints, past.whole)
         self._before = self._counts.total()
         self._clock, self._shares_before = clock, clock.shares(self._before)
         self._say(

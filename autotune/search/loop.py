@@ -17,6 +17,7 @@ from autotune.search.confirm import Repetition, confirmation_spec, repetitions, 
 from autotune.search.ledger import Ledger
 from autotune.search.observation import Observation
 from autotune.search.observer import Observer
+from autotune.search.past import Past, without_collecting
 from autotune.search.patience import Patience
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
@@ -157,37 +158,36 @@ class Search:
         Returns:
             How many trials were begun, and which of them are run again.
         """
-        trials = self._store.trials(self._plan.name, blocks=False)
-        for trial in _as_finished(trials):
-            self._clock.add(trial, self._plan.gpus(trial.recipe))
-        self._observer.on_started(self._plan, trials, self._clock)
-        return len(trials), self._reconcile(trials)
+        running = self._store.running_trials(self._plan.name)
+        with without_collecting():
+            past = Past(self._plan, self._store)
+            past.count(self._clock)
+            self._sampler.take(Recipe.from_dict(trial.recipe) for trial in running)
+            self._sampler.observe_all(past.recipes, past.observations())
+        self._observer.on_started(self._plan, past, self._clock)
+        self._baseline = past.baseline_metrics
+        self._front.take(past.whole)
+        begun = {*past.trials.numbers, *(trial.number for trial in running)}
+        return len(begun), self._reconcile(running, begun)
 
-    def _reconcile(self, trials: Sequence[TrialRecord]) -> deque[TrialRecord]:
+    def _reconcile(self, running: Sequence[TrialRecord], begun: set[int]) -> deque[TrialRecord]:
         """Takes up the trials that ran when the coordinator died.
 
+        Args:
+            running: Those that have no result.
+            begun: Numbers of all trials.
+
         Returns:
-            Trials that were begun and have no result: they are run again under their number.
+            Those that are run again under their number.
         """
-        stored = {t.number: t for t in trials}
-        for trial in trials:
-            recipe = Recipe.from_dict(trial.recipe)
-            if trial.result is None:
-                self._sampler.take([recipe])
-            else:
-                self._learn(recipe, trial.result)
-        baseline = next((t for t in stored.values() if not t.recipe and t.result), None)
-        self._baseline = baseline.result.metrics if baseline and baseline.result else None
-        self._front.take(trials)
-        open_ = set(self._ledger.open_trials())
-        for number in open_ - stored.keys():
-            self._ledger.give_up(number)
+        for number in self._ledger.open_trials():
+            if number not in begun:
+                self._ledger.give_up(number)
+            elif result := self._store.trial(self._plan.name, number).result:
+                self._ledger.tell(result)  # an older version told it afterwards
         again: deque[TrialRecord] = deque()
-        for trial in trials:
-            if trial.result is not None:
-                if trial.number in open_:  # an older version told it afterwards
-                    self._ledger.tell(trial.result)
-            elif trial.recipe and trial.attempts >= self._max_attempts:
+        for trial in running:
+            if trial.recipe and trial.attempts >= self._max_attempts:
                 self._finish(trial, _lost(trial))
             else:
                 again.append(trial)
@@ -321,12 +321,6 @@ def _clock_of(plan: Plan) -> Clock:
         patience = Patience(budget.patience_trials, ratio, plan.objectives, plan.constraints)
     spent = Spending(counts_energy=budget.kwh is not None)
     return Clock(budget, len(plan.pool.recipes), spent, patience)
-
-
-def _as_finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Those with a result in the order in which they came, the baseline first."""
-    finished = [trial for trial in trials if trial.result is not None]
-    return sorted(finished, key=lambda t: (bool(t.recipe), t.finished_at or t.started_at))
 
 
 def _lost(trial: TrialRecord) -> TrialResult:

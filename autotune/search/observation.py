@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from autotune.constraints import Constraint
 from autotune.messages import Measurement, TrialResult
 from autotune.outcome import Lesson, Outcome, lesson
+from autotune.search.features import Rows
+from autotune.search.pool_code import Integers, Mask
 
 HALF_WIDTH = 1.96
 """Of a 95 % interval in standard errors, if what is measured is normal."""
@@ -48,6 +52,59 @@ class Observation:
             feasible=held and not failed,
             phase_seconds=result.phase_seconds,
             warm=result.warm,
+        )
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Many finished trials in numbers: what as many ``Observation`` say, column by column."""
+
+    values: Mapping[str, tuple[Rows, Rows]]
+    """Metric → values and standard errors, ``[n]``; NaN where a trial did not measure it."""
+    failed: Mask
+    """``[n]``, as of an ``Observation``, like all that follows."""
+    lost: Mask
+    feasible: Mask
+    warm: Mask
+    phase_seconds: Sequence[Mapping[str, float]]
+
+    @classmethod
+    def one(cls, seen: Observation) -> Observations:
+        """A single trial's."""
+        return cls(
+            {name: (np.array([v]), np.array([e])) for name, (v, e) in seen.values.items()},
+            failed=np.array([seen.failed]),
+            lost=np.array([seen.lost]),
+            feasible=np.array([seen.feasible]),
+            warm=np.array([seen.warm]),
+            phase_seconds=(seen.phase_seconds,),
+        )
+
+    def row(self, i: int) -> Observation:
+        """One of them."""
+        found = {
+            name: (float(values[i]), float(errors[i]))
+            for name, (values, errors) in self.values.items()
+            if math.isfinite(values[i])
+        }
+        return Observation(
+            found,
+            failed=bool(self.failed[i]),
+            lost=bool(self.lost[i]),
+            feasible=bool(self.feasible[i]),
+            phase_seconds=self.phase_seconds[i],
+            warm=bool(self.warm[i]),
+        )
+
+    def rows(self, kept: Integers) -> Observations:
+        """Some of them."""
+        return Observations(
+            {name: (v[kept], e[kept]) for name, (v, e) in self.values.items()},
+            self.failed[kept],
+            self.lost[kept],
+            self.feasible[kept],
+            self.warm[kept],
+            [self.phase_seconds[i] for i in kept.tolist()],
         )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.search.budget import Clock
+from autotune.search.past import Past
 from autotune.search.plan import Plan
 from autotune.store.records import StudyRecord, TrialRecord
 
@@ -14,8 +13,8 @@ class Observer:
     """Told what happens; every method may be left out. ``on_progress`` comes from another
     thread."""
 
-    def on_started(self, plan: Plan, trials: Sequence[TrialRecord], clock: Clock) -> None:
-        """The search begins, or goes on after ``trials``; the clock has counted them."""
+    def on_started(self, plan: Plan, past: Past, clock: Clock) -> None:
+        """The search begins, or goes on after past trials; the clock has counted them."""
 
     def on_trial_started(self, spec: TrialSpec) -> None:
         """A trial was handed to the executor."""

@@ -14,8 +14,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.metrics import Direction
-from autotune.search.observation import Observation
-from autotune.search.pool_code import Mask, PoolCode
+from autotune.search.observation import Observation, Observations
+from autotune.search.pool_code import Integers, Mask, PoolCode
 
 _SPREAD_TRIALS = 10
 """So many trials are spread out before the sampler is asked."""
@@ -131,9 +131,13 @@ class OptunaChooser:
         if len(choices) == 1:
             self._tried_alone.add(choices[0][0])
 
-    def observe(self, index: int, seen: Observation) -> None:
+    def observe(self, indices: Integers, seen: Observations) -> None:
         """Tells the sampler. A failed trial is told with the worst values seen: of failures that
         are told as such, Optuna's samplers learn nothing."""
+        for i, index in enumerate(indices.tolist()):
+            self._tell(index, seen.row(i))
+
+    def _tell(self, index: int, seen: Observation) -> None:
         self.begin(index)
         self._finished += 1
         self._prepared = not seen.warm and not seen.failed

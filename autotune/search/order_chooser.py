@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from autotune.search.observation import Observation
-from autotune.search.pool_code import Mask
+from autotune.search.observation import Observations
+from autotune.search.pool_code import Integers, Mask
 
 
 class OrderChooser:
@@ -24,7 +24,7 @@ class OrderChooser:
     def begin(self, index: int) -> None:
         """Nothing to note."""
 
-    def observe(self, index: int, seen: Observation) -> None:
+    def observe(self, indices: Integers, seen: Observations) -> None:
         """Nothing to learn."""
 
     def choose(self, allowed: Mask, warm: int | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from autotune.constraints import Constraint
 from autotune.front import RunningFront, bounds_of, front_points
@@ -47,6 +47,15 @@ class Patience:
                 # A point may go that is better by less than its metric resolves.
                 volume = max(volume, self._front.hypervolume())
         self._volumes.append(volume)
+
+    def take_up(self, trials: Iterable[TrialRecord | None]) -> None:
+        """Takes the trials of earlier runs in, as they finished; None stands for one that cannot
+        be on the front."""
+        for trial in trials:
+            if trial is not None:
+                self.add(trial)
+            else:
+                self._volumes.append(self._volumes[-1] if self._volumes else 0.0)
 
     def describe(self) -> str:
         """The limit in words."""

@@ -94,6 +94,8 @@ class Plan:
 
     def gpus(self, recipe: RecipeDict) -> int:
         """How many GPUs a trial of a recipe takes; on a CPU 1."""
+        if self.device.kind != "cuda":
+            return 1
         on = self.registry.plugins
         return max((gpus_of(on[n], p, self.device) for n, p in recipe.items()), default=1)
 

@@ -34,13 +34,12 @@ def priors_of(
     priors = {}
     for quantity in quantities:
         model = Surrogate(features.of(quantity.moved_by))
-        losses = []
-        for index, seen in earlier:
-            if quantity.name in seen.values and not seen.failed:
-                value, error = seen.values[quantity.name]
-                losses.append(quantity.loss(value))
-                model.learn(index, losses[-1], quantity.loss_error(value, error))
-        if model.known >= LEAST_TRIALS:
+        found = {i: seen.values.get(quantity.name) for i, seen in earlier if not seen.failed}
+        known = {index: pair for index, pair in found.items() if pair is not None}
+        if len(known) >= LEAST_TRIALS:
+            values, errors = np.array(list(known.values())).T
+            losses = quantity.losses(values)
+            model.learn(np.array(list(known)), losses, quantity.loss_errors(values, errors))
             priors[quantity.name] = _prior(model, len(features.matrix), float(np.std(losses)))
     wanted = [q.name for q in quantities if q.objective]
     return priors if all(name in priors for name in wanted) else {}

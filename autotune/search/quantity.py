@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from autotune.constraints import Constraint
 from autotune.front.hypervolume import LOSSES
 from autotune.metrics import METRICS, Direction, Family
 from autotune.params import Param, Stage
-from autotune.search.features import Belongs
+from autotune.search.features import Belongs, Rows
 from autotune.search.observation import HALF_WIDTH
+from autotune.search.pool_code import Mask
+
+Scale = Callable[[Any], Any]
+"""Of a number, or of each of an array."""
 
 _WEIGHTS = ("weights_bytes", "weights_disk_bytes")
 _NEGLIGIBLE_LOSS = 1e-3
@@ -25,7 +31,7 @@ class Quantity:
 
     name: str
     minimize: bool
-    scale: Callable[[float], float]
+    scale: Scale
     """Increasing: the logarithm of what is always positive, the value itself of a share."""
     moved_by: Belongs
     """Which params can move it."""
@@ -38,20 +44,18 @@ class Quantity:
         """Whether it is the same for all recipes of one ``output_key``."""
         return self.moved_by is changes_output
 
-    def is_outside(self, values: Mapping[str, tuple[float, float]]) -> bool:
-        """Whether the worse end of the interval of a measured value breaks a limit.
+    def are_outside(self, values: Rows, errors: Rows) -> Mask:
+        """Whether the worse ends of the intervals of measured values break a limit.
 
         Args:
-            values: Value and standard error by metric.
+            values: ``[n]``, NaN where there is none: that breaks nothing.
+            errors: Their standard errors, ``[n]``.
         """
-        if self.name not in values:
-            return False
-        value, error = values[self.name]
-        end = HALF_WIDTH * error
-        return any(
-            value + end > bound if is_upper else value - end < bound
-            for bound, is_upper in self.bounds
-        )
+        outside = np.zeros(len(values), dtype=bool)
+        for bound, is_upper in self.bounds:
+            end = HALF_WIDTH * errors
+            outside |= values + end > bound if is_upper else values - end < bound
+        return outside
 
     @property
     def direction(self) -> Direction:
@@ -60,13 +64,17 @@ class Quantity:
 
     def loss(self, value: float) -> float:
         """A value on the scale, turned so that less is better."""
-        return self.scale(value) if self.minimize else -self.scale(value)
+        return float(self.losses(np.asarray(value)))
 
-    def loss_error(self, value: float, error: float) -> float:
-        """The standard error on that scale."""
-        step = max(abs(value) * _STEP, 1e-12)
-        slope = (self.scale(value + step) - self.scale(value)) / step
-        return abs(error * slope)
+    def losses(self, values: Rows) -> Rows:
+        """The same of each of ``[n]`` values."""
+        return np.asarray(self.scale(values) if self.minimize else -self.scale(values))
+
+    def loss_errors(self, values: Rows, errors: Rows) -> Rows:
+        """Standard errors on that scale, ``[n]``."""
+        steps = np.maximum(np.abs(values) * _STEP, 1e-12)
+        slopes = (self.scale(values + steps) - self.scale(values)) / steps
+        return np.asarray(np.abs(errors * slopes))
 
 
 def quantities_of(
@@ -95,22 +103,27 @@ def quantities_of(
     )
 
 
-def scale_of(name: str) -> Callable[[float], float]:
+def scale_of(name: str) -> Scale:
     """Where equal differences of a metric mean equally much."""
     if name in LOSSES:
         return _loss_steps
     shares = METRICS[name].family is Family.ACCURACY and not name.startswith("perplexity")
-    return float if shares or METRICS[name].is_signed else logarithm
+    return itself if shares or METRICS[name].is_signed else logarithm
 
 
-def _loss_steps(loss: float) -> float:
+def _loss_steps(losses: Any) -> Any:
     """Of a loss that is 0 for the baseline: linear where it is negligible, logarithmic above."""
-    return math.asinh(loss / _NEGLIGIBLE_LOSS)
+    return np.arcsinh(losses / _NEGLIGIBLE_LOSS)
 
 
-def logarithm(value: float) -> float:
+def itself(values: Any) -> Any:
+    """A value as it is."""
+    return values
+
+
+def logarithm(values: Any) -> Any:
     """Of a positive number; of 0, that of the least one."""
-    return math.log(max(value, 1e-300))
+    return np.log(np.maximum(values, 1e-300))
 
 
 def movers_of(name: str) -> Belongs:

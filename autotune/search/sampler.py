@@ -10,7 +10,7 @@ import numpy as np
 from autotune.errors import InputError, unknown_name
 from autotune.recipe import Recipe
 from autotune.search.features import make_features
-from autotune.search.observation import Observation
+from autotune.search.observation import Observation, Observations
 from autotune.search.optuna_chooser import (
     SHORT_NAMES,
     OptunaChooser,
@@ -18,7 +18,7 @@ from autotune.search.optuna_chooser import (
     optuna_sampler,
 )
 from autotune.search.order_chooser import OrderChooser
-from autotune.search.pool_code import Mask, PoolCode
+from autotune.search.pool_code import Integers, Mask, PoolCode
 from autotune.search.priors import priors_of
 from autotune.search.quantity import Quantity
 from autotune.search.surrogate_chooser import SurrogateChooser
@@ -32,8 +32,8 @@ class Chooser(Protocol):
     def begin(self, index: int) -> None:
         """A recipe is measured from now on."""
 
-    def observe(self, index: int, seen: Observation) -> None:
-        """A recipe's trial has ended."""
+    def observe(self, indices: Integers, seen: Observations) -> None:
+        """Trials of recipes have ended."""
 
     def choose(self, allowed: Mask, warm: int | None = None) -> int:
         """One of the allowed recipes; of ``warm`` the prepared process is there."""
@@ -69,10 +69,16 @@ class PoolSampler:
 
     def observe(self, recipe: Recipe, seen: Observation) -> None:
         """Takes in what came of a recipe, in this run or an earlier one."""
-        index = self._code.index(recipe)
-        if index is not None:
-            self._free[index] = False
-            self._chooser.observe(index, seen)
+        self.observe_all([recipe], Observations.one(seen))
+
+    def observe_all(self, recipes: Sequence[Recipe], seen: Observations) -> None:
+        """The same of many; those that are not of the pool teach nothing."""
+        places = [self._code.index(recipe) for recipe in recipes]
+        kept = np.array([i for i, p in enumerate(places) if p is not None], dtype=np.intp)
+        if len(kept):
+            indices = np.array([p for p in places if p is not None], dtype=np.intp)
+            self._free[indices] = False
+            self._chooser.observe(indices, seen if len(kept) == len(places) else seen.rows(kept))
 
     def next_recipe(self) -> Recipe:
         """Chooses a recipe that was not chosen before."""

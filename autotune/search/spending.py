@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from autotune.errors import AutotuneError
 from autotune.messages import TrialResult
 
-_POWER = "avg_power_watts"
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+POWER = "avg_power_watts"
+"""The metric that energy is counted from."""
 
 
 @dataclass
@@ -39,8 +45,22 @@ class Spending:
         if self.counts_energy:
             self.joules += seconds * self._watts(result)
 
+    def add_all(self, seconds: Floats, gpus: Floats, watts: Floats) -> None:
+        """Counts finished trials after the baseline.
+
+        Args:
+            seconds: How long each held its device, ``[n]``.
+            gpus: How many it took, ``[n]``.
+            watts: Its mean power, ``[n]``; NaN where it has none.
+        """
+        self.gpu_seconds += float(seconds @ gpus)
+        if self.counts_energy:
+            assert self._baseline_watts is not None
+            known = np.where(np.isfinite(watts), watts, self._baseline_watts)
+            self.joules += float(seconds @ known)
+
     def _watts(self, result: TrialResult) -> float:
-        measured = result.metrics.get(_POWER)
+        measured = result.metrics.get(POWER)
         watts = measured.value if measured else None
         if self._baseline_watts is None:
             if watts is None:

@@ -10,7 +10,7 @@ from scipy.special import log_ndtr
 from threadpoolctl import ThreadpoolController
 
 from autotune.search.features import Features, Rows
-from autotune.search.observation import HALF_WIDTH, Observation
+from autotune.search.observation import HALF_WIDTH, Observations
 from autotune.search.pool_code import Integers, Mask, PoolCode
 from autotune.search.quantity import Quantity, needs_preparing
 from autotune.search.surrogates import Prior, Surrogate
@@ -34,6 +34,10 @@ _LEARNING_TRIALS = 20
 """So many trials may find out by failing where the border lies, near which the best often is."""
 _FAILURE_BUDGET = 0.02
 """Of the later trials."""
+_Columns = Mapping[str, tuple[Rows, Rows]]
+"""Metric → values and standard errors."""
+_NOT_OF_A_RUN = ("prepare", "score", "lock")
+"""Phases that a warm sibling, or one of known accuracy, does not have."""
 
 
 class SurrogateChooser:
@@ -91,29 +95,33 @@ class SurrogateChooser:
         self._begun.append(index)
         self._pending.append(index)
 
-    def observe(self, index: int, seen: Observation) -> None:
-        """Takes in what came of a recipe."""
-        if index in self._pending:
-            self._pending.remove(index)
-        else:
-            self._begun.append(index)
-        whole = all(q.name in seen.values for q in self._objectives)
-        if not seen.lost:
-            self._failed[index] = seen.failed or (seen.feasible and not whole)
-        self._learn_seconds(index, seen)
-        if seen.failed:
-            return
+    def observe(self, indices: Integers, seen: Observations) -> None:
+        """Takes in what came of recipes."""
+        ended, waiting = set(indices.tolist()), set(self._pending)
+        self._begun += [index for index in indices.tolist() if index not in waiting]
+        self._pending = [index for index in self._pending if index not in ended]
+        values = {q.name: _columns(seen, q.name) for q in self._quantities}
+        whole = np.all([np.isfinite(values[q.name][0]) for q in self._objectives], axis=0)
+        hopeless = (seen.failed | (seen.feasible & ~whole))[~seen.lost]
+        self._failed.update(zip(indices[~seen.lost].tolist(), hopeless.tolist(), strict=True))
+        self._learn_seconds(indices, seen)
+        self._learn_values(indices, ~seen.failed, values)
+        whole &= ~seen.failed
+        losses = np.array([q.losses(values[q.name][0][whole]) for q in self._objectives]).T
+        self._measured += losses.tolist()
+        feasible = seen.feasible[whole]
+        places = indices[whole][feasible].tolist()
+        self._reached.update(zip(places, losses[feasible].tolist(), strict=True))
+
+    def _learn_values(self, indices: Integers, worked: Mask, values: _Columns) -> None:
         for quantity, model in zip(self._quantities, self._models, strict=True):
-            if quantity.name in seen.values:
-                value, error = seen.values[quantity.name]
-                model.learn(index, quantity.loss(value), quantity.loss_error(value, error))
-        if any(q.of_numbers and q.is_outside(seen.values) for q in self._quantities):
-            self._broken_outputs.add(int(self._code.outputs[index]))
-        if whole:
-            losses = [q.loss(seen.values[q.name][0]) for q in self._objectives]
-            self._measured.append(losses)
-            if seen.feasible:
-                self._reached[index] = losses
+            found, errors = values[quantity.name]
+            there = worked & np.isfinite(found)
+            places, found, errors = indices[there], found[there], errors[there]
+            model.learn(places, quantity.losses(found), quantity.loss_errors(found, errors))
+            if quantity.of_numbers:
+                broken = places[quantity.are_outside(found, errors)]
+                self._broken_outputs |= set(self._code.outputs[broken].tolist())
 
     def choose(self, allowed: Mask, warm: int | None = None) -> int:
         """The next recipe.
@@ -263,16 +271,27 @@ class SurrogateChooser:
                 chance += log_ndtr(z - margin / deviations[:, k])
         return chance
 
-    def _learn_seconds(self, index: int, seen: Observation) -> None:
-        seconds = seen.phase_seconds
-        if "prepare" in seconds and not seen.warm:
-            self._preparing.learn(index, math.log(max(seconds["prepare"], 1e-3)))
-        if "score" in seconds and seen.feasible:  # others may have been scored in part
-            self._score_seconds.append(seconds["score"])
-            self._known_outputs.add(int(self._code.outputs[index]))
-        if "measure" in seconds:
-            others = (s for name, s in seconds.items() if name not in ("prepare", "score", "lock"))
-            self._run_seconds.append(sum(others))
+    def _learn_seconds(self, indices: Integers, seen: Observations) -> None:
+        prepared: dict[int, float] = {}
+        rows = zip(
+            indices.tolist(),
+            self._code.outputs[indices].tolist(),
+            seen.phase_seconds,
+            seen.warm.tolist(),
+            seen.feasible.tolist(),
+            strict=True,
+        )
+        for index, output, seconds, warm, feasible in rows:
+            if "prepare" in seconds and not warm:
+                prepared[index] = math.log(max(seconds["prepare"], 1e-3))
+            if "score" in seconds and feasible:  # others may have been scored in part
+                self._score_seconds.append(seconds["score"])
+                self._known_outputs.add(output)
+            if "measure" in seconds:
+                parts = (seconds.get(name, 0.0) for name in _NOT_OF_A_RUN)
+                self._run_seconds.append(sum(seconds.values()) - sum(parts))
+        places = np.array(list(prepared), dtype=np.intp)
+        self._preparing.learn(places, np.array(list(prepared.values())))
 
     def _seconds(self, candidates: Integers, warm: int | None) -> Rows:
         """What each trial is expected to take: preparing and scoring only where that is new."""
@@ -286,3 +305,9 @@ class SurrogateChooser:
             known = np.isin(self._code.outputs[candidates], list(self._known_outputs))
             seconds += np.where(known, 0.0, float(np.median(self._score_seconds)))
         return seconds + prepare
+
+
+def _columns(seen: Observations, name: str) -> tuple[Rows, Rows]:
+    """Values and standard errors of a metric; NaN where nothing has it."""
+    missing = np.full(len(seen.failed), np.nan)
+    return seen.values.get(name, (missing, missing))

@@ -69,15 +69,17 @@ class Surrogate:
         """Median standard error of the values."""
         return float(np.median([error for _, error in self._seen.values()] or [0.0]))
 
-    def learn(self, index: int, value: float, error: float = 0.0) -> None:
-        """Takes a value in.
+    def learn(self, indices: Integers, values: Rows, errors: Rows | None = None) -> None:
+        """Takes values in.
 
         Args:
-            index: Of the recipe in the pool.
-            value: On the scale that is modelled.
-            error: Its standard error.
+            indices: Of the recipes in the pool, ``[n]``.
+            values: On the scale that is modelled, ``[n]``.
+            errors: Their standard errors, ``[n]``; none: they are exact.
         """
-        self._seen[index] = (value, error)
+        known = np.zeros(len(values)) if errors is None else errors
+        pairs = zip(values.tolist(), known.tolist(), strict=True)
+        self._seen.update(zip(indices.tolist(), pairs, strict=True))
 
     def expect(self, indices: Integers, pending: Sequence[int] = ()) -> tuple[Rows, Rows]:
         """Mean and standard deviation for recipes of the pool.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
@@ -16,6 +16,7 @@ from autotune.recipe import RecipeKeys
 from autotune.store import accuracy, rows, trials
 from autotune.store.accuracy import AccuracyKey
 from autotune.store.database import connect, explained, for_writing, parse_url, sqlite_file, words
+from autotune.store.finished import FinishedTrials, finished_trials
 from autotune.store.migrate import revision, upgrade
 from autotune.store.patience import transaction
 from autotune.store.records import StudyRecord, StudyState, TrialRecord
@@ -310,16 +311,38 @@ class Store:
         return True
 
     @transaction
-    def trials(self, study: str, *, blocks: bool = True) -> list[TrialRecord]:
+    def trials(
+        self, study: str, *, blocks: bool = True, only: Collection[int] | None = None
+    ) -> list[TrialRecord]:
         """All trials of a study, by number.
 
         Args:
             study: Its name.
             blocks: False leaves raw blocks out where nobody pools them: of all trials but those
                 that were repeated. They are most of what a long study has.
+            only: Numbers of those that are wanted; none: all.
+        """
+        wanted = () if only is None else (TrialRow.number.in_(only),)
+        with self._read() as session:
+            study_ = study_row(session, study)
+            return trials.trial_records(session, study_, *wanted, blocks=blocks)
+
+    @transaction
+    def running_trials(self, study: str) -> list[TrialRecord]:
+        """The trials of a study that were begun and have no result, by number."""
+        with self._read() as session:
+            return trials.running(session, study_row(session, study))
+
+    @transaction
+    def finished_trials(self, study: str, metrics: Collection[str]) -> FinishedTrials:
+        """The finished trials of a study, in columns.
+
+        Args:
+            study: Its name.
+            metrics: Names of those that are wanted.
         """
         with self._read() as session:
-            return trials.trial_records(session, study_row(session, study), blocks=blocks)
+            return finished_trials(session, study_id(session, study), metrics)
 
     @transaction
     def trial_count(self, study: str) -> int:

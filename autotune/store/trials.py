@@ -87,6 +87,14 @@ def trial_records(
     ]
 
 
+def running(session: Session, study: StudyRow) -> list[TrialRecord]:
+    """The trials of a study that have no result, by number."""
+    state = _TRIALS.c.state == TrialState.RUNNING.value
+    query = select(_TRIALS).where(_TRIALS.c.study_id == study.id, state)
+    found = session.execute(query.order_by(_TRIALS.c.number))
+    return [rows.begun_record(study.name, row) for row in found]
+
+
 def _metrics(session: Session, wanted: Sequence[Any]) -> dict[int, Metrics]:
     found: dict[int, Metrics] = {}
     query = select(*_MEASURED).join(_TRIALS).where(*wanted).order_by(_MEASUREMENTS.c.id)

@@ -14,7 +14,7 @@ from autotune.plugin import Plugin
 from autotune.recipe import Recipe
 from autotune.search.observation import HALF_WIDTH, Observation
 from autotune.search.pool_code import PoolCode
-from autotune.search.quantity import Quantity, anything, logarithm, movers_of, scale_of
+from autotune.search.quantity import Quantity, anything, itself, logarithm, movers_of, scale_of
 from autotune.search.sampler import PoolSampler, make_chooser
 from autotune.tables import Objective, Row, Table, Values
 from benchmarks.search.tuner import Exhausted, Told
@@ -115,7 +115,7 @@ def _quantity(table: Table, objective: Objective) -> Quantity:
     if name in METRICS:
         return Quantity(name, not objective.maximise, scale_of(name), movers_of(name))
     positive = all(row.metrics[name] > 0 for row in table.rows if row.valid)
-    return Quantity(name, not objective.maximise, logarithm if positive else float, anything)
+    return Quantity(name, not objective.maximise, logarithm if positive else itself, anything)
 
 
 def plugins_of(table: Table, default: Row) -> dict[int, Plugin]:

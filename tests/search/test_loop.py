@@ -57,8 +57,8 @@ class Watcher(Observer):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def on_started(self, plan: Any, trials: Any, clock: Clock) -> None:
-        self.seen.append(f"started {len(trials)} {clock.describe()}")
+    def on_started(self, plan: Any, past: Any, clock: Clock) -> None:
+        self.seen.append(f"started {past.outcomes.total()} {clock.describe()}")
 
     def on_trial_started(self, spec: TrialSpec) -> None:
         self.seen.append(f"trial {spec.number}")

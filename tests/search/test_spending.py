@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from autotune.errors import AutotuneError
@@ -37,6 +38,13 @@ def test_trial_without_power_is_counted_with_the_baselines() -> None:
     failed = result(4, None, 1).model_copy(update={"outcome": Outcome.CRASHED})
     spent.add(failed, 1)
     assert spent.joules == 14 * 50
+
+
+def test_many_trials_are_counted_as_each_by_itself() -> None:
+    spent = Spending(counts_energy=True)
+    spent.add(result(10, 50), 1)
+    spent.add_all(np.array([10.0, 20.0]), np.array([1.0, 2.0]), np.array([100.0, np.nan]))
+    assert (spent.gpu_seconds, spent.joules) == (60, 10 * 50 + 10 * 100 + 20 * 50)
 
 
 def test_baseline_without_power_is_an_error_that_says_why() -> None:

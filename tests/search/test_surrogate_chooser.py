@@ -10,7 +10,7 @@ import pytest
 from autotune.constraints import parse_all
 from autotune.recipe import Recipe
 from autotune.search.features import make_features
-from autotune.search.observation import Observation
+from autotune.search.observation import Observation, Observations
 from autotune.search.pool_code import PoolCode
 from autotune.search.quantity import quantities_of
 from autotune.search.surrogate_chooser import SurrogateChooser
@@ -63,7 +63,8 @@ class Study:
             for limit in self.limits
         )
         seen = {"values": found, "feasible": feasible, **also}
-        self.chooser.observe(index, Observation(**seen))  # type: ignore[arg-type]
+        observation = Observation(**seen)  # type: ignore[arg-type]
+        self.chooser.observe(np.array([index]), Observations.one(observation))
 
     def run(self, trials: int) -> list[Recipe]:
         for _ in range(trials):

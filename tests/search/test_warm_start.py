@@ -65,7 +65,7 @@ def test_prior_counts_until_it_misleads(code_of: CodeOf, sign: float) -> None:
     cold, warm = Surrogate(features), Surrogate(features, prior)
     for index in np.random.default_rng(1).permutation(len(truth))[:12].tolist():
         for model in (cold, warm):
-            model.learn(index, 5 + truth[index])
+            model.learn(np.array([index]), 5 + truth[[index]])
     every = np.arange(len(truth))
     errors = [np.abs(model.expect(every)[0] - 5 - truth).mean() for model in (cold, warm)]
     if sign > 0:
@@ -78,7 +78,7 @@ def test_one_value_and_a_prior_foretell_the_rest(code_of: CodeOf) -> None:
     features = make_features(code_of(), {})
     truth = 2 * features.matrix[:, 0].astype(float) - features.matrix[:, 1].astype(float)
     model = Surrogate(features, Prior(truth - 3, np.full(len(truth), 0.01), float(truth.std())))
-    model.learn(0, truth[0])
+    model.learn(np.array([0]), truth[[0]])
     means, deviations = model.expect(np.arange(len(truth)))
     assert means == pytest.approx(truth, abs=0.05)
     assert (deviations > 0.01).all()

@@ -9,7 +9,14 @@ import pytest
 from sqlalchemy import event
 
 from autotune.errors import InputError, StoreError
-from autotune.messages import BlockPair, Measurement, Metrics, RecipeDict, TrialResult
+from autotune.messages import (
+    BlockPair,
+    Grade,
+    Measurement,
+    Metrics,
+    RecipeDict,
+    TrialResult,
+)
 from autotune.outcome import Outcome
 from autotune.recipe import RecipeKeys
 from autotune.store import Store, StudyState, TrialState, trials
@@ -164,6 +171,29 @@ def test_blocks_are_left_out_of_trials_that_were_not_repeated(store: Store) -> N
     assert [len(t.result.blocks) for t in short if t.result] == [2, 0], "those are pooled"
     assert short[0] == whole[0]
     assert store.trial("first", 1) == whole[1]
+
+
+def test_finished_trials_come_in_columns_the_baseline_first(store: Store) -> None:
+    create(store)
+    timed, energy = "output_tokens_per_second", "energy_per_output_token_joules"
+    for number, recipe in enumerate((RECIPE, {}, RECIPE, RECIPE)):
+        store.start_trial("first", number, recipe, keys(number))
+    own = result(0).metrics[timed].model_copy(update={"ci_low": None, "grade": Grade.C})
+    store.finish_trial("first", result(2, Outcome.CRASHED))
+    store.finish_trial("first", result(0).model_copy(update={"metrics": {timed: own}}))
+    store.finish_trial("first", result(1).model_copy(update={"fallbacks": ()}))
+    store.confirm_trial("first", 1, result(2))
+    found = store.finished_trials("first", (timed, energy, "weights_bytes"))
+    assert (found.numbers, found.recipes) == ((1, 2, 0), [{}, RECIPE, RECIPE])
+    assert found.outcomes == [Outcome.OK, Outcome.CRASHED, Outcome.OK]
+    assert found.phase_seconds == [{"prepare": 1.25}] * 3
+    assert [bool(words) for words in found.fallbacks] == [False, True, True]
+    assert (found.warm, found.repeated) == ((True,) * 3, {2})
+    wanted = ([812.5] * 3, [800.0, 800.0, 812.5], [830.0] * 3, [False, False, True])
+    assert found.metrics[timed] == wanted
+    assert found.metrics[energy].value == found.metrics["weights_bytes"].high == [None] * 3
+    assert [t.number for t in store.running_trials("first")] == [3]
+    assert [t.number for t in store.trials("first", only=(3, 0, 9))] == [0, 3]
 
 
 def test_finish_trial_never_started_is_an_error(store: Store) -> None:
