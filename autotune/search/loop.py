@@ -85,6 +85,7 @@ class Search:
             plan.model_config,
             seed,
             self._earlier.observations,
+            plan.memory,
         )
         self._sampler = PoolSampler(code, chooser)
         self._ledger = Ledger(plan, store, url, code)

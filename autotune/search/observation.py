@@ -33,6 +33,8 @@ class Observation:
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
     warm: bool = False
     """Whether its process was there already."""
+    out_of_memory: bool = False
+    """It failed for want of memory."""
 
     @classmethod
     def of(cls, result: TrialResult, constraints: Iterable[Constraint] = ()) -> Observation:
@@ -52,6 +54,7 @@ class Observation:
             feasible=held and not failed,
             phase_seconds=result.phase_seconds,
             warm=result.warm,
+            out_of_memory=result.outcome is Outcome.OUT_OF_MEMORY,
         )
 
 
@@ -66,6 +69,7 @@ class Observations:
     lost: Mask
     feasible: Mask
     warm: Mask
+    out_of_memory: Mask
     phase_seconds: Sequence[Mapping[str, float]]
 
     @classmethod
@@ -77,6 +81,7 @@ class Observations:
             lost=np.array([seen.lost]),
             feasible=np.array([seen.feasible]),
             warm=np.array([seen.warm]),
+            out_of_memory=np.array([seen.out_of_memory]),
             phase_seconds=(seen.phase_seconds,),
         )
 
@@ -94,6 +99,7 @@ class Observations:
             feasible=bool(self.feasible[i]),
             phase_seconds=self.phase_seconds[i],
             warm=bool(self.warm[i]),
+            out_of_memory=bool(self.out_of_memory[i]),
         )
 
     def rows(self, kept: Integers) -> Observations:
@@ -104,6 +110,7 @@ class Observations:
             self.lost[kept],
             self.feasible[kept],
             self.warm[kept],
+            self.out_of_memory[kept],
             [self.phase_seconds[i] for i in kept.tolist()],
         )
 

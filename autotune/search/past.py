@@ -51,7 +51,7 @@ class Past:
         """
         limited = [limit.metric for limit in plan.constraints]
         power = [POWER] if plan.study.budget.kwh is not None else []
-        names = tuple(dict.fromkeys([*plan.objectives, *limited, *power]))
+        names = tuple(dict.fromkeys([*plan.objectives, *limited, plan.memory, *power]))
         self._plan = plan
         self.trials = store.finished_trials(plan.name, names)
         self._columns = {name: _Column(found) for name, found in self.trials.metrics.items()}
@@ -116,6 +116,7 @@ class Past:
             lost=_flags(outcome is Outcome.LOST for outcome in outcomes),
             feasible=held,
             warm=_flags(self.trials.warm),
+            out_of_memory=_flags(outcome is Outcome.OUT_OF_MEMORY for outcome in outcomes),
             phase_seconds=self.trials.phase_seconds,
         )
 

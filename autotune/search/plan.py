@@ -15,7 +15,7 @@ from autotune.device import Device
 from autotune.errors import InputError
 from autotune.hashing import canonical_json, sha256_json
 from autotune.messages import ModelRef, RecipeDict, Workload
-from autotune.metrics import METRICS, Direction
+from autotune.metrics import METRICS, Direction, objective
 from autotune.params import Params
 from autotune.recipe import Recipe, RecipeKeys, keys
 from autotune.registry import Registry
@@ -91,6 +91,11 @@ class Plan:
     def keys(self, recipe: Recipe) -> RecipeKeys:
         """The three identities of a recipe."""
         return keys(recipe, self.registry.plugins, self.registry.sources)
+
+    @property
+    def memory(self) -> str:
+        """The metric that is a trial's peak of memory on the device."""
+        return objective("memory", self.model.task, self.device.kind)
 
     def gpus(self, recipe: RecipeDict) -> int:
         """How many GPUs a trial of a recipe takes; on a CPU 1."""

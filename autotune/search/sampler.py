@@ -108,6 +108,7 @@ def make_chooser(
     model_config: Mapping[str, Any] | None,
     seed: int,
     earlier: Sequence[tuple[int, Observation]] = (),
+    memory: str | None = None,
 ) -> Chooser:
     """What a study's ``sampler`` stands for.
 
@@ -119,11 +120,12 @@ def make_chooser(
         seed: Of all that is drawn.
         earlier: What another study has measured, by places in the pool; ``autotune`` begins with
             it.
+        memory: The metric that is a trial's peak of memory: it tells ``autotune`` what will fit.
     """
     if name == "autotune":
         features = make_features(code, model_config)
         priors = priors_of(earlier, features, quantities)
-        return SurrogateChooser(code, features, quantities, seed, priors)
+        return SurrogateChooser(code, features, quantities, seed, priors, memory)
     if name in ("random", "grid"):
         return OrderChooser(len(code.recipes), seed if name == "random" else None)
     objectives = {q.name: q.direction for q in quantities if q.objective}

@@ -9,12 +9,12 @@ import numpy as np
 from scipy.special import log_ndtr
 from threadpoolctl import ThreadpoolController
 
+from autotune.search.failures import Failures
 from autotune.search.features import Features, Rows
 from autotune.search.observation import HALF_WIDTH, Observations
 from autotune.search.pool_code import Integers, Mask, PoolCode
 from autotune.search.quantity import Quantity, needs_preparing
 from autotune.search.surrogates import Prior, Surrogate
-from autotune.surrogate.failure import FailureModel
 from autotune.surrogate.improvement import expected_improvement, not_dominated
 
 _FIRST_TRIALS = 6
@@ -28,12 +28,6 @@ _FRONT_POINTS_SEARCHED_AROUND = 10
 _ROOM_BEYOND_FRONT = 0.1
 _NO_GAIN = 1e-12
 """Of the front's own box."""
-_RISK_AT_FIRST, _RISK_IN_BUDGET, _RISK_BEYOND = 0.5, 0.3, 0.1
-"""Of failing; what is likelier to is chosen only when nothing else is left."""
-_LEARNING_TRIALS = 20
-"""So many trials may find out by failing where the border lies, near which the best often is."""
-_FAILURE_BUDGET = 0.02
-"""Of the later trials."""
 _Columns = Mapping[str, tuple[Rows, Rows]]
 """Metric → values and standard errors."""
 _NOT_OF_A_RUN = ("prepare", "score", "lock")
@@ -53,6 +47,7 @@ class SurrogateChooser:
         quantities: Sequence[Quantity],
         seed: int,
         priors: Mapping[str, Prior] | None = None,
+        memory: str | None = None,
     ) -> None:
         """
         Args:
@@ -61,6 +56,7 @@ class SurrogateChooser:
             quantities: What is modelled; the objectives come first.
             seed: Of what is drawn.
             priors: By metric, from an earlier study; of all objectives, or none.
+            memory: The metric that is a trial's peak of memory, if trials tell one.
         """
         self._code = code
         self._features = features
@@ -84,9 +80,7 @@ class SurrogateChooser:
         """Losses of each trial with all objectives, feasible or not."""
         self._broken_outputs: set[int] = set()
         """Numbers whose accuracy breaks a limit, whatever computes them."""
-        self._failed: dict[int, bool] = {}
-        """Whether each recipe that has ended can be no point of a front: it failed, or has no
-        value of some objective."""
+        self._failures = Failures(features, memory)
         self._recommended = 0
         """How many trials an earlier study has recommended, once it does so no more."""
 
@@ -102,8 +96,7 @@ class SurrogateChooser:
         self._pending = [index for index in self._pending if index not in ended]
         values = {q.name: _columns(seen, q.name) for q in self._quantities}
         whole = np.all([np.isfinite(values[q.name][0]) for q in self._objectives], axis=0)
-        hopeless = (seen.failed | (seen.feasible & ~whole))[~seen.lost]
-        self._failed.update(zip(indices[~seen.lost].tolist(), hopeless.tolist(), strict=True))
+        self._failures.learn(indices, seen, seen.failed | (seen.feasible & ~whole))
         self._learn_seconds(indices, seen)
         self._learn_values(indices, ~seen.failed, values)
         whole &= ~seen.failed
@@ -132,10 +125,11 @@ class SurrogateChooser:
         """
         if not self._is_informed():
             return self._farthest(allowed)
-        candidates = self._likely_to_work(self._not_broken(self._candidates(allowed)))
         # Of matrices as small as these, several threads are slower than one, and far slower
         # beside other work.
         with self._libraries.limit(limits=1, user_api="blas"):
+            candidates = self._not_broken(self._candidates(allowed))
+            candidates = self._failures.likely_to_work(candidates)
             gains = self._gains(candidates) / self._seconds(candidates, warm)
         return int(candidates[gains.argmax()])
 
@@ -240,24 +234,6 @@ class SurrogateChooser:
         """Leaves out numbers that are known to be outside a limit, while there are others."""
         kept = ~np.isin(self._code.outputs[candidates], list(self._broken_outputs))
         return np.asarray(candidates[kept]) if kept.any() else candidates
-
-    def _likely_to_work(self, candidates: Integers) -> Integers:
-        """Leaves out what has failed in similar recipes; if all would, the likeliest are left."""
-        if not any(self._failed.values()):
-            return candidates
-        seen = np.array(list(self._failed), dtype=np.intp)
-        every = self._features
-        model = FailureModel(every.rows(seen), np.array(list(self._failed.values())))
-        chance = model.chance(every.rows(candidates))
-        return np.asarray(candidates[chance <= max(self._risk(), chance.min())])
-
-    def _risk(self) -> float:
-        """How likely to fail a recipe may be, given how much has failed."""
-        later = list(self._failed.values())[_LEARNING_TRIALS:]
-        if len(self._failed) < _LEARNING_TRIALS:
-            return _RISK_AT_FIRST
-        within = sum(later) <= _FAILURE_BUDGET * len(later)
-        return _RISK_IN_BUDGET if within else _RISK_BEYOND
 
     def _chance_to_hold(self, means: Rows, deviations: Rows) -> Rows:
         """Logarithm of the chance that the constraints hold, were the metrics independent."""

@@ -4,7 +4,8 @@
 
 A table by formula, of a language model on a device whose memory a quarter of the configurations
 exceed: batch and context lengths, formats of weights and cache, attention kernels and devices.
-What fails shows no memory, only that it failed. Prints for autotune's search and for random search
+Each trial that runs shows its peak, as every trial of a search does; what fails shows only that it
+failed. Prints for autotune's search and for random search
 how many of the trials after the 20th failed, and the evaluations to 95 % and 99 % of the
 hypervolume. ``--keep`` writes the table, for ``benchmarks/search --tables FILE``.
 """
@@ -31,6 +32,7 @@ from autotune.tables import Objective, Row, Table, write_table  # noqa: E402
 from benchmarks.search.coverage import Coverage, evaluations_to  # noqa: E402
 from benchmarks.search.pool import tried_alone  # noqa: E402
 
+_PEAK = "device_peak_process_bytes"
 _FAILING = 0.25
 _SEEN_AFTER = 20
 _WEIGHTS = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0}
@@ -80,7 +82,8 @@ def _row(values: tuple[Scalar, ...], peak: float, limit: float) -> Row:
     loss += {"bfloat16": 0.0, "int8": 0.005, "int4": 0.06}[str(cache)] + 0.3 / float(
         context
     ) ** 0.5
-    return Row(values, metrics={"tokens_per_second": float(batch) / seconds, "loss_nats": loss})
+    metrics = {"tokens_per_second": float(batch) / seconds, "loss_nats": loss, _PEAK: peak}
+    return Row(values, metrics=metrics)
 
 
 def searched(table: Table, seed: int, trials: int) -> list[int]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from autotune.metrics import METRICS
+from autotune.metrics import METRICS, objective
+from autotune.outcome import Outcome
 from autotune.params import Choice, Float, Int, Param, Scalar, Stage
 from autotune.plugin import Plugin
 from autotune.recipe import Recipe
@@ -18,6 +19,9 @@ from autotune.search.quantity import Quantity, anything, itself, logarithm, move
 from autotune.search.sampler import PoolSampler, make_chooser
 from autotune.tables import Objective, Row, Table, Values
 from benchmarks.search.tuner import Exhausted, Told
+
+MEMORY = [objective("memory", "causal-lm", kind) for kind in ("cpu", "cuda")]
+"""What a trial's peak of memory is called."""
 
 
 class PoolTuner:
@@ -45,7 +49,8 @@ class PoolTuner:
         quantities = quantities_of_table(table)
         places = {table.rows[row].params: i for i, row in enumerate(self._rows)}
         known = [(places[values], seen) for values, seen in earlier if values in places]
-        chooser = make_chooser("autotune", code, quantities, None, seed, known)
+        memory = next((name for name in MEMORY if name in table.rows[first].metrics), None)
+        chooser = make_chooser("autotune", code, quantities, None, seed, known, memory)
         self._code, self._sampler = code, PoolSampler(code, chooser)
         self._latest: int | None = None
 
@@ -77,6 +82,7 @@ class PoolTuner:
             feasible=measured,
             phase_seconds=row.phase_seconds,
             warm=told is not None and told.warm,
+            out_of_memory=row.outcome is Outcome.OUT_OF_MEMORY,
         )
 
 
