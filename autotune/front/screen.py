@@ -9,6 +9,7 @@ import numpy as np
 
 from autotune.front.dominance import beaten
 from autotune.metrics import Direction, metric
+from autotune.surrogate.improvement import not_dominated
 
 Column = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -52,13 +53,4 @@ def may_lead(costs: Column, sound: Mask) -> Mask:
     """
     rivals = costs[:, :, sound & np.isfinite(costs).all(axis=(0, 1))]
     # Of those that a rival beats, nothing has to be asked: it beats what they beat, or nearly.
-    return ~beaten(costs, rivals[:, :, _least(rivals[3])])
-
-
-def _least(steps: Column) -> Mask:
-    """Which columns of ``[objectives, n]`` no other is as small as in everything."""
-    import moocore
-
-    if not steps.size:
-        return np.zeros(steps.shape[1], dtype=bool)
-    return np.asarray(moocore.is_nondominated(np.ascontiguousarray(steps.T)), dtype=bool)
+    return ~beaten(costs, rivals[:, :, not_dominated(np.ascontiguousarray(rivals[3].T))])

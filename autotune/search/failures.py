@@ -8,7 +8,7 @@ from autotune.search.features import Features, Rows
 from autotune.search.observation import Observations
 from autotune.search.pool_code import Integers, Mask
 from autotune.search.surrogates import Surrogate
-from autotune.surrogate.failure import FailureModel
+from autotune.surrogate.failure import FailureModel, learnt_from
 
 _RISK_AT_FIRST, _RISK_IN_BUDGET, _RISK_BEYOND = 0.5, 0.2, 0.1
 """Of failing; what is likelier to is chosen only when nothing else is left."""
@@ -70,10 +70,11 @@ class Failures:
         """Leaves out what has failed in similar recipes; if all would, the likeliest are left."""
         if not any(self._failed.values()):
             return candidates
-        seen = np.array(list(self._failed), dtype=np.intp)
+        kept = learnt_from(len(self._failed))  # of others no peak need be expected
+        seen = np.array(list(self._failed), dtype=np.intp)[kept]
+        failed = np.array(list(self._failed.values()))[kept]
         both = np.concatenate([seen, candidates])
         rows = np.column_stack([self._features.rows(both), self._expected_peaks(both)])
-        failed = np.array(list(self._failed.values()))
         chance = FailureModel(rows[: len(seen)], failed).chance(rows[len(seen) :])
         return np.asarray(candidates[chance <= max(self._risk(), chance.min())])
 

@@ -23,6 +23,11 @@ _MOST_STEPS = 50
 _CONVERGED = 1e-6
 
 
+def learnt_from(count: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Which of so many rows a model learns from: all, or as many as it can, evenly."""
+    return np.linspace(0, count - 1, min(count, _MOST_ROWS)).astype(np.intp)
+
+
 class FailureModel:
     """Gaussian process classification by Laplace's approximation (Rasmussen and Williams 2006,
     algorithms 3.1 and 3.2).
@@ -38,7 +43,7 @@ class FailureModel:
             rows: ``[n, columns]``, each column within 0 and 1.
             failed: ``[n]``.
         """
-        kept = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).astype(np.intp)
+        kept = learnt_from(len(rows))
         self._rows, targets = rows[kept], failed[kept].astype(np.float64)
         self._length = _BEND_LENGTH * float(np.sqrt(2 * self._rows.var(axis=0).sum())) or 1.0
         covariance = self._covariance(self._rows)

@@ -5,9 +5,9 @@
 A table by formula, of a language model on a device whose memory a quarter of the configurations
 exceed: batch and context lengths, formats of weights and cache, attention kernels and devices.
 Each trial that runs shows its peak, as every trial of a search does; what fails shows only that it
-failed. Prints for autotune's search and for random search
-how many of the trials after the 20th failed, and the evaluations to 95 % and 99 % of the
-hypervolume. ``--keep`` writes the table, for ``benchmarks/search --tables FILE``.
+failed. Prints for autotune's search and for random search how many of the trials after the 20th
+failed, and the evaluations to 95 % and 99 % of the hypervolume. ``--keep`` writes the table,
+for ``benchmarks/search --tables FILE``.
 """
 
 from __future__ import annotations

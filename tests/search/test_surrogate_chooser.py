@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,8 +63,8 @@ class Study:
             found[limit.metric][0] <= limit.bound if limit.is_upper else True
             for limit in self.limits
         )
-        seen = {"values": found, "feasible": feasible, **also}
-        observation = Observation(**seen)  # type: ignore[arg-type]
+        seen: dict[str, Any] = {"values": found, "feasible": feasible, **also}
+        observation = Observation(**seen)
         self.chooser.observe(np.array([index]), Observations.one(observation))
 
     def run(self, trials: int) -> list[Recipe]:
