@@ -147,6 +147,9 @@ class StudyFile(_Section):
     """What is repeated in fresh processes once the search is over."""
     budget: Budget = Budget()
     """When the search stops."""
+    try_first: tuple[dict[str, dict[str, Scalar]], ...] = ()
+    """Recipes (plugin → param → value) that are measured right after the baseline, e.g. what is in
+    service today; their values need not be among those to try."""
     sampler: str = "autotune"
     """``autotune``, ``random``, ``grid`` (the pool's order), or a sampler of Optuna's: ``tpe``,
     ``gp``, ``nsga2``, ``nsga3``, ``qmc``, or the name of its class."""

@@ -54,6 +54,8 @@ class Pool:
     refusals: tuple[Refusal, ...]
     combinations: int
     """How many there were before a pool over ``POOL_LIMIT`` was cut down to a sample."""
+    beside: tuple[Recipe, ...] = ()
+    """Those recipes that the study names itself: the last ones, not all of its values to try."""
 
 
 _REQUESTS = {
@@ -175,8 +177,7 @@ def offered(
     traits: frozenset[Trait] | None,
     allow_power_changes: bool,
 ) -> tuple[list[dict[str, Scalar]], list[Refusal]]:
-    """What one plugin can do here but be off, and what it refuses; the args are those of
-    ``build_pool`` and ``missing``."""
+    """What one plugin can do here, and what it refuses; args as in ``build_pool``, ``missing``."""
     on = [choice for choice in variants(plugin, allowed) if not is_off(plugin, choice)]
     if why_not := missing(plugin, task, device, traits):
         return [], [Refusal(plugin.name, {}, why_not)]

@@ -116,12 +116,14 @@ class _StudyToRecord:
         name = study.name or f"{default_name(study.model, target.device.kind)}-table"
         if not resume:
             refuse_existing(name, self.url, self._again(name))
-        # Constraints and rivals would end trials before their numbers are whole.
+        # Constraints and rivals would end trials before their numbers are whole; an order of the
+        # user's would show the machine's drift as an effect.
         fixed = {
             "name": name,
             "sampler": "random",
             "confirm": Confirm(processes=0),
             "constraints": (),
+            "try_first": (),
         }
         with training_bar() as bar:
             measure = study.measure.model_copy(update={"racing": False})

@@ -22,7 +22,7 @@ from autotune.launch.heartbeat import Heartbeat
 from autotune.messages import Progress, TrialResult, TrialSpec
 from autotune.metrics import Family
 from autotune.outcome import Outcome
-from autotune.recipe import describe
+from autotune.recipe import Recipe, describe
 from autotune.report.format import counted, duration, measured, phase_words
 from autotune.report.summary import StudySummary
 from autotune.search.budget import Clock
@@ -78,6 +78,8 @@ class LiveDisplay(Observer):
             f"{counted(len(plan.pool.recipes), 'recipe')}, budget {clock.describe()}"
             f"{_repetitions(plan)}"
         )
+        for recipe in _untried(plan, past):
+            self._say(f"first: {escape(str(recipe))}")
         self._say(f"objectives: {', '.join(plan.objectives)}")
         if plan.constraints:
             self._say(f"constraints: {', '.join(escape(str(c)) for c in plan.constraints)}")
@@ -282,3 +284,9 @@ def _line(trial: TrialRecord, summary: StudySummary, on_front: bool) -> str:
         words += f" [yellow]fallback:[/] {escape(fallback)}"
     star = "[green]*[/] " if on_front else "  "
     return f"{star}#{trial.number} {escape(describe(trial.recipe))}: {words}"
+
+
+def _untried(plan: Plan, past: Past) -> list[Recipe]:
+    """Of the recipes that are to be tried first those that were not."""
+    tried = set(past.recipes) if plan.try_first else set()
+    return [recipe for recipe in plan.try_first if recipe not in tried]

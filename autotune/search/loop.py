@@ -87,7 +87,7 @@ class Search:
             self._earlier.observations,
             plan.memory,
         )
-        self._sampler = PoolSampler(code, chooser)
+        self._sampler = PoolSampler(code, chooser, plan.try_first)
         self._ledger = Ledger(plan, store, url, code)
         self._begun = 0
         self._running: dict[int, TrialRecord] = {}

@@ -12,7 +12,6 @@ from autotune.config import StudyFile
 from autotune.constraints import Constraint
 from autotune.demo.cache import demo_model
 from autotune.device import Device
-from autotune.errors import InputError
 from autotune.hashing import canonical_json, sha256_json
 from autotune.messages import ModelRef, RecipeDict, Workload
 from autotune.metrics import METRICS, Direction, objective
@@ -21,16 +20,10 @@ from autotune.recipe import Recipe, RecipeKeys, keys
 from autotune.registry import Registry
 from autotune.search.goals import find_goals
 from autotune.search.sampler import check_sampler
+from autotune.search.study_pool import PoolMaker, first_recipes, pool_notes
 from autotune.search.target import Target
-from autotune.space import (
-    Pool,
-    Restrictions,
-    build_pool,
-    gpus_of,
-    missing_package,
-    variants,
-)
-from autotune.workload.model import read_config, resolve, weights_file_bytes
+from autotune.space import Pool, Restrictions, gpus_of, variants
+from autotune.workload.model import read_config, resolve
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
 from autotune.workload.tasks import check_tasks, read_tasks
 from autotune.workload.text import build_workload, read_texts
@@ -63,6 +56,8 @@ class Plan:
     cache: Path
     model_config: Mapping[str, Any] = field(default_factory=dict)
     """The model's ``config.json``; plugins estimate their effects from it."""
+    try_first: tuple[Recipe, ...] = ()
+    """Recipes of the pool that are measured right after the baseline."""
 
     def definition(self) -> dict[str, Any]:
         """What makes the study what it is: the study file's part, and what the numbers of one
@@ -71,7 +66,10 @@ class Plan:
             name: {param: f"{p.describe()} ({p.stage})" for param, p in plugin.params.items()}
             for name, plugin in self.registry.plugins.items()
         }
-        parts = {part for recipe in self.pool.recipes for part in recipe.choices}
+        searched = dict.fromkeys(self.pool.recipes)
+        for recipe in self.pool.beside:
+            del searched[recipe]
+        parts = {part for recipe in searched for part in recipe.choices}
         adapters = self.workload.adapters
         return {
             **self.study.definition(),
@@ -131,6 +129,7 @@ def make_plan(
     _check_values(chosen, study.plugins or {})
     check_sampler(study.sampler)
     recipe = None if only is None else Recipe.of(only, chosen.plugins)
+    first = first_recipes(study, chosen.plugins) if recipe is None else ()
     cache = cache_directory()
     require_writable(cache, "the cache", f"set {CACHE_VARIABLE} to a folder that can be")
     require_writable(output, "the output folder", "name another one with --output")
@@ -141,7 +140,8 @@ def make_plan(
     model = find_model(study, cache, on_demo_progress)
     check_tasks(tasks, model)
     goals = find_goals(study, model.task, target)
-    pool = _pool(study, chosen, model, device, recipe)
+    maker = PoolMaker(study, chosen, model, device)
+    pool = maker.search(first) if recipe is None else maker.one(recipe)
     name = study.name or default_name(study.model, device.kind)
     workload = build_workload(study.workload, model, study.seed)
     return Plan(
@@ -155,10 +155,11 @@ def make_plan(
         workload=workload.model_copy(update={"tasks": tasks}),
         objectives=goals.objectives,
         constraints=goals.constraints,
-        notes=(*goals.notes, *_pool_notes(pool, chosen)),
+        notes=(*goals.notes, *pool_notes(pool, chosen)),
         directory=output / name,
         cache=cache,
         model_config=read_config(Path(model.path)),
+        try_first=first,
     )
 
 
@@ -168,45 +169,12 @@ def check_study(study: StudyFile) -> None:
     Raises:
         InputError: Something is.
     """
-    _check_values(registry.installed().select(study.plugins), study.plugins or {})
+    chosen = registry.installed().select(study.plugins)
+    _check_values(chosen, study.plugins or {})
+    first_recipes(study, chosen.plugins)
     check_sampler(study.sampler)
     read_texts(study.workload)
     read_tasks(study.workload.task_files)
-
-
-def _pool(
-    study: StudyFile, chosen: Registry, model: ModelRef, device: Device, recipe: Recipe | None
-) -> Pool:
-    """What may be tried: everything feasible, or the baseline and one recipe."""
-    config = read_config(Path(model.path))
-    if recipe is None:
-        values = study.plugins or {}
-    else:
-        on = recipe.to_dict().items()
-        values = {name: {k: (v,) for k, v in params.items()} for name, params in on}
-    pool = build_pool(
-        chosen,
-        values,
-        task=model.task,
-        model_config=config,
-        device=device,
-        traits=study.workload.traits,
-        weights_bytes=weights_file_bytes(Path(model.path)),
-        seed=study.seed,
-        allow_power_changes=study.allow_power_changes,
-    )
-    if recipe is not None and recipe not in pool.recipes:
-        raise InputError(f"{recipe} cannot work here: {_reasons(pool)}")
-    if recipe is None and len(pool.recipes) < 2:
-        raise InputError(
-            "there is nothing to search: no recipe but the baseline can work here "
-            f"({_reasons(pool)}); name other plugins or values"
-        )
-    return pool
-
-
-def _reasons(pool: Pool) -> str:
-    return "; ".join(f"{r.plugin}: {r.reason}" for r in pool.refusals[:5])
 
 
 def default_name(model: str, device_kind: str) -> str:
@@ -232,19 +200,3 @@ def find_model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) 
         path = str(demo_model(DEMO_MODELS[path], cache=cache, progress=on_demo_progress))
     found = resolve(path, task=study.task, trust=study.trust)
     return found.model_copy(update={"name": study.model})
-
-
-def _pool_notes(pool: Pool, chosen: Registry) -> tuple[str, ...]:
-    # Other refusals lie in the model or the device; a package can be installed.
-    notes = tuple(
-        f"without the plugin {refusal.plugin}, which {refusal.reason}"
-        for refusal in pool.refusals
-        if refusal.reason == missing_package(chosen.get(refusal.plugin))
-    )
-    if pool.combinations <= len(pool.recipes):
-        return notes
-    return (
-        *notes,
-        f"{pool.combinations:,} combinations; the search chooses among {len(pool.recipes):,} of "
-        "them: those that fit and do not conflict, at most a random sample of 100,000",
-    )

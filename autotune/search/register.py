@@ -62,10 +62,10 @@ def register(
 
 
 def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
-    """Top-level keys in which two definitions differ; how much is measured, and how often a result
-    is repeated, changes nothing that is measured already. A key that was not known yet when a
-    study was begun has its default."""
+    """Top-level keys in which two definitions differ; how much is measured, what of it first, and
+    how often a result is repeated, changes nothing that is measured already. A key that was not
+    known yet when a study was begun has its default."""
     default = StudyFile(model="any").definition()
     old, new = default | old, default | new
-    keys = (old.keys() | new.keys()) - {"confirm", "budget"}
+    keys = (old.keys() | new.keys()) - {"confirm", "budget", "try_first"}
     return sorted(key for key in keys if old.get(key) != new.get(key))

@@ -1,7 +1,9 @@
-"""Chooses the next recipe from the pool: the baseline first, none twice."""
+"""Chooses the next recipe from the pool: the baseline first, then what the user named, none
+twice."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -42,15 +44,18 @@ class Chooser(Protocol):
 class PoolSampler:
     """The recipes that are left, and who chooses among them."""
 
-    def __init__(self, code: PoolCode, chooser: Chooser) -> None:
+    def __init__(self, code: PoolCode, chooser: Chooser, first: Iterable[Recipe] = ()) -> None:
         """
         Args:
             code: The pool.
-            chooser: Asked once the baseline has been measured.
+            chooser: Asked once the baseline and ``first`` have been taken.
+            first: Recipes of the pool that are not left to the chooser.
         """
         self._code = code
         self._chooser = chooser
         self._free = np.ones(len(code.recipes), dtype=bool)
+        places = map(code.index, first)
+        self._first = deque([0, *(place for place in places if place is not None)])
         self.warm: Recipe | None = None
         """A recipe whose prepared process is there."""
 
@@ -82,11 +87,16 @@ class PoolSampler:
 
     def next_recipe(self) -> Recipe:
         """Chooses a recipe that was not chosen before."""
-        warm = None if self.warm is None else self._code.index(self.warm)
-        index = 0 if self._free[0] else self._chooser.choose(self._free, warm)
+        while self._first and not self._free[self._first[0]]:
+            self._first.popleft()
+        index = self._first[0] if self._first else self._choose()
         self._free[index] = False
         self._chooser.begin(index)
         return self._code.recipes[index]
+
+    def _choose(self) -> int:
+        warm = None if self.warm is None else self._code.index(self.warm)
+        return self._chooser.choose(self._free, warm)
 
 
 def check_sampler(name: str) -> None:

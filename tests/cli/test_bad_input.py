@@ -95,6 +95,10 @@ def test_wrong_option_is_refused(
         ("just words", "must hold keys and values"),
         ("name: x", "model"),
         ("model: m\nmeasure: {min_pairs: 8, max_pairs: 6}", "max_pairs"),
+        (
+            "model: m\nplugins: [batch]\ntry_first: [{batch: {size: 4}}, {batch: {size: 0}}]",
+            "try_first, recipe 2: no value of batch.size 0",
+        ),
     ],
 )
 def test_wrong_study_file_is_refused(

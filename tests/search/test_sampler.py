@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import optuna
 import pytest
@@ -24,10 +24,12 @@ OBJECTIVES = ("output_tokens_per_second", "weights_bytes")
 class Asked:
     """A sampler, and numbers by formula for what it asks."""
 
-    def __init__(self, code: PoolCode, name: str = "autotune", seed: int = 0) -> None:
+    def __init__(
+        self, code: PoolCode, name: str = "autotune", seed: int = 0, first: Sequence[Recipe] = ()
+    ) -> None:
         self.code = code
         chooser = make_chooser(name, code, quantities_of(OBJECTIVES), {}, seed)
-        self.sampler = PoolSampler(code, chooser)
+        self.sampler = PoolSampler(code, chooser, first)
 
     def next(self, tell: bool = True) -> Recipe:
         recipe = self.sampler.next_recipe()
@@ -52,6 +54,18 @@ def _quiet() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_baseline_comes_first(code_of: CodeOf, name: str) -> None:
     assert Asked(code_of(), name).next().is_baseline
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_user_named_comes_next(code_of: CodeOf, name: str) -> None:
+    code = code_of("quantize", "compile", "batch")
+    first = [code.recipes[i] for i in (7, 2, 5)]
+    assert Asked(code, name, first=first).draw(4)[1:] == first
+    asked = Asked(code, name, first=first)
+    asked.sampler.take([code.recipes[0], first[1]])  # of an earlier run
+    assert asked.draw(2) == [first[0], first[2]]
+    rest = asked.draw(asked.sampler.left)
+    assert set(rest).isdisjoint(first)
 
 
 @pytest.mark.parametrize("name", NAMES)

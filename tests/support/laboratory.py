@@ -23,6 +23,7 @@ from autotune.search.loop import MAX_ATTEMPTS, Search
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.register import register
+from autotune.search.study_pool import first_recipes, with_recipes
 from autotune.space import build_pool
 from autotune.store.records import StudyRecord, TrialRecord
 from autotune.store.store import Store
@@ -103,6 +104,7 @@ class Lab:
         pool = build_pool(
             chosen, {}, task="causal-lm", model_config={}, device=device, seed=file.seed
         )
+        first = first_recipes(file, chosen.plugins)
         return Plan(
             study=file,
             name=name,
@@ -110,13 +112,14 @@ class Lab:
             device=device,
             environment=describe_environment(device),
             registry=chosen,
-            pool=pool,
+            pool=with_recipes(pool, first),
             workload=spec.workload,
             objectives=OBJECTIVES,
             constraints=parse_all(file.constraints),
             notes=("a note",),
             directory=self.folder / "studies" / name,
             cache=self.folder / "cache",
+            try_first=first,
         )
 
     def measure(self, spec: TrialSpec) -> TrialResult:
