@@ -189,14 +189,17 @@ def test_search_on_an_encoder_measures_samples_and_embeddings(
         },
         "measure": {"block_seconds": 0.05, "max_pairs": 6, "warmup_blocks": 3},
         "confirm": {"processes": 0},
+        "try_first": [{"batch": {"size": 2}, "quantize": {"scheme": "int8_weight_only"}}],
     }
     path.write_text(yaml.safe_dump(definition))
 
     done = autotune("search", "--study", path, "--trials", 4)
 
     assert done.returncode == 0, done.stderr
+    assert "first: batch size=2 · quantize int8_weight_only" in done.stdout
     with Store.open_existing(f"sqlite:///{tmp_path}/studies/autotune.db") as store:
         trials = store.trials("encoder")
+    assert [t.recipe for t in trials[:2]] == [{}, *definition["try_first"]]
     for trial in trials:
         assert trial.result is not None
         assert trial.result.outcome == "ok", trial.result.explanation
