@@ -184,6 +184,17 @@ class StudyFile(_Section):
             return given
         return {name: _lists(values) for name, values in given.items()}
 
+    @field_validator("try_first", mode="before")
+    @classmethod
+    def _check_recipes(cls, given: Any) -> Any:
+        """Refuses what is no list of recipes in words of a study file."""
+        if not isinstance(given, list | tuple) or not all(map(_is_recipe, given)):
+            raise InputError(
+                f"try_first: {given!r} is no list of recipes, each with one value for a param: "
+                "[{batch: {size: 8}}, {quantize: {scheme: int8_weight_only}}]"
+            )
+        return given
+
     @model_validator(mode="after")
     def _check_names(self) -> StudyFile:
         constraints.parse_all(self.constraints)
@@ -215,6 +226,13 @@ class StudyFile(_Section):
         """All but its name and who measures, as JSON data: what makes the study what it is, and
         what it may cost."""
         return self.model_dump(mode="json", exclude={"name", "worker"})
+
+
+def _is_recipe(given: Any) -> bool:
+    return isinstance(given, dict) and all(
+        isinstance(values, dict) and all(isinstance(v, Scalar) for v in values.values())
+        for values in given.values()
+    )
 
 
 def _lists(values: Any) -> Any:

@@ -138,6 +138,4 @@ def _summary(checks: Sequence[Check], objectives: Sequence[str]) -> str:
     words = f"{holding} of {len(checks)} numbers hold"
     if wide := sum(check.inside and check.unsure for check in checks):
         words += f", {wide} of them in an interval too wide to tell"
-    return (
-        f"{words}; objectives outside: {', '.join(lost)}" if lost else f"{words}, all objectives"
-    )
+    return f"{words}; objectives outside: {', '.join(lost) or 'none'}"

@@ -54,6 +54,8 @@ class LiveDisplay(Observer):
         self._before = 0
         self._clock: Clock | None = None
         self._shares_before: list[float] = []
+        self._second_chance = ""
+        """What becomes of a disturbed baseline, after what is said of it."""
         self._confirming = 0
         self._since = 0.0
 
@@ -89,6 +91,8 @@ class LiveDisplay(Observer):
             self._say(f"going on after {_trials(self._before)}")
         else:
             self._say("measuring the baseline first: all others are compared with it")
+        if plan.study.confirm.processes:
+            self._second_chance = ", or let it go on: it is measured again at the end"
         self._say("[green]*[/] marks trials that are on the front so far")
         self._bar.update(self._task, completed=max(self._shares_before), total=1.0)
 
@@ -177,7 +181,7 @@ class LiveDisplay(Observer):
         self._say(_line(trial, summary, on_front))
         if not trial.recipe:
             for warning in summary.warnings:
-                self._say(f"  [yellow]{escape(warning)}, or let it go on: it is measured again[/]")
+                self._say(f"  [yellow]{escape(warning)}{self._second_chance}[/]")
         self._refresh()
 
     def _count(self, trial: TrialRecord) -> None:

@@ -74,7 +74,8 @@ def is_lossless(name: str, given: Measurement) -> bool:
 
 
 def interval(name: str, given: Measurement | None) -> str:
-    """Half the 95 % interval: a percentage, or absolute for metrics near zero."""
+    """Half the 95 % interval: a percentage, or absolute for metrics near zero. Of one wider than
+    the value itself no more is known than that."""
     if given is None or given.value is None or given.ci_low is None or given.ci_high is None:
         return ""
     if is_lossless(name, given):
@@ -84,7 +85,8 @@ def interval(name: str, given: Measurement | None) -> str:
         return ""
     if metric(name).family is Family.ACCURACY or given.value == 0:
         return f"{PLUS_MINUS}{digits(half, 1)}"
-    return f"{PLUS_MINUS}{100 * half / abs(given.value):.1f} %"
+    percent = 100 * half / abs(given.value)
+    return f"{PLUS_MINUS}{percent:.1f} %" if percent <= 100 else f"{PLUS_MINUS}over 100 %"
 
 
 def ratio(name: str, given: Measurement | None, baseline: Measurement | None) -> str:

@@ -118,7 +118,8 @@ def sentences(summary: StudySummary) -> list[str]:
     finished = [trial for trial in summary.trials if trial.result]
     failed = sum(len(trials) for trials in summary.failures.values())
     outside = sum(not point.feasible for point in summary.points)
-    told = [f"{len(finished)} recipes were tried on {summary.device}{_span(summary)}."]
+    tried = format.counted(len(finished), "recipe")
+    told = [f"Tried: {tried} on {summary.device}{_span(summary)}."]
     if summary.traffic:
         told.append(f"Each served the same traffic: {summary.traffic}.")
     elif summary.lengths:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotune.config import StudyFile
 from autotune.device import Device
-from autotune.errors import InputError
+from autotune.errors import InputError, unknown_name
 from autotune.messages import ModelRef
 from autotune.plugin import Plugin
 from autotune.recipe import Recipe
@@ -30,6 +30,8 @@ def first_recipes(study: StudyFile, plugins: Mapping[str, Plugin]) -> tuple[Reci
     found: dict[Recipe, None] = {}
     for place, given in enumerate(study.try_first, 1):
         try:
+            if other := next((name for name in given if name not in plugins), None):
+                raise InputError(unknown_name("plugin of this study", other, plugins))
             recipe = Recipe.of(given, plugins)
         except InputError as error:
             raise InputError(f"try_first, recipe {place}: {error}") from error

@@ -99,6 +99,14 @@ def test_wrong_option_is_refused(
             "model: m\nplugins: [batch]\ntry_first: [{batch: {size: 4}}, {batch: {size: 0}}]",
             "try_first, recipe 2: no value of batch.size 0",
         ),
+        (
+            "model: m\nplugins: [batch]\ntry_first: [{prune: {ratio: 0.5}}]",
+            "try_first, recipe 1: no plugin of this study named 'prune'; allowed: batch",
+        ),
+        *(
+            (f"model: m\ntry_first: {given}", "is no list of recipes, each with one value for a")
+            for given in ("batch", "{batch: {size: 8}}", "[batch]", "[{batch: {size: [1, 8]}}]")
+        ),
     ],
 )
 def test_wrong_study_file_is_refused(
@@ -156,6 +164,12 @@ def test_unusable_text_is_refused(
     assert code == 2
     assert words in said
     assert written(tmp_path) == ["own.txt"]
+
+
+def test_unwritable_folder_is_refused_before_a_model_is_trained(run: RunMain) -> None:
+    code, said = run("demo-model", "/proc/nowhere", "--size", "tiny")
+    assert code == 2
+    assert "the folder /proc/nowhere cannot be written" in said
 
 
 def test_unwritable_cache_is_refused(

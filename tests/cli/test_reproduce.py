@@ -34,7 +34,7 @@ def test_a_verdict_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert "s #5: batch size=8" in shown
     assert "8.00 MiB" in shown
     assert "holds: closer than it resolves" in shown
-    assert "2 of 2 numbers hold, all objectives" in shown
+    assert "2 of 2 numbers hold; objectives outside: none" in shown
 
 
 def test_objectives_that_do_not_hold_are_named(capsys: pytest.CaptureFixture[str]) -> None:

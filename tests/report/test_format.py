@@ -38,6 +38,8 @@ def test_quantity(name: str, value: float | None, text: str) -> None:
 def test_measured_shows_half_the_interval() -> None:
     speed = Measurement(value=812, unit="1/s", ci_low=797.4, ci_high=826.6)
     assert format.measured("output_tokens_per_second", speed) == "812 \N{PLUS-MINUS SIGN}1.8 %"
+    wild = speed.model_copy(update={"ci_low": -2e4, "ci_high": 4e4})
+    assert format.interval("output_tokens_per_second", wild) == "\N{PLUS-MINUS SIGN}over 100 %"
     loss = Measurement(value=0.0031, unit="nat", ci_low=0.0027, ci_high=0.0035)
     assert format.measured("kld_mean_nats", loss) == "0.00310 \N{PLUS-MINUS SIGN}0.0004"
     exact = Measurement(value=2.0**20, unit="B")

@@ -31,7 +31,10 @@ def test_first_recipes_are_completed_and_come_once_without_the_baseline() -> Non
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"bach": {"size": 4}}, "recipe 2: no plugin named 'bach'; did you mean 'batch'?"),
+        (
+            {"bach": {"size": 4}},
+            "recipe 2: no plugin of this study named 'bach'; did you mean 'batch'?",
+        ),
         ({"batch": {"size": 9}}, "recipe 2: no value of batch.size 9; allowed: "),
         ({"quantize": {"group": 64}}, "recipe 2: quantize.group=64 has no effect"),
     ],
