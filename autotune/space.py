@@ -55,7 +55,7 @@ class Pool:
     combinations: int
     """How many there were before a pool over ``POOL_LIMIT`` was cut down to a sample."""
     beside: tuple[Recipe, ...] = ()
-    """Those recipes that the study names itself: the last ones, not all of its values to try."""
+    """The last ones, which only ``try_first`` has brought in."""
 
 
 _REQUESTS = {

@@ -5,13 +5,14 @@
 Searches twice with the same model and workload, one search after the other: with precision,
 torchao's int8, structured and depth pruning, attention kernels, threads and batches alone, and
 with embedding, packed weights, distillation, other engines and drafts as well. The second space is
-many times larger and gets more time. It begins with the front of the first (``try_first``): within
-one search, beside one another, each of its points is then beaten or stays on the front, since
-numbers of one recipe in two searches differ. Prints both fronts as ratios to the baseline of their
-own search, what the second search measured of each point of the first front and which other one is
-as good in every objective and better in one, and how much more of the reachable space the second
-front covers than those points do. Ratios nearer than 3 % and divergences nearer than 0.003 nats
-are the same; what was timed too disturbed is on neither front. Nothing else should run meanwhile.
+many times larger and gets more time. It begins with the front of the first (``try_first``):
+numbers of one recipe in two searches differ, and so it is seen within one search whether each of
+these points is beaten or stays on the front. No trial ends early (racing). Prints both fronts as
+ratios to the baseline of their own search, what the second search measured of each point of the
+first front and which other one is as good in every objective and better in one, and how much more
+of the reachable space the second front covers than those points do. Ratios nearer than 3 % and
+divergences nearer than 0.003 nats are the same; what was timed too disturbed is on neither front.
+Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def search(
         "constraints": CONSTRAINTS,
         "seed": given.seed,
         "workload": {"prompt_tokens": 64, "new_tokens": 16},
-        "measure": {"block_seconds": 0.3, "max_pairs": 10},
+        "measure": {"block_seconds": 0.3, "max_pairs": 10, "racing": False},
         "confirm": {"processes": 0},
         "budget": {"trials": 500, "minutes": minutes},
     }
@@ -122,6 +123,8 @@ class Found:
     """What a search has measured, each point with its ratios to the search's own baseline."""
 
     baseline: Metrics
+    recipes: list[RecipeDict]
+    """Of all trials that gave numbers."""
     sound: list[Pair]
     best: list[Pair]
 
@@ -135,7 +138,7 @@ class Found:
         pairs = [
             [(p, ratios_of(p, baseline)) for p in ps] for ps in (sound, front(sound, OBJECTIVES))
         ]
-        return cls(baseline, *pairs)
+        return cls(baseline, [point.recipe for point in points], *pairs)
 
     def covers(self, pairs: Iterable[Pair]) -> float:
         """The share of the reachable space that points of it dominate."""
@@ -179,7 +182,9 @@ def fate(recipe: RecipeDict, found: Found) -> tuple[str, str]:
     """What becomes of a point of the first front in the second search: a word, and lines."""
     again = next((pair for pair in found.sound if pair[0].recipe == recipe), None)
     if again is None:
-        return "not sound", "it broke the limit, failed, or was timed too disturbed"
+        if recipe in found.recipes:
+            return "not sound", "it broke the limit, or was timed too disturbed"
+        return "not measured", "it failed, or the time was over"
     if better := next((pair for pair in found.best if beats(pair[1], again[1])), None):
         return "beaten", f"{row(*again)}\n   -> {row(*better)}"
     on_front = any(pair[0].recipe == recipe for pair in found.best)

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "looks pairing presets markdown trust surrogate message strict_yaml",
         "plugin traffic measure_settings messages engine",
         "recipe registry space constraints costs config energy power environment workload demo "
-        "roof tables",
+        "roof tables study_plugins",
         "bench execute store",
         "front search report explain dispatch figures export",
         "service openai dashboard launch notebook",
@@ -41,6 +41,7 @@ SIDEWAYS: dict[str, str] = {
     "messages": "traffic measure_settings",  # parts of a trial
     "pairing": "statistics",
     "space": "recipe registry",  # plugins → recipes
+    "study_plugins": "config recipe registry space",  # what a study file says of them
     "config": "constraints",  # a study file's constraints are read at the door
     "environment": "registry energy",  # the entry point group; what measures energy is part of it
     "workload": "config",  # the study file's section

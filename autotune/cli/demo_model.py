@@ -14,7 +14,6 @@ from autotune.demo.adapters import write_adapters
 from autotune.demo.blueprint import DemoModelReport
 from autotune.demo.child import train_in_child
 from autotune.launch.demo_progress import training_bar
-from autotune.workload.paths import require_writable
 
 
 class Size(StrEnum):
@@ -42,7 +41,6 @@ def demo_model(
 
     Example: autotune demo-model my-model --size tiny
     """
-    require_writable(directory, "the folder", "name another one")
     report = _train(directory, size, seed)
     if adapters:
         write_adapters(directory, directory / "adapters", adapters)

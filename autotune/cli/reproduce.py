@@ -41,10 +41,10 @@ def reproduce(
 
     with Store.open_existing(options.database_url(database, output)) as store:
         record, trials = store.study(study), store.trials(study, blocks=False)
-        store.trial(study, trial)
+        stored = store.trial(study, trial)
     wanted = options.study_of(None, {}, options.stored_keys(record))
     with training_bar() as bar:
-        plan = make_plan(wanted, output, bar)
+        plan = make_plan(wanted, output, bar, only=stored.recipe)
     console = make_console(stderr=True)
     for line in compare_environments(
         record.environment, plan.environment, allow_different=allow_different_env

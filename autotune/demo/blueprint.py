@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.errors import InputError, unknown_name
+from autotune.workload.paths import require_writable
 
 BLUEPRINT_VERSION = 1
 """Raise it when shapes, texts or training change: cached models are then built anew."""
@@ -96,16 +96,9 @@ def check_request(directory: Path, size: str) -> None:
         raise InputError(f"{directory} is a file; give a directory that is new or empty")
     if directory.is_dir() and any(directory.iterdir()):
         raise InputError(f"{directory} is not empty; give a directory that is new or empty")
-    ancestor = _nearest_existing(directory.absolute().parent)
-    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
-        raise InputError(
-            f"cannot create {directory}: {ancestor} is not a folder that you may write to; "
-            "give a directory inside one that is"
-        )
-
-
-def _nearest_existing(path: Path) -> Path:
-    return path if path.exists() else _nearest_existing(path.parent)
+    require_writable(
+        directory.absolute().parent, "the folder", "give a directory inside one that can be"
+    )
 
 
 def staging_directory(directory: Path, process_id: int) -> Path:

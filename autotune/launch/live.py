@@ -81,7 +81,7 @@ class LiveDisplay(Observer):
             f"{_repetitions(plan)}"
         )
         for recipe in _untried(plan, past):
-            self._say(f"first: {escape(str(recipe))}")
+            self._say(f"right after the baseline: {escape(str(recipe))}")
         self._say(f"objectives: {', '.join(plan.objectives)}")
         if plan.constraints:
             self._say(f"constraints: {', '.join(escape(str(c)) for c in plan.constraints)}")

@@ -74,8 +74,8 @@ def is_lossless(name: str, given: Measurement) -> bool:
 
 
 def interval(name: str, given: Measurement | None) -> str:
-    """Half the 95 % interval: a percentage, or absolute for metrics near zero. Of one wider than
-    the value itself no more is known than that."""
+    """Half the 95 % interval: a percentage, or absolute for metrics near zero. Where
+    that is more than the value itself, no more is said than so."""
     if given is None or given.value is None or given.ci_low is None or given.ci_high is None:
         return ""
     if is_lossless(name, given):

@@ -86,6 +86,7 @@ class Search:
             seed,
             self._earlier.observations,
             plan.memory,
+            len(plan.try_first),
         )
         self._sampler = PoolSampler(code, chooser, plan.try_first)
         self._ledger = Ledger(plan, store, url, code)

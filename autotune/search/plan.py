@@ -20,9 +20,10 @@ from autotune.recipe import Recipe, RecipeKeys, keys
 from autotune.registry import Registry
 from autotune.search.goals import find_goals
 from autotune.search.sampler import check_sampler
-from autotune.search.study_pool import PoolMaker, first_recipes, pool_notes
+from autotune.search.study_pool import PoolMaker, pool_notes
 from autotune.search.target import Target
-from autotune.space import Pool, Restrictions, gpus_of, variants
+from autotune.space import Pool, gpus_of
+from autotune.study_plugins import checked_plugins, first_recipes
 from autotune.workload.model import read_config, resolve
 from autotune.workload.paths import CACHE_VARIABLE, cache_directory, require_writable
 from autotune.workload.tasks import check_tasks, read_tasks
@@ -66,9 +67,7 @@ class Plan:
             name: {param: f"{p.describe()} ({p.stage})" for param, p in plugin.params.items()}
             for name, plugin in self.registry.plugins.items()
         }
-        searched = dict.fromkeys(self.pool.recipes)
-        for recipe in self.pool.beside:
-            del searched[recipe]
+        searched = set(self.pool.recipes) - set(self.pool.beside)
         parts = {part for recipe in searched for part in recipe.choices}
         adapters = self.workload.adapters
         return {
@@ -125,8 +124,7 @@ def make_plan(
     """
     target = target or Target.here(study.device)
     device = target.device
-    chosen = registry.installed().select(study.plugins if only is None else only)
-    _check_values(chosen, study.plugins or {})
+    chosen = checked_plugins(study) if only is None else registry.installed().select(only)
     check_sampler(study.sampler)
     recipe = None if only is None else Recipe.of(only, chosen.plugins)
     first = first_recipes(study, chosen.plugins) if recipe is None else ()
@@ -169,9 +167,7 @@ def check_study(study: StudyFile) -> None:
     Raises:
         InputError: Something is.
     """
-    chosen = registry.installed().select(study.plugins)
-    _check_values(chosen, study.plugins or {})
-    first_recipes(study, chosen.plugins)
+    checked_plugins(study)
     check_sampler(study.sampler)
     read_texts(study.workload)
     read_tasks(study.workload.task_files)
@@ -181,12 +177,6 @@ def default_name(model: str, device_kind: str) -> str:
     """``demo-cpu`` for the model ``demo`` or ``some/where/demo`` on a CPU."""
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(model).name)
     return f"{stem.strip('._-') or 'model'}-{device_kind}"
-
-
-def _check_values(chosen: Registry, restrictions: Restrictions) -> None:
-    """Finds unknown params and values before a demo model is trained for minutes."""
-    for name in chosen.plugins.keys() & restrictions.keys():
-        next(variants(chosen.get(name), restrictions[name]))
 
 
 def find_model(study: StudyFile, cache: Path, on_demo_progress: OnDemoProgress) -> ModelRef:

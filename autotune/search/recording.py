@@ -44,13 +44,17 @@ def recorded(plan: Plan, trials: Sequence[TrialRecord]) -> Recording:
     costs = _Costs(ended)
     rows, notes = [], []
     for trial, result in ended:
+        recipe = Recipe.from_dict(trial.recipe)
+        if code.index(recipe) is None:  # of another run, which named it (try_first)
+            notes.append(f"trial {trial.number} is left out: {recipe} is not in the pool")
+            continue
         missing = _unmeasured(plan.objectives, result)
         if missing and result.outcome is Outcome.OK:
             notes.append(f"trial {trial.number} is left out: {missing}")
             continue
         if result.fallbacks:
             notes.append(f"trial {trial.number} fell back: {'; '.join(result.fallbacks)}")
-        flat = code.flat(Recipe.from_dict(trial.recipe))
+        flat = code.flat(recipe)
         rows.append(_row(trial, result, tuple(flat.values()), costs))
     objectives = tuple(
         Objective(name, METRICS[name].direction is Direction.MAXIMIZE) for name in plan.objectives

@@ -54,8 +54,7 @@ class PoolSampler:
         self._code = code
         self._chooser = chooser
         self._free = np.ones(len(code.recipes), dtype=bool)
-        places = map(code.index, first)
-        self._first = deque([0, *(place for place in places if place is not None)])
+        self._first = deque([0, *map(self._place, first)])
         self.warm: Recipe | None = None
         """A recipe whose prepared process is there."""
 
@@ -94,6 +93,12 @@ class PoolSampler:
         self._chooser.begin(index)
         return self._code.recipes[index]
 
+    def _place(self, recipe: Recipe) -> int:
+        index = self._code.index(recipe)
+        if index is None:
+            raise ValueError(f"{recipe} is not in the pool")
+        return index
+
     def _choose(self) -> int:
         warm = None if self.warm is None else self._code.index(self.warm)
         return self._chooser.choose(self._free, warm)
@@ -119,6 +124,7 @@ def make_chooser(
     seed: int,
     earlier: Sequence[tuple[int, Observation]] = (),
     memory: str | None = None,
+    named: int = 0,
 ) -> Chooser:
     """What a study's ``sampler`` stands for.
 
@@ -131,11 +137,12 @@ def make_chooser(
         earlier: What another study has measured, by places in the pool; ``autotune`` begins with
             it.
         memory: The metric that is a trial's peak of memory: it tells ``autotune`` what will fit.
+        named: How many recipes after the baseline are not left to it.
     """
     if name == "autotune":
         features = make_features(code, model_config)
         priors = priors_of(earlier, features, quantities)
-        return SurrogateChooser(code, features, quantities, seed, priors, memory)
+        return SurrogateChooser(code, features, quantities, seed, priors, memory, named)
     if name in ("random", "grid"):
         return OrderChooser(len(code.recipes), seed if name == "random" else None)
     objectives = {q.name: q.direction for q in quantities if q.objective}

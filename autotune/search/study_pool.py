@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from autotune.config import StudyFile
 from autotune.device import Device
-from autotune.errors import InputError, unknown_name
+from autotune.errors import InputError
 from autotune.messages import ModelRef
-from autotune.plugin import Plugin
 from autotune.recipe import Recipe
 from autotune.registry import Registry
 from autotune.space import Pool, Restrictions, build_pool, missing_package
 from autotune.workload.model import read_config, weights_file_bytes
-
-
-def first_recipes(study: StudyFile, plugins: Mapping[str, Plugin]) -> tuple[Recipe, ...]:
-    """The recipes that a study names to be tried first, each once, without the baseline.
-
-    Args:
-        study: The study.
-        plugins: Its plugins by name.
-
-    Raises:
-        InputError: One of them has a plugin that the study leaves out, or cannot be.
-    """
-    found: dict[Recipe, None] = {}
-    for place, given in enumerate(study.try_first, 1):
-        try:
-            if other := next((name for name in given if name not in plugins), None):
-                raise InputError(unknown_name("plugin of this study", other, plugins))
-            recipe = Recipe.of(given, plugins)
-        except InputError as error:
-            raise InputError(f"try_first, recipe {place}: {error}") from error
-        if not recipe.is_baseline:  # it is before all others anyway
-            found[recipe] = None
-    return tuple(found)
 
 
 class PoolMaker:
@@ -76,18 +52,19 @@ class PoolMaker:
             )
         pool = with_recipes(pool, first)
         for recipe in pool.beside:
-            self._check(recipe, "try_first: ")
+            self.one(recipe, "try_first: ")
         return pool
 
-    def one(self, recipe: Recipe) -> Pool:
+    def one(self, recipe: Recipe, where: str = "") -> Pool:
         """The baseline and one recipe.
+
+        Args:
+            recipe: The recipe.
+            where: It was named, for the error.
 
         Raises:
             InputError: It cannot work.
         """
-        return self._check(recipe)
-
-    def _check(self, recipe: Recipe, where: str = "") -> Pool:
         on = recipe.to_dict()
         values = {name: {k: (v,) for k, v in params.items()} for name, params in on.items()}
         pool = self._build(self._chosen.select(values), values)
@@ -131,11 +108,12 @@ def pool_notes(pool: Pool, chosen: Registry) -> tuple[str, ...]:
         for refusal in pool.refusals
         if refusal.reason == missing_package(chosen.get(refusal.plugin))
     )
-    if pool.combinations <= len(pool.recipes):
+    searched = len(pool.recipes) - len(pool.beside)
+    if pool.combinations <= searched:
         return notes
     return (
         *notes,
-        f"{pool.combinations:,} combinations; the search chooses among {len(pool.recipes):,} of "
+        f"{pool.combinations:,} combinations; the search chooses among {searched:,} of "
         "them: those that fit and do not conflict, at most a random sample of 100,000",
     )
 

@@ -22,7 +22,8 @@ _FIRST_TRIALS = 6
 _FEW_PLUGINS = 2
 _MOST_RECOMMENDED = 10
 """So many trials an earlier study recommends at most."""
-_SPREAD_AFTER_PRIOR = 3
+_LEAST_SPREAD = 3
+"""After what an earlier study recommends, or the user names."""
 _MOST_CANDIDATES = 3000
 _FRONT_POINTS_SEARCHED_AROUND = 10
 _ROOM_BEYOND_FRONT = 0.1
@@ -48,6 +49,7 @@ class SurrogateChooser:
         seed: int,
         priors: Mapping[str, Prior] | None = None,
         memory: str | None = None,
+        named: int = 0,
     ) -> None:
         """
         Args:
@@ -57,6 +59,7 @@ class SurrogateChooser:
             seed: Of what is drawn.
             priors: By metric, from an earlier study; of all objectives, or none.
             memory: The metric that is a trial's peak of memory, if trials tell one.
+            named: How many recipes are begun after the baseline without being chosen here.
         """
         self._code = code
         self._features = features
@@ -66,6 +69,7 @@ class SurrogateChooser:
         self._random = np.random.default_rng(seed)
         self._libraries = ThreadpoolController()
         known = priors or {}
+        self._named = named
         self._is_warm = all(q.name in known for q in self._objectives)
         self._models = [Surrogate(features.of(q.moved_by), known.get(q.name)) for q in quantities]
         self._preparing = Surrogate(features.of(needs_preparing))
@@ -141,16 +145,21 @@ class SurrogateChooser:
             return bool(self._reached) and all(model.known for model in self._models)
         if self._is_warm:
             self._is_warm = False
-            self._recommended = min(len(self._begun), _MOST_RECOMMENDED)
+            begun = max(len(self._begun), 1 + self._named)
+            self._recommended = min(begun, _MOST_RECOMMENDED + self._named)
             for model in self._models:
                 model.doubt_prior()
-        wanted = _SPREAD_AFTER_PRIOR if self._recommended else _FIRST_TRIALS
+        if self._recommended:
+            wanted = self._recommended + _LEAST_SPREAD
+        else:
+            wanted = max(_FIRST_TRIALS, 1 + self._named + _LEAST_SPREAD)
         known = len(self._measured) > 1 and all(model.known > 1 for model in self._models)
-        return known and len(self._begun) >= self._recommended + wanted
+        return known and len(self._begun) >= wanted
 
     def _trusts_prior(self) -> bool:
         objectives = self._models[: len(self._objectives)]
-        return len(self._begun) < _MOST_RECOMMENDED and not any(m.is_misled for m in objectives)
+        most = _MOST_RECOMMENDED + self._named
+        return len(self._begun) < most and not any(m.is_misled for m in objectives)
 
     def _farthest(self, allowed: Mask) -> int:
         """Of a draw of recipes the one whose nearest begun one is farthest away. Where preparing

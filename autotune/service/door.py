@@ -6,12 +6,11 @@ import re
 import secrets
 from typing import Any
 
-from autotune import registry
 from autotune.config import StudyFile
 from autotune.errors import unknown_name
 from autotune.service.errors import ApiError, invalid
 from autotune.service.settings import ServiceSettings
-from autotune.space import variants
+from autotune.study_plugins import checked_plugins
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
@@ -29,13 +28,13 @@ def admitted(study: StudyFile, settings: ServiceSettings) -> StudyFile:
 
     Raises:
         ApiError: Something in it is not allowed here.
-        InputError: An unknown plugin, param or value.
+        InputError: An unknown plugin, param or value, or a recipe that cannot be.
     """
     model_path(study, settings)
     _refuse_files(study)
     if not _DEVICE.fullmatch(study.device):
         raise invalid(f"unknown device {study.device!r}; allowed: auto, cpu, cuda, cuda:N")
-    _check_plugins(study)
+    checked_plugins(study)  # said now, and not by a process that fails
     return study if study.name else study.model_copy(update={"name": _new_name(study)})
 
 
@@ -88,14 +87,6 @@ def _refuse_files(study: StudyFile) -> None:
             "plugin may do",
             hint="leave it out, or run 'autotune search' on the server",
         )
-
-
-def _check_plugins(study: StudyFile) -> None:
-    """Unknown plugins, params and values are said now, and not by a process that fails."""
-    wanted = study.plugins or {}
-    chosen = registry.installed().select(study.plugins)
-    for name, values in wanted.items():
-        next(variants(chosen.get(name), values))
 
 
 def _new_name(study: StudyFile) -> str:

@@ -196,7 +196,7 @@ def test_search_on_an_encoder_measures_samples_and_embeddings(
     done = autotune("search", "--study", path, "--trials", 4)
 
     assert done.returncode == 0, done.stderr
-    assert "first: batch size=2 · quantize int8_weight_only" in done.stdout
+    assert "right after the baseline: batch size=2 · quantize int8_weight_only" in done.stdout
     with Store.open_existing(f"sqlite:///{tmp_path}/studies/autotune.db") as store:
         trials = store.trials("encoder")
     assert [t.recipe for t in trials[:2]] == [{}, *definition["try_first"]]

@@ -115,7 +115,7 @@ def test_train_in_child_refuses_a_file(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="is a file"):
         train_in_child(file, "tiny")
-    with pytest.raises(InputError, match="not a folder that you may write to"):
+    with pytest.raises(InputError, match="give a directory inside one that can be"):
         train_in_child(file / "below", "tiny")
 
 
@@ -124,7 +124,7 @@ def test_train_in_child_refuses_a_parent_without_permission(tmp_path: Path) -> N
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
 
-    with pytest.raises(InputError, match="not a folder that you may write to"):
+    with pytest.raises(InputError, match="give a directory inside one that can be"):
         train_in_child(locked / "model", "tiny")
 
 

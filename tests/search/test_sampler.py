@@ -12,9 +12,10 @@ from autotune.metrics import Direction
 from autotune.recipe import Recipe
 from autotune.search.observation import Observation
 from autotune.search.optuna_chooser import SHORT_NAMES, optuna_names
-from autotune.search.pool_code import PoolCode
+from autotune.search.pool_code import Mask, PoolCode
 from autotune.search.quantity import quantities_of
 from autotune.search.sampler import OWN_SAMPLERS, PoolSampler, check_sampler, make_chooser
+from autotune.search.surrogate_chooser import SurrogateChooser
 
 CodeOf = Callable[..., PoolCode]
 NAMES = ("autotune", "random", "grid", "tpe", "nsga2")
@@ -28,7 +29,8 @@ class Asked:
         self, code: PoolCode, name: str = "autotune", seed: int = 0, first: Sequence[Recipe] = ()
     ) -> None:
         self.code = code
-        chooser = make_chooser(name, code, quantities_of(OBJECTIVES), {}, seed)
+        quantities = quantities_of(OBJECTIVES)
+        chooser = make_chooser(name, code, quantities, {}, seed, named=len(first))
         self.sampler = PoolSampler(code, chooser, first)
 
     def next(self, tell: bool = True) -> Recipe:
@@ -66,6 +68,24 @@ def test_what_the_user_named_comes_next(code_of: CodeOf, name: str) -> None:
     assert asked.draw(2) == [first[0], first[2]]
     rest = asked.draw(asked.sampler.left)
     assert set(rest).isdisjoint(first)
+
+
+@pytest.mark.parametrize(("named", "spread"), [(0, 5), (1, 4), (2, 3), (7, 3)])
+def test_the_pool_is_spread_over_whatever_the_user_named(
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch, named: int, spread: int
+) -> None:
+    farthest, found = SurrogateChooser._farthest, []
+
+    def note(self: SurrogateChooser, allowed: Mask) -> int:
+        found.append(farthest(self, allowed))
+        return found[-1]
+
+    monkeypatch.setattr(SurrogateChooser, "_farthest", note)
+    code = code_of()
+    first = [r for r in code.recipes if {n for n, _ in r.choices} <= {"batch", "compile"}][1:]
+    assert len(first) == 7
+    Asked(code, first=first[:named]).draw(1 + named + spread + 3)
+    assert len(found) == spread
 
 
 @pytest.mark.parametrize("name", NAMES)

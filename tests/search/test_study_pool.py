@@ -8,41 +8,13 @@ from typing import Any
 import pytest
 
 from autotune.config import StudyFile
-from autotune.errors import InputError
-from autotune.recipe import Recipe
+from autotune.errors import InputError, Interrupted
+from autotune.messages import TrialResult, TrialSpec
 from autotune.search.plan import Plan, make_plan
-from autotune.search.study_pool import first_recipes
-from laboratory import EVERY, Lab
+from laboratory import Lab
 
-INT4 = {"quantize": {"scheme": "int4"}}
-
-
-def first_of(*given: dict[str, Any]) -> tuple[Recipe, ...]:
-    return first_recipes(StudyFile.model_validate({"model": "m", "try_first": given}), EVERY)
-
-
-def test_first_recipes_are_completed_and_come_once_without_the_baseline() -> None:
-    found = first_of(
-        INT4, {}, {"batch": {"size": 4}}, {"quantize": {"group": 32} | INT4["quantize"]}
-    )
-    assert [str(recipe) for recipe in found] == ["quantize int4 group=32", "batch size=4"]
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (
-            {"bach": {"size": 4}},
-            "recipe 2: no plugin of this study named 'bach'; did you mean 'batch'?",
-        ),
-        ({"batch": {"size": 9}}, "recipe 2: no value of batch.size 9; allowed: "),
-        ({"quantize": {"group": 64}}, "recipe 2: quantize.group=64 has no effect"),
-    ],
-)
-def test_what_cannot_be_is_refused_with_its_place(given: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=r"^try_first, ") as refused:
-        first_of(INT4, given)
-    assert words in str(refused.value)
+TWO_VALUES: dict[str, Any] = {"plugins": {"batch": {"size": [1, 2]}}}
+BESIDE = [{"batch": {"size": 4}}, {"batch": {"size": 8}}]
 
 
 def planned(model: Path, folder: Path, **keys: Any) -> Plan:
@@ -56,6 +28,17 @@ def test_first_recipes_need_not_be_among_the_values(tiny_model: Path, tmp_path: 
     assert [recipe.to_dict() for recipe in plan.try_first] == tried
     assert [str(r) for r in plan.pool.recipes] == ["baseline", "batch size=4", "batch size=8"]
     assert plan.pool.beside == plan.try_first[1:]
+
+
+def test_the_note_of_a_pool_counts_what_is_searched(tiny_model: Path, tmp_path: Path) -> None:
+    conflicting = {"batch": {"size": [1, 4]}, "early_exit": {}, "compile": {}}
+
+    def notes(*first: dict[str, Any]) -> list[str]:
+        plan = planned(tiny_model, tmp_path, plugins=conflicting, try_first=first)
+        return [note for note in plan.notes if "the search chooses among" in note]
+
+    assert len(notes()) == 1
+    assert notes({"batch": {"size": 16}}) == notes()
 
 
 def test_one_that_cannot_work_here_is_refused(tiny_model: Path, tmp_path: Path) -> None:
@@ -97,6 +80,35 @@ def test_a_study_goes_on_with_more_to_try_first(lab: Lab) -> None:
     lab.search(plan, resume=True)
     wanted = [recipe.key for recipe in plan.try_first if recipe.key not in tried]
     assert [t.recipe_key for t in lab.trials()][3:][: len(wanted)] == wanted
+
+
+@pytest.fixture
+def begun(lab: Lab) -> Lab:
+    """A study of two values that died while it measured a recipe beside them."""
+
+    def die(spec: TrialSpec) -> TrialResult:
+        if spec.number == 2:
+            raise KeyboardInterrupt
+        result: TrialResult = lab.measure(spec)
+        return result
+
+    plan = lab.plan("batch", **TWO_VALUES, try_first=BESIDE)
+    with pytest.raises(Interrupted):
+        lab.search(plan, run=die)
+    return lab
+
+
+def test_a_recipe_beside_the_values_is_measured_again_after_a_death(begun: Lab) -> None:
+    begun.search(begun.plan("batch", **TWO_VALUES, try_first=BESIDE), resume=True)
+    assert [t.recipe for t in begun.trials()] == [{}, *BESIDE, {"batch": {"size": 2}}]
+    assert begun.agreed()
+
+
+def test_recipes_that_are_no_longer_named_stay_in_the_study(begun: Lab) -> None:
+    begun.search(begun.plan("batch", **TWO_VALUES), resume=True)
+    assert [t.recipe for t in begun.trials()] == [{}, *BESIDE, {"batch": {"size": 2}}]
+    assert all(t.result for t in begun.trials())
+    assert begun.agreed()
 
 
 def test_values_beside_the_searched_ones_do_not_make_another_study(

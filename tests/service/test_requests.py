@@ -86,6 +86,7 @@ def test_submitter_may_not_touch_what_others_submitted(service: Service) -> None
         ({"constraints": ["kld_mean_nats<0.1"]}, "expected metric<=number"),
         ({"budget": {"trials": 0}}, "budget.trials: Input should be greater than 0"),
         ({"device": "tpu"}, "unknown device 'tpu'; allowed: auto, cpu, cuda, cuda:N"),
+        ({"try_first": [{"batch": {"size": 0}}]}, "try_first, recipe 1: no value of batch.size"),
         ({"name": "\ud800"}, "name"),
         ({"plugins": {"\ud800": {}}}, "plugin"),
         ({"trust_remote_code": True}, "trust_remote_code"),

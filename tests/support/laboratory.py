@@ -23,10 +23,11 @@ from autotune.search.loop import MAX_ATTEMPTS, Search
 from autotune.search.observer import Observer
 from autotune.search.plan import Plan
 from autotune.search.register import register
-from autotune.search.study_pool import first_recipes, with_recipes
+from autotune.search.study_pool import with_recipes
 from autotune.space import build_pool
 from autotune.store.records import StudyRecord, TrialRecord
 from autotune.store.store import Store
+from autotune.study_plugins import first_recipes
 from autotune.testing import fake_device, fake_result, fake_spec
 
 OBJECTIVES = ("output_tokens_per_second", "weights_bytes", "kld_mean_nats")
@@ -102,7 +103,12 @@ class Lab:
         device, spec = fake_device(), fake_spec()
         file = StudyFile.model_validate({"model": "fake", "confirm": {"processes": 0}, **study})
         pool = build_pool(
-            chosen, {}, task="causal-lm", model_config={}, device=device, seed=file.seed
+            chosen,
+            file.plugins or {},
+            task="causal-lm",
+            model_config={},
+            device=device,
+            seed=file.seed,
         )
         first = first_recipes(file, chosen.plugins)
         return Plan(
