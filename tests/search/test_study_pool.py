@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from autotune.config import StudyFile
 from autotune.errors import InputError, Interrupted
+from autotune.launch.live import LiveDisplay
 from autotune.messages import TrialResult, TrialSpec
 from autotune.search.plan import Plan, make_plan
 from laboratory import Lab
@@ -102,6 +105,21 @@ def test_a_recipe_beside_the_values_is_measured_again_after_a_death(begun: Lab) 
     begun.search(begun.plan("batch", **TWO_VALUES, try_first=BESIDE), resume=True)
     assert [t.recipe for t in begun.trials()] == [{}, *BESIDE, {"batch": {"size": 2}}]
     assert begun.agreed()
+
+
+def test_only_what_was_not_tried_is_announced(lab: Lab) -> None:
+    def announced(trials: int, resume: bool) -> str:
+        written = io.StringIO()
+        plan = lab.plan("batch", **TWO_VALUES, try_first=BESIDE, budget={"trials": trials})
+        with LiveDisplay(Console(file=written, width=140)) as display:
+            lab.search(plan, resume=resume, observer=display)
+        return written.getvalue()
+
+    begun = announced(2, resume=False)
+    assert begun.count("right after the baseline: batch size=") == 2
+    again = announced(3, resume=True)
+    assert "right after the baseline: batch size=8" in again
+    assert "right after the baseline: batch size=4" not in again
 
 
 def test_recipes_that_are_no_longer_named_stay_in_the_study(begun: Lab) -> None:
