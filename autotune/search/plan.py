@@ -67,7 +67,7 @@ class Plan:
             name: {param: f"{p.describe()} ({p.stage})" for param, p in plugin.params.items()}
             for name, plugin in self.registry.plugins.items()
         }
-        searched = set(self.pool.recipes) - set(self.pool.beside)
+        searched = self.pool.recipes[: len(self.pool.recipes) - len(self.pool.beside)]
         parts = {part for recipe in searched for part in recipe.choices}
         adapters = self.workload.adapters
         return {

@@ -90,8 +90,7 @@ class PoolMaker:
 
 def with_recipes(pool: Pool, first: Sequence[Recipe]) -> Pool:
     """The pool and what it lacks of a study's own recipes."""
-    known = set(pool.recipes)
-    beside = tuple(recipe for recipe in first if recipe not in known)
+    beside = tuple(recipe for recipe in first if recipe not in pool.recipes)
     return replace(pool, recipes=pool.recipes + beside, beside=beside)
 
 
