@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock
 
 from autotune.demo.child import train_in_child
-from autotune.execute.template import end_template
+from autotune.execute.template import end_templates
 from fleet_support.servers import PostgresServer
 
 # More threads than cores: those that spin while they wait take the cores from those that work.
@@ -122,7 +122,7 @@ def install() -> Callable[[Path, Path], Path]:
 def childless() -> None:
     """For tests that look at this process's children: earlier tests may have left the template of
     their bench processes."""
-    end_template()
+    end_templates()
 
 
 @pytest.fixture

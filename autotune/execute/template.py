@@ -1,7 +1,7 @@
-"""The parent's end of the template that bench processes are forked from.
+"""The parent's end of the templates that bench processes are forked from.
 
 Importing torch and transformers takes seconds of every process, and often more than all the rest
-of a trial. Where it is safe, a search imports them once.
+of a trial. Where it is safe, a search imports them once for each environment that libraries read.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
 from autotune.bench.protocol import ForkRequest
 from autotune.errors import BenchError
-from autotune.execute.process import Process, spawn
+from autotune.execute.process import Process
 from autotune.outcome import Outcome
 
 _READ_BY_NO_LIBRARY = ("AUTOTUNE_", "PYTEST_")
@@ -30,6 +30,8 @@ _READ_BY_NO_LIBRARY = ("AUTOTUNE_", "PYTEST_")
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.2
 _CLOSE_SECONDS = 5.0
+_KEPT = 4
+"""Templates: each holds the libraries in memory."""
 
 
 class ForkedProcess:
@@ -97,6 +99,9 @@ class Template:
 
     def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
         self._environment = _read_by_libraries(environment)
+        self._forked: list[ForkedProcess] = []
+        self.claims = 0
+        """Threads that are about to fork from it."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, log.open("ab") as stream:
             self._process = subprocess.Popen(
@@ -118,6 +123,11 @@ class Template:
         """Whether it can fork."""
         return self._process.poll() is None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody would miss it now."""
+        return not self.claims and all(p.returncode is not None for p in self._forked)
+
     def fork(
         self,
         log: Path,
@@ -138,7 +148,7 @@ class Template:
             with log.open("ab") as stream, status:
                 files = [stdin, stdout, stream.fileno(), status.fileno()]
                 socket.send_fds(self._socket, [request.model_dump_json().encode()], files)
-            return ForkedProcess(*streams, ours, given_up)
+            forked = ForkedProcess(*streams, ours, given_up)
         except BaseException as error:
             for end in (*streams, ours):
                 end.close()
@@ -148,6 +158,8 @@ class Template:
         finally:
             os.close(stdin)
             os.close(stdout)
+        self._forked = [p for p in self._forked if p.returncode is None] + [forked]
+        return forked
 
     def close(self) -> None:
         """Ends it, and with it all that it forked."""
@@ -158,14 +170,14 @@ class Template:
 
 _lock = threading.Lock()
 _shared: list[Template] = []
-"""The template of this process; empty before the first bench process."""
+"""The templates of this process, the latest used at the end."""
 
 
 def fork(
     log: Path, environment: Mapping[str, str], given_up: Callable[[], bool] = lambda: False
 ) -> Process:
-    """A bench process with its imports done, forked from the template of this process; where its
-    environment differs in what libraries read when they are loaded, a new interpreter.
+    """A bench process with its imports done, forked from a template of this process that has read
+    the same environment, which is begun where there is none.
 
     Not for a device whose driver cannot be used after a fork, and not where processes must not
     have a layout of memory in common (see ``WarmSessions``).
@@ -173,9 +185,7 @@ def fork(
     Raises:
         BenchError: The template has ended.
     """
-    template = _template(log, environment)
-    if not template.suits(environment):
-        return spawn(log, environment)
+    template = _claim(log, environment)
     try:
         return template.fork(log, environment, given_up)
     except (EOFError, TimeoutError) as error:
@@ -187,23 +197,36 @@ def fork(
             f"the process that bench processes are forked from is gone or does not answer "
             f"({type(error).__name__}); the next one gets a new one",
         ) from error
+    finally:
+        with _lock:
+            template.claims -= 1
 
 
-def _template(log: Path, environment: Mapping[str, str]) -> Template:
+def _claim(log: Path, environment: Mapping[str, str]) -> Template:
     with _lock:
-        if _shared and not _shared[0].alive:
-            _shared.pop().close()
-        if not _shared:
-            _shared.append(Template(log, environment))
-        return _shared[0]
+        _close_those([t for t in _shared if not t.alive])
+        template = next((t for t in _shared if t.suits(environment)), None)
+        if template is None:
+            template = Template(log, environment)
+        else:
+            _shared.remove(template)
+        template.claims += 1
+        _shared.append(template)
+        _close_those([t for t in _shared[:-_KEPT] if t.idle])
+        return template
+
+
+def _close_those(templates: Iterable[Template]) -> None:
+    for template in templates:
+        _shared.remove(template)
+        template.close()
 
 
 @atexit.register
-def end_template() -> None:
-    """Ends this process's template, if there is one, and with it what it forked."""
+def end_templates() -> None:
+    """Ends this process's templates, and with them what they forked."""
     with _lock:
-        while _shared:
-            _shared.pop().close()
+        _close_those(list(_shared))
 
 
 def _read_by_libraries(environment: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,8 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.metrics import METRICS, Family
+from autotune.metrics import METRICS
+from autotune.search.quantity import Scale, itself, logarithm, scale_of
 from autotune.tables import Objective, Table
 
 _WIDER = 0.1
@@ -80,9 +81,11 @@ class _Scale:
 
     @classmethod
     def of(cls, values: Numbers, objective: Objective) -> Self:
-        log = bool((values > 0).all()) and not _is_loss(objective.name)
-        places = np.log(values) if log else values
-        return cls(-places if objective.maximise else places, log)
+        scale: Scale = logarithm if (values > 0).all() else itself
+        if objective.name in METRICS:
+            scale = scale_of(objective.name)
+        places = scale(values)
+        return cls(-places if objective.maximise else places, scale is logarithm)
 
     def widened(self, length: float) -> float:
         """From the ideal to what counts nothing, given the length of the front."""
@@ -90,12 +93,6 @@ class _Scale:
             return length + math.log1p(_WIDER)
         # A front of one value says nothing of the length of its scale.
         return (1 + _WIDER) * length or float(np.ptp(self.places)) or 1.0
-
-
-def _is_loss(name: str) -> bool:
-    """Whether it is one of autotune's accuracy metrics: zero but for rounding is as good as they
-    get, and no ratio says anything."""
-    return name in METRICS and METRICS[name].family is Family.ACCURACY
 
 
 def evaluations_to(history: Sequence[float], target: float) -> int | None:

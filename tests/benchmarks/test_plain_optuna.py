@@ -33,7 +33,7 @@ def test_each_trial_is_a_full_evaluation(tiny_model: Path, tmp_path: Path) -> No
     (first,) = [json.loads(line) for line in log.read_text().splitlines()]
     original = {name: values[0] for name, values in SPACE.items()}
     assert first["params"] == original
-    assert first["values"][3] == pytest.approx(0, abs=1e-6)
+    assert first["values"][2] == pytest.approx(0, abs=1e-6)
     changed: dict[str, Any] = original | {
         "precision.dtype": "bfloat16",
         "quantize.scheme": "int8_weight_only",
@@ -41,8 +41,7 @@ def test_each_trial_is_a_full_evaluation(tiny_model: Path, tmp_path: Path) -> No
         "cache.kind": "static",
     }
     values = json.loads(run(tiny_model, log, "--measure", json.dumps(changed)).splitlines()[-1])
-    assert values[2] < 0.6 * first["values"][2]
-    assert values[3] > 0.001
-    deeper = original | {"prune.method": "depth"}
+    assert values[2] > 0.001
+    deeper = original | {"prune.method": "depth", "cache.kind": "static"}
     shorter = json.loads(run(tiny_model, log, "--measure", json.dumps(deeper)).splitlines()[-1])
-    assert shorter[2] < first["values"][2]
+    assert shorter[2] > values[2], "half of the layers, with a static cache"

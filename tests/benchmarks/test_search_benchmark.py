@@ -68,7 +68,7 @@ def test_coverage_of_a_front_of_one_point_is_what_is_near_it() -> None:
     assert history == pytest.approx([0, 1 - math.log(100 / 95) / math.log(1.1), 1])
 
 
-def test_losses_of_accuracy_are_not_on_a_log_scale() -> None:
+def test_negligible_losses_of_accuracy_are_alike() -> None:
     """A loss that is zero but for rounding is as good as zero."""
     kld = Objective("kld_mean_nats", False)
     rows = tuple(
@@ -76,7 +76,19 @@ def test_losses_of_accuracy_are_not_on_a_log_scale() -> None:
         for i, (s, k) in enumerate([(100, 1e-9), (120, 0.1), (100, 1e-7)])
     )
     history = Coverage(Table("t", ("a",), (UP, kld), rows)).history([1, 2])
-    assert history[-1] == pytest.approx(1, abs=1e-5)
+    assert history[-1] == pytest.approx(1, abs=1e-4)
+
+
+def test_losses_of_accuracy_that_matter_are_on_a_log_scale() -> None:
+    kld = Objective("kld_mean_nats", False)
+    rows = tuple(
+        Row((i,), metrics={"speed": s, "kld_mean_nats": k})
+        for i, (s, k) in enumerate([(100, 0.0), (110, 0.02), (120, 0.2)])
+    )
+    losses = Coverage(Table("t", ("a",), (UP, kld), rows)).losses
+    places = [float(loss[1]) for loss in losses if loss is not None]
+    ten_times = math.log(10) / (1.1 * math.asinh(200))
+    assert places[2] - places[1] == pytest.approx(ten_times, rel=0.01)
 
 
 def test_table_without_a_valid_row_has_no_scale() -> None:

@@ -18,8 +18,7 @@ from autotune.bench.protocol import Operation
 from autotune.errors import BenchError
 from autotune.execute.process import bench_environment
 from autotune.execute.session import BenchSession
-from autotune.execute.template import Template, end_template, fork
-from fleet_support.servers import wait_for
+from autotune.execute.template import Template, end_templates, fork
 
 LOST = """
 import sys, time
@@ -36,7 +35,7 @@ time.sleep(600)
 @pytest.fixture(scope="module", autouse=True)
 def template_of_these_tests() -> None:
     """That of earlier tests may have begun in another environment."""
-    end_template()
+    end_templates()
 
 
 @pytest.fixture
@@ -52,28 +51,57 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
     template.close()
 
 
+def is_template(process: psutil.Process) -> bool:
+    """Or forked from one: the kernel shows the same command."""
+    return "autotune.bench.template" in process.cmdline()
+
+
 def is_forked(pid: int) -> bool:
-    templates = [
-        p for p in psutil.Process().children() if "autotune.bench.template" in p.cmdline()
-    ]
+    templates = [p for p in psutil.Process().children() if is_template(p)]
     return psutil.Process(pid).parent() in templates
 
 
+def parent(session: BenchSession) -> psutil.Process:
+    """Its template."""
+    found = psutil.Process(session.pid).parent()
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(
-    ("variables", "forked"),
+    ("variables", "same"),
     [({"AUTOTUNE_HERE": "1"}, True), ({"ATEN_CPU_CAPABILITY": "default"}, False)],
 )
-def test_what_libraries_read_when_loaded_takes_a_new_interpreter(
-    log: Path, variables: dict[str, str], forked: bool
+def test_what_libraries_read_when_loaded_has_a_template_of_its_own(
+    log: Path, variables: dict[str, str], same: bool
 ) -> None:
-    with BenchSession(log, {}, start=fork), BenchSession(log, variables, start=fork) as session:
-        assert is_forked(session.pid) == forked
-        ((name, value),) = variables.items()
-        assert psutil.Process(session.pid).is_running()
-        if not forked:  # of a forked one the kernel shows the template's
-            # Just after its exec the kernel shows none at all.
-            given = psutil.Process(session.pid).environ
-            wait_for(lambda: given().get(name) == value, 10, f"{name} is {value}")
+    end_templates()
+    with (
+        BenchSession(log, {}, start=fork) as plain,
+        BenchSession(log, variables, start=fork) as first,
+        BenchSession(log, variables, start=fork) as second,
+    ):
+        assert all(is_forked(session.pid) for session in (plain, first, second))
+        assert parent(first) == parent(second)
+        assert (parent(first) == parent(plain)) == same
+        if not same:
+            ((name, value),) = variables.items()
+            assert parent(first).environ()[name] == value
+
+
+def test_unused_templates_end_but_for_the_latest(log: Path) -> None:
+    end_templates()
+    with BenchSession(log, {}, start=fork) as used:
+        begun = []
+        for value in range(1, 6):
+            with BenchSession(log, {"ANY_LIBRARY_READS": str(value)}, start=fork) as session:
+                begun.append(parent(session))
+        assert [p.is_running() for p in begun] == [False, True, True, True, True]
+        assert parent(used).is_running(), "it is not the latest, but somebody uses it"
+        with BenchSession(log, {"ANY_LIBRARY_READS": "2"}, start=fork) as again:
+            assert parent(again) == begun[1]
+    with BenchSession(log, {"ANY_LIBRARY_READS": "6"}, start=fork):
+        assert [p.is_running() for p in begun] == [False, True, False, True, True]
 
 
 def test_limit_of_memory_holds_in_a_forked_process(log: Path) -> None:
@@ -115,7 +143,7 @@ def test_fork_is_given_up_while_the_template_still_imports(log: Path) -> None:
 
 
 def test_who_gives_a_process_up_leaves_the_template_to_others(log: Path) -> None:
-    end_template()
+    end_templates()
     before = psutil.Process().children()
     with pytest.raises(BenchError, match="it was stopped before it began"):
         BenchSession(log, {}, start=partial(fork, given_up=lambda: True))

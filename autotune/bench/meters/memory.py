@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Callable
@@ -124,6 +125,7 @@ class MemoryMeter:
     def before_loading(self) -> None:
         """Notes what the process holds when everything but the model is there."""
         self._begin()
+        gc.freeze()  # what is there now stays: searching it for garbage again would take long
         self._resident_before_loading = status_bytes("VmRSS")
         self._libraries_before_loading = library_bytes()
 
