@@ -173,11 +173,11 @@ def main() -> None:
                 tried = search(runs, table, str(model), text, seed, Path(folder))
             print(f"seed {seed}, {name}: {runs.words(tried)}", flush=True)
             reached = runs.reached(tried)
-            found[name].append(reached[1] if reached else float("inf"))
+            found[name].append(reached[1] if reached else tried.seconds[-1])
     ours, theirs = map(statistics.median, found.values())
-    print(
-        f"to {given.target:.0%}: median {ours:.0f} s against {theirs:.0f} s: {theirs / ours:.1f}x"
-    )
+    times = f"median {ours:.0f} s against {theirs:.0f} s: {theirs / ours:.1f}x"
+    print(f"to {given.target:.0%}: {times}")
+    print("A run that did not get there counts with the seconds that it had.")
 
 
 if __name__ == "__main__":
