@@ -38,6 +38,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 from sqlalchemy.orm import Session
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from autotune.errors import StoreError, StoreUnreachable
 
@@ -98,7 +99,7 @@ def connect(url: URL, busy_timeout_seconds: float) -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": busy_timeout_seconds})
-        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "connect", lambda c, _: _set_up_sqlite(c, busy_timeout_seconds))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
@@ -226,17 +227,28 @@ def _explanation(url: URL, error: Exception) -> str:
     )
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _set_up_sqlite(connection: sqlite3.Connection, busy_timeout_seconds: float) -> None:
     try:
         # The driver's own idea of when to begin would undo _begin_sqlite.
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys=ON")
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            connection.execute("PRAGMA journal_mode=WAL")
+        # Beside one who writes SQLite refuses this at once, whatever the time limit.
+        attempts = Retrying(
+            retry=retry_if_exception(lambda error: "locked" in str(error)),
+            stop=stop_after_delay(busy_timeout_seconds),
+            wait=wait_fixed(0.02),
+            reraise=True,
+        )
+        attempts(_write_ahead, connection)
         connection.execute("PRAGMA synchronous=NORMAL")
     except sqlite3.Error:
         connection.close()
         raise
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,22 @@ def url(tmp_path: Path) -> str:
     with Store.open(url) as store:
         store.create_study("first", {}, [], [], {})
     return url
+
+
+def test_new_database_is_opened_while_another_connection_writes(tmp_path: Path) -> None:
+    """It does not write ahead yet, and cannot be made to before the other is done."""
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs (x)")
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    done.start()
+    with Store.open(url_of(path)) as store:
+        assert store.studies() == []
+        done.join()
+        assert other.execute("SELECT count(*) FROM theirs").fetchone() == (0,)
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
 
 
 def test_killed_process_leaves_a_readable_store(url: str) -> None:
