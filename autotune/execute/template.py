@@ -158,7 +158,8 @@ class Template:
         finally:
             os.close(stdin)
             os.close(stdout)
-        self._forked = [p for p in self._forked if p.returncode is None] + [forked]
+        with _lock:
+            self._forked = [p for p in self._forked if p.returncode is None] + [forked]
         return forked
 
     def close(self) -> None:

@@ -2,9 +2,11 @@
 
 Each objective runs from the front's best value (ideal) to one that is 10 % worse than its worst
 (nadir), so that the ends of the front count too: on a log scale a nadir 1.1 times as large (or
-small), elsewhere moved out by 10 % of the length. Linear are losses of accuracy, and objectives
-that are not positive throughout. Points outside are clipped. A front of one point thus has a
-scale too: what is within 10 % of it.
+small), elsewhere moved out by 10 % of the length. Metrics of autotune have the scale on which a
+search models them: losses of accuracy that are 0 for the baseline are linear below 0.001, where
+they are negligible, and logarithmic above. Other objectives are linear if they are not positive
+throughout. Points outside are clipped. A front of one point thus has a scale too: what is within
+10 % of it.
 """
 
 from __future__ import annotations
