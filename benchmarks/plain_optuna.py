@@ -41,8 +41,8 @@ def measure(params: dict[str, Any], model_path: str, text: Path, reference: Path
 
     if params["threads.intra_op"]:
         torch.set_num_threads(params["threads.intra_op"])
-    dtype = params["precision.dtype"]
-    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype).eval()
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=params["precision.dtype"])
+    model.eval()
     prune(model, params["prune.method"])
     if params["quantize.scheme"] == "int8_weight_only":
         from torchao.quantization import Int8WeightOnlyConfig, quantize_

@@ -207,11 +207,16 @@ def explained(url: URL) -> Iterator[None]:
 def _is_away(url: URL, error: Exception) -> bool:
     """Whether it may answer again soon; a refused password will be refused again."""
     if url.get_backend_name() == "sqlite":
-        return "locked" in str(error)
+        return _is_locked(error)
     if not isinstance(error, DBAPIError):
         return False
     refused = any(part in str(error.orig) for part in _LASTING)
     return (isinstance(error, OperationalError) or error.connection_invalidated) and not refused
+
+
+def _is_locked(error: BaseException) -> bool:
+    """Whether SQLite says that another process writes."""
+    return "locked" in str(error)
 
 
 def _explanation(url: URL, error: Exception) -> str:
@@ -234,7 +239,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, busy_timeout_seconds: float) 
         connection.execute("PRAGMA foreign_keys=ON")
         # Beside one who writes SQLite refuses this at once, whatever the time limit.
         attempts = Retrying(
-            retry=retry_if_exception(lambda error: "locked" in str(error)),
+            retry=retry_if_exception(_is_locked),
             stop=stop_after_delay(busy_timeout_seconds),
             wait=wait_fixed(0.02),
             reraise=True,

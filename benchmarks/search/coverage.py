@@ -20,9 +20,9 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.metrics import METRICS
-from autotune.search.quantity import Scale, itself, logarithm, scale_of
-from autotune.tables import Objective, Table
+from autotune.search.quantity import Quantity, logarithm
+from autotune.tables import Table
+from benchmarks.search.pool import quantities_of_table
 
 _WIDER = 0.1
 Numbers = NDArray[np.float64]
@@ -40,7 +40,10 @@ class Coverage:
         if not valid:
             raise ValueError(f"table {table.name}: no row has the outcome ok")
         values = np.array([[row.metrics[o.name] for o in table.objectives] for row in valid])
-        scales = [_Scale.of(values[:, i], o) for i, o in enumerate(table.objectives)]
+        scales = [
+            _Scale.of(values[:, i], quantity)
+            for i, quantity in enumerate(quantities_of_table(table))
+        ]
         places = np.column_stack([scale.places for scale in scales])
         front = places[moocore.is_nondominated(places)]
         ideal, nadir = front.min(axis=0), front.max(axis=0)
@@ -82,12 +85,8 @@ class _Scale:
     log: bool
 
     @classmethod
-    def of(cls, values: Numbers, objective: Objective) -> Self:
-        scale: Scale = logarithm if (values > 0).all() else itself
-        if objective.name in METRICS:
-            scale = scale_of(objective.name)
-        places = scale(values)
-        return cls(-places if objective.maximise else places, scale is logarithm)
+    def of(cls, values: Numbers, quantity: Quantity) -> Self:
+        return cls(quantity.losses(values), quantity.scale is logarithm)
 
     def widened(self, length: float) -> float:
         """From the ideal to what counts nothing, given the length of the front."""
