@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr
 from threadpoolctl import ThreadpoolController
 
@@ -29,6 +30,15 @@ _FRONT_POINTS_SEARCHED_AROUND = 10
 _ROOM_BEYOND_FRONT = 0.1
 _NO_GAIN = 1e-12
 """Of the front's own box."""
+_STALLED_TRIALS = 12
+"""So long without a new point on the front, and the models may be wrong: of few trials they can be
+sure that a parameter moves nothing which moves much beside another one."""
+_EXPLORE_EVERY = 2
+"""Trials, while stalled."""
+_LEAST_CHANCE = 0.1
+"""Of what explores, to keep the constraints."""
+_DRAWN = 200
+"""Recipes among which the farthest is looked for."""
 _Columns = Mapping[str, tuple[Rows, Rows]]
 """Metric → values and standard errors."""
 _NOT_OF_A_RUN = ("prepare", "score", "lock")
@@ -128,12 +138,13 @@ class SurrogateChooser:
             warm: A recipe whose prepared process is there.
         """
         if not self._is_informed():
-            return self._farthest(allowed)
+            return self._spread_first(allowed)
         # Of matrices as small as these, several threads are slower than one, and far slower
         # beside other work.
         with self._libraries.limit(limits=1, user_api="blas"):
-            candidates = self._not_broken(self._candidates(allowed))
-            candidates = self._failures.likely_to_work(candidates)
+            if self._is_stalled() and len(self._begun) % _EXPLORE_EVERY == 0:
+                return self._explore(allowed)
+            candidates = self._sound(self._candidates(allowed))
             gains = self._gains(candidates) / self._seconds(candidates, warm)
         return int(candidates[gains.argmax()])
 
@@ -161,21 +172,36 @@ class SurrogateChooser:
         most = _MOST_RECOMMENDED + self._named
         return len(self._begun) < most and not any(m.is_misled for m in objectives)
 
-    def _farthest(self, allowed: Mask) -> int:
-        """Of a draw of recipes the one whose nearest begun one is farthest away. Where preparing
-        takes time, of recipes with few plugins on: what they do together is dear to find out, and
-        often useless, before it is known what they do."""
+    def _is_stalled(self) -> bool:
+        """Whether the last trials that keep the constraints have brought nothing to the front."""
+        losses = np.array(list(self._reached.values()))
+        if len(losses) <= _STALLED_TRIALS:
+            return False
+        first = np.sort(np.unique(losses, axis=0, return_index=True)[1])
+        newest = first[not_dominated(losses[first])].max()
+        return bool(len(losses) - 1 - newest >= _STALLED_TRIALS)
+
+    def _spread_first(self, allowed: Mask) -> int:
+        """Far from all that was begun. Where preparing takes time, of recipes with few plugins on:
+        what they do together is dear to find out, and often useless, before it is known what they
+        do."""
         few = allowed & self._few_plugins if self._preparing.known else allowed
-        allowed = few if few.any() else allowed
-        drawn = self._draw(np.flatnonzero(allowed), 200)
+        left = np.flatnonzero(few if few.any() else allowed)
+        return self._farthest(self._draw(left, _DRAWN))
+
+    def _explore(self, allowed: Mask) -> int:
+        """Far from all that was begun, and neither known to fail nor to break a limit."""
+        drawn = self._sound(self._draw(np.flatnonzero(allowed), _DRAWN))
+        holding = drawn[self._chance_to_hold(*self._expect(drawn)) > math.log(_LEAST_CHANCE)]
+        return self._farthest(holding if len(holding) else drawn)
+
+    def _farthest(self, candidates: Integers) -> int:
+        """The recipe whose nearest begun one is farthest away."""
         if not self._begun:
-            return int(drawn[0])
-        rows = self._features.matrix[drawn]
-        nearest = np.full(len(drawn), np.inf)
-        for index in self._begun:
-            distances = np.abs(rows - self._features.matrix[index]).sum(axis=1)
-            nearest = np.minimum(nearest, distances)
-        return int(drawn[nearest.argmax()])
+            return int(candidates[0])
+        matrix = self._features.matrix
+        distances = cdist(matrix[candidates], matrix[self._begun], "cityblock")
+        return int(candidates[distances.min(axis=1).argmax()])
 
     def _draw(self, indices: Integers, most: int) -> Integers:
         if len(indices) <= most:
@@ -201,8 +227,7 @@ class SurrogateChooser:
         return np.unique(np.concatenate(found))
 
     def _gains(self, candidates: Integers) -> Rows:
-        expected = [model.expect(candidates, self._pending) for model in self._models]
-        means, deviations = (np.array(part).T for part in zip(*expected, strict=True))
+        means, deviations = self._expect(candidates)
         chance = self._chance_to_hold(means, deviations)
         if not self._reached:  # first of all something that keeps the constraints
             return np.asarray(np.exp(chance - chance.max()))
@@ -217,6 +242,12 @@ class SurrogateChooser:
             hope = (2 * deviations / scale[1] - means).sum(axis=1)
             gains = np.exp(hope - hope.max())
         return np.asarray(gains * np.exp(chance))
+
+    def _expect(self, candidates: Integers) -> tuple[Rows, Rows]:
+        """Means and standard deviations of all that is modelled, ``[candidates, quantities]``."""
+        expected = [model.expect(candidates, self._pending) for model in self._models]
+        means, deviations = (np.array(part).T for part in zip(*expected, strict=True))
+        return means, deviations
 
     def _front(self) -> Rows:
         """What was reached, and what pending trials are expected to reach."""
@@ -239,10 +270,11 @@ class SurrogateChooser:
         least = 0.1 * np.ptp(every, axis=0) + 1e-9
         return ideal, np.maximum(front.max(axis=0) - ideal, least)
 
-    def _not_broken(self, candidates: Integers) -> Integers:
-        """Leaves out numbers that are known to be outside a limit, while there are others."""
+    def _sound(self, candidates: Integers) -> Integers:
+        """Leaves out numbers that are known to be outside a limit, while there are others, and
+        what will probably fail."""
         kept = ~np.isin(self._code.outputs[candidates], list(self._broken_outputs))
-        return np.asarray(candidates[kept]) if kept.any() else candidates
+        return self._failures.likely_to_work(candidates[kept] if kept.any() else candidates)
 
     def _chance_to_hold(self, means: Rows, deviations: Rows) -> Rows:
         """Logarithm of the chance that the constraints hold, were the metrics independent."""

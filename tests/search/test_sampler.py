@@ -74,13 +74,13 @@ def test_what_the_user_named_comes_next(code_of: CodeOf, name: str) -> None:
 def test_the_pool_is_spread_over_whatever_the_user_named(
     code_of: CodeOf, monkeypatch: pytest.MonkeyPatch, named: int, spread: int
 ) -> None:
-    farthest, found = SurrogateChooser._farthest, []
+    spread_first, found = SurrogateChooser._spread_first, []
 
     def note(self: SurrogateChooser, allowed: Mask) -> int:
-        found.append(farthest(self, allowed))
+        found.append(spread_first(self, allowed))
         return found[-1]
 
-    monkeypatch.setattr(SurrogateChooser, "_farthest", note)
+    monkeypatch.setattr(SurrogateChooser, "_spread_first", note)
     code = code_of()
     first = [r for r in code.recipes if {n for n, _ in r.choices} <= {"batch", "compile"}][1:]
     assert len(first) == 7

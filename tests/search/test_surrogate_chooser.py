@@ -12,7 +12,7 @@ from autotune.constraints import parse_all
 from autotune.recipe import Recipe
 from autotune.search.features import make_features
 from autotune.search.observation import Observation, Observations
-from autotune.search.pool_code import PoolCode
+from autotune.search.pool_code import Integers, PoolCode
 from autotune.search.quantity import quantities_of
 from autotune.search.surrogate_chooser import SurrogateChooser
 
@@ -234,3 +234,50 @@ def test_where_preparing_takes_time_the_first_trials_have_few_plugins_on(code_of
     for _ in range(6):
         study.end(study.choose(), phase_seconds={"prepare": 5.0, "measure": 1.0})
     assert max(len(recipe.choices) for recipe in study.chosen) == 2
+
+
+def exploring(monkeypatch: pytest.MonkeyPatch, study: Study) -> list[int]:
+    """Fills with the numbers of the trials that go far from all others."""
+    farthest, found = SurrogateChooser._farthest, []
+
+    def note(self: SurrogateChooser, candidates: Integers) -> int:
+        found.append(len(study.chosen))
+        return farthest(self, candidates)
+
+    monkeypatch.setattr(SurrogateChooser, "_farthest", note)
+    return found
+
+
+def test_without_a_new_point_on_the_front_every_second_trial_explores(
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(code_of())
+    found = exploring(monkeypatch, study)
+    baseline = values(study.code.recipes[0])
+    for _ in range(30):
+        study.end(study.choose(), values=baseline)  # as good as the first: nothing new
+    assert found == [1, 2, 3, 4, 5, *range(14, 30, 2)]
+
+
+def test_with_a_new_point_on_the_front_the_models_are_trusted_again(
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(code_of())
+    found = exploring(monkeypatch, study)
+    for number in range(36):
+        better = 2.0 if number >= 20 else 1.0
+        known = values(study.code.recipes[0])
+        known["output_tokens_per_second"] = (100.0 * better, 1.0)
+        study.end(study.choose(), values=known)
+    assert found[5:] == [14, 16, 18, 20, 34]
+
+
+def test_what_breaks_a_limit_neither_grows_the_front_nor_stalls(
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(code_of())
+    found = exploring(monkeypatch, study)
+    known = values(study.code.recipes[0])
+    for number in range(40):
+        study.end(study.choose(), values=known, feasible=number < 10)
+    assert max(found) == 5
