@@ -81,14 +81,19 @@ def finished_trials(session: Session, study: int, metrics: Collection[str]) -> F
     words = {text: from_json(text or "null") or () for text in set(fallbacks)}
     return FinishedTrials(
         numbers=numbers,
-        recipes=[from_json(text) for text in recipes],
+        recipes=_documents(recipes),
         outcomes=[_OUTCOMES[name] for name in outcomes],
-        phase_seconds=[from_json(text) for text in seconds],
+        phase_seconds=_documents(seconds),
         warm=warm,
         fallbacks=[words[text] for text in fallbacks],
         repeated=frozenset(session.scalars(again)),
         metrics={name: _column(session, wanted, name, places) for name in metrics},
     )
+
+
+def _documents(texts: Sequence[str]) -> list[Any]:
+    """Parses them at once, which is faster than one by one."""
+    return list(from_json(f"[{','.join(texts)}]"))
 
 
 def _column(
