@@ -74,22 +74,28 @@ def measured(recipe: Recipe, noise: np.random.Generator) -> Observation:
     return Observation(values=errors, phase_seconds=seconds)
 
 
-def run(sampler: PoolSampler, trials: int, pending: int) -> tuple[list[float], list[float]]:
-    """Seconds of each choice, and of each taking in."""
-    noise = np.random.default_rng(0)
-    waiting: deque[Recipe] = deque()
-    choosing, learning = [], []
-    while len(learning) < trials:
-        while len(waiting) < pending:
+class Replay:
+    """Begins trials and ends them, always with so many pending."""
+
+    def __init__(self, sampler: PoolSampler, pending: int) -> None:
+        self._sampler, self._pending = sampler, pending
+        self._noise = np.random.default_rng(0)
+        self._waiting: deque[Recipe] = deque()
+
+    def run(self, trials: int) -> dict[str, list[float]]:
+        """Seconds of each choice, and of each taking in, until so many more have ended."""
+        seconds: dict[str, list[float]] = {"choosing": [], "taking in": []}
+        while len(seconds["taking in"]) < trials:
+            while len(self._waiting) < self._pending:
+                begun = time.perf_counter()
+                self._waiting.append(self._sampler.next_recipe())
+                seconds["choosing"].append(time.perf_counter() - begun)
+            recipe = self._waiting.popleft()
+            seen = measured(recipe, self._noise)
             begun = time.perf_counter()
-            waiting.append(sampler.next_recipe())
-            choosing.append(time.perf_counter() - begun)
-        recipe = waiting.popleft()
-        seen = measured(recipe, noise)
-        begun = time.perf_counter()
-        sampler.observe(recipe, seen)
-        learning.append(time.perf_counter() - begun)
-    return choosing, learning
+            self._sampler.observe(recipe, seen)
+            seconds["taking in"].append(time.perf_counter() - begun)
+        return seconds
 
 
 def main() -> None:
@@ -102,14 +108,11 @@ def main() -> None:
     code = pool()
     chooser = make_chooser(given.sampler, code, quantities_of(OBJECTIVES), {}, seed=0)
     print(f"{len(code.recipes):,} recipes coded in {time.perf_counter() - begun:.1f} s")
-    for title, seconds in zip(
-        ("choosing", "taking in"),
-        run(PoolSampler(code, chooser), given.trials, given.pending),
-        strict=True,
-    ):
-        for part in np.array_split(np.array(seconds), 5):
-            found = np.percentile(part, [50, 95, 100])
-            print(f"{title}: {len(part)} times, " + " / ".join(f"{s:.4f}" for s in found) + " s")
+    replay = Replay(PoolSampler(code, chooser), given.pending)
+    for part in np.array_split(np.arange(given.trials), 5):
+        for title, seconds in replay.run(len(part)).items():
+            found = " / ".join(f"{s:.4f}" for s in np.percentile(seconds or [0], [50, 95, 100]))
+            print(f"{title}: {len(seconds)} times, {found} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from autotune.errors import AutotuneError, Interrupted
 from autotune.execute.base import Executor, OnProgress
@@ -65,7 +66,9 @@ class Search:
             max_attempts: A trial during which so many coordinators died is lost; None where trials
                 run on other machines and cannot have been the reason.
         """
-        self._plan = plan
+        code = PoolCode(plan.pool.recipes, plan.registry.plugins)
+        earlier = _find_earlier(plan, store, code)
+        self._plan = plan = replace(plan, notes=(*plan.notes, *filter(None, [earlier.note])))
         self._store = store
         self._lock = lock or study_lock(url, plan.name, store.patience_seconds)
         self._observer = observer
@@ -73,18 +76,16 @@ class Search:
         self._max_attempts = math.inf if max_attempts is None else max_attempts
         self._clock = _clock_of(plan)
         plan.directory.mkdir(parents=True, exist_ok=True)
-        code = PoolCode(plan.pool.recipes, plan.registry.plugins)
         # After a resume the draws must not repeat those of the first run.
         seed = (plan.study.seed + 1000 * store.trial_count(plan.name)) % 2**32
         quantities = quantities_of(plan.objectives, plan.constraints)
-        self._earlier = self._find_earlier(store, code)
         chooser = make_chooser(
             plan.study.sampler,
             code,
             quantities,
             plan.model_config,
             seed,
-            self._earlier.observations,
+            earlier.observations,
             plan.memory,
             len(plan.try_first),
         )
@@ -96,11 +97,6 @@ class Search:
         """The latest trial that was measured: its process may be there still."""
         self._baseline: Metrics | None = None
         self._front = RivalFront(plan)
-
-    def _find_earlier(self, store: Store, code: PoolCode) -> Earlier:
-        study = self._plan.study
-        wanted = study.warm_start and study.sampler == "autotune"
-        return find_earlier(self._plan, store, code) if wanted else Earlier()
 
     def run(self) -> StudyRecord:
         """Runs until the budget or the pool is used up.
@@ -121,9 +117,7 @@ class Search:
         name = self._plan.name
         # Those of earlier runs stay: what was measured elsewhere is still there.
         study = self._study = self._store.study(name)
-        notes = tuple(
-            dict.fromkeys(filter(None, (*study.notes, *self._plan.notes, self._earlier.note)))
-        )
+        notes = tuple(dict.fromkeys((*study.notes, *self._plan.notes)))
         # Why the latest run ended says nothing of this one.
         self._store.update_study(
             name, state=StudyState.RUNNING, notes=notes, convergence_reason=""
@@ -314,6 +308,11 @@ class Search:
                 f"{result.log or 'the log'}, mend it and go on with --resume"
             )
         self._baseline = result.metrics
+
+
+def _find_earlier(plan: Plan, store: Store, code: PoolCode) -> Earlier:
+    wanted = plan.study.warm_start and plan.study.sampler == "autotune"
+    return find_earlier(plan, store, code) if wanted else Earlier()
 
 
 def _clock_of(plan: Plan) -> Clock:

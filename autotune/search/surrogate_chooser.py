@@ -15,7 +15,8 @@ from autotune.search.features import Features, Rows
 from autotune.search.observation import HALF_WIDTH, Observations
 from autotune.search.pool_code import Integers, Mask, PoolCode
 from autotune.search.quantity import Quantity, needs_preparing
-from autotune.search.surrogates import Prior, Surrogate
+from autotune.search.stall import is_stalled
+from autotune.search.surrogates import Prior, Surrogate, spread_out
 from autotune.surrogate.improvement import expected_improvement, not_dominated
 
 _FIRST_TRIALS = 6
@@ -34,11 +35,13 @@ _STALLED_TRIALS = 12
 """So long without a new point on the front, and the models may be wrong: of few trials they can be
 sure that a parameter moves nothing which moves much beside another one."""
 _EXPLORE_EVERY = 2
-"""Trials, while stalled."""
+"""Trials, while stalled, without those whose prepared process was there."""
 _LEAST_CHANCE = 0.1
 """Of what explores, to keep the constraints."""
 _DRAWN = 200
 """Recipes among which the farthest is looked for."""
+_MOST_COMPARED = 400
+"""Begun recipes that it is to be far from."""
 _Columns = Mapping[str, tuple[Rows, Rows]]
 """Metric → values and standard errors."""
 _NOT_OF_A_RUN = ("prepare", "score", "lock")
@@ -90,6 +93,8 @@ class SurrogateChooser:
         """Losses of each feasible trial, in every objective."""
         self._begun: list[int] = []
         self._pending: list[int] = []
+        self._siblings = 0
+        """How many were chosen whose prepared process was there."""
         self._measured: list[list[float]] = []
         """Losses of each trial with all objectives, feasible or not."""
         self._broken_outputs: set[int] = set()
@@ -142,10 +147,26 @@ class SurrogateChooser:
         # Of matrices as small as these, several threads are slower than one, and far slower
         # beside other work.
         with self._libraries.limit(limits=1, user_api="blas"):
-            if self._is_stalled() and len(self._begun) % _EXPLORE_EVERY == 0:
-                return self._explore(allowed)
-            candidates = self._sound(self._candidates(allowed))
-            gains = self._gains(candidates) / self._seconds(candidates, warm)
+            return self._choose_informed(allowed, warm)
+
+    def _choose_informed(self, allowed: Mask, warm: int | None) -> int:
+        """What promises most; while stalled, every second time that this would be prepared anew,
+        something far instead."""
+        anew = len(self._begun) - self._siblings
+        explores = anew % _EXPLORE_EVERY == 0 and self._is_stalled()
+        setups = self._code.setups
+        there = setups == setups[warm] if warm is not None else np.zeros(len(setups), dtype=bool)
+        if not explores or (there & allowed).any():
+            chosen = self._most_promising(allowed, warm)
+            if there[chosen] or not explores:
+                self._siblings += int(there[chosen])
+                return chosen
+        return self._explore(allowed, warm)
+
+    def _most_promising(self, allowed: Mask, warm: int | None) -> int:
+        kept = self._unbroken(self._candidates(allowed))
+        candidates = self._failures.likely_to_work(kept)
+        gains = self._gains(candidates) / self._seconds(candidates, warm)
         return int(candidates[gains.argmax()])
 
     def _is_informed(self) -> bool:
@@ -174,12 +195,12 @@ class SurrogateChooser:
 
     def _is_stalled(self) -> bool:
         """Whether the last trials that keep the constraints have brought nothing to the front."""
-        losses = np.array(list(self._reached.values()))
-        if len(losses) <= _STALLED_TRIALS:
+        wanted = _STALLED_TRIALS + self._named
+        if len(self._reached) <= wanted:
             return False
-        first = np.sort(np.unique(losses, axis=0, return_index=True)[1])
-        newest = first[not_dominated(losses[first])].max()
-        return bool(len(losses) - 1 - newest >= _STALLED_TRIALS)
+        models = self._models[: len(self._objectives)]
+        errors = np.array([HALF_WIDTH * model.typical_error for model in models])
+        return is_stalled(np.array(list(self._reached.values())), errors, _STALLED_TRIALS)
 
     def _spread_first(self, allowed: Mask) -> int:
         """Far from all that was begun. Where preparing takes time, of recipes with few plugins on:
@@ -189,18 +210,21 @@ class SurrogateChooser:
         left = np.flatnonzero(few if few.any() else allowed)
         return self._farthest(self._draw(left, _DRAWN))
 
-    def _explore(self, allowed: Mask) -> int:
-        """Far from all that was begun, and neither known to fail nor to break a limit."""
-        drawn = self._sound(self._draw(np.flatnonzero(allowed), _DRAWN))
+    def _explore(self, allowed: Mask, warm: int | None) -> int:
+        """Far from what was begun, and neither likely to fail nor sure to break a limit; where
+        nothing is, what promises most."""
+        drawn = self._draw(self._unbroken(np.flatnonzero(allowed)), _DRAWN)
+        drawn = self._failures.likely_to_work(drawn)
         holding = drawn[self._chance_to_hold(*self._expect(drawn)) > math.log(_LEAST_CHANCE)]
-        return self._farthest(holding if len(holding) else drawn)
+        return self._farthest(holding) if len(holding) else self._most_promising(allowed, warm)
 
     def _farthest(self, candidates: Integers) -> int:
         """The recipe whose nearest begun one is farthest away."""
         if not self._begun:
             return int(candidates[0])
+        begun = np.array(self._begun)[spread_out(len(self._begun), _MOST_COMPARED)]
         matrix = self._features.matrix
-        distances = cdist(matrix[candidates], matrix[self._begun], "cityblock")
+        distances = cdist(matrix[candidates], matrix[begun], "cityblock")
         return int(candidates[distances.min(axis=1).argmax()])
 
     def _draw(self, indices: Integers, most: int) -> Integers:
@@ -270,11 +294,10 @@ class SurrogateChooser:
         least = 0.1 * np.ptp(every, axis=0) + 1e-9
         return ideal, np.maximum(front.max(axis=0) - ideal, least)
 
-    def _sound(self, candidates: Integers) -> Integers:
-        """Leaves out numbers that are known to be outside a limit, while there are others, and
-        what will probably fail."""
+    def _unbroken(self, candidates: Integers) -> Integers:
+        """Leaves out numbers that are known to be outside a limit, while there are others."""
         kept = ~np.isin(self._code.outputs[candidates], list(self._broken_outputs))
-        return self._failures.likely_to_work(candidates[kept] if kept.any() else candidates)
+        return candidates[kept] if kept.any() else candidates
 
     def _chance_to_hold(self, means: Rows, deviations: Rows) -> Rows:
         """Logarithm of the chance that the constraints hold, were the metrics independent."""

@@ -196,7 +196,7 @@ class _Process:
         """Each row once, with the mean of what was measured of it less what the prior expects,
         the latter, and the standard error."""
         index = np.array(list(seen), dtype=np.intp)
-        index = index[_spread_out(len(index), _MOST_KNOWN)]
+        index = index[spread_out(len(index), _MOST_KNOWN)]
         pairs = np.array([seen[i] for i in index.tolist()])
         expected = np.zeros(len(index)) if self._prior is None else self._prior.means[index]
         rows, groups = np.unique(self._features.rows(index), axis=0, return_inverse=True)
@@ -207,7 +207,7 @@ class _Process:
         return rows, np.bincount(groups, pairs[:, 0]) / count - offsets, offsets, errors
 
 
-def _spread_out(count: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+def spread_out(count: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:
     """At most so many places of a list: the later half of them the last ones, which lie where the
     search is now, and the others evenly among the earlier."""
     if count <= most:

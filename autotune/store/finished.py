@@ -93,7 +93,8 @@ def finished_trials(session: Session, study: int, metrics: Collection[str]) -> F
 
 def _documents(texts: Sequence[str]) -> list[Any]:
     """Parses them at once, which is faster than one by one."""
-    return list(from_json(f"[{','.join(texts)}]"))
+    documents: list[Any] = from_json(f"[{','.join(texts)}]")
+    return documents
 
 
 def _column(

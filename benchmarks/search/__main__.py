@@ -86,10 +86,15 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--tables", nargs="+", type=_table, default=_different_tables())
     parser.add_argument(
-        "--samplers", type=_samplers, default="random,tpe,tpe_multivariate,nsga2,autotune"
+        "--samplers",
+        type=_samplers,
+        default="random,tpe,tpe_multivariate,nsga2,autotune",
+        help=f"of {', '.join(SAMPLERS)}; all but gp by default",
     )
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument(
+        "--trials", type=int, default=200, help="of each search; random goes through the table"
+    )
     parser.add_argument("--gp-trials", type=int, default=60, help="of the slow sampler gp")
     parser.add_argument("--workers", type=int, default=1, help="simulated")
     parser.add_argument("--loss-ratio", type=float, default=0.0, help="trials whose worker dies")

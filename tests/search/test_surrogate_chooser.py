@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from autotune.constraints import parse_all
 from autotune.recipe import Recipe
+from autotune.search import surrogate_chooser
 from autotune.search.features import make_features
 from autotune.search.observation import Observation, Observations
 from autotune.search.pool_code import Integers, PoolCode
@@ -40,12 +42,15 @@ def values(recipe: Recipe) -> dict[str, tuple[float, float]]:
 class Study:
     """A chooser, and what comes of what it chooses."""
 
-    def __init__(self, code: PoolCode, constraints: tuple[str, ...] = (), seed: int = 0) -> None:
+    def __init__(
+        self, code: PoolCode, constraints: tuple[str, ...] = (), seed: int = 0, named: int = 0
+    ) -> None:
         self.code = code
         self.limits = parse_all(constraints)
         self.free = np.ones(len(code.recipes), dtype=bool)
         quantities = quantities_of(OBJECTIVES, self.limits)
-        self.chooser = SurrogateChooser(code, make_features(code, {}), quantities, seed)
+        features = make_features(code, {})
+        self.chooser = SurrogateChooser(code, features, quantities, seed, named=named)
         self.chosen: list[Recipe] = []
 
     def choose(self, warm: Recipe | None = None) -> int:
@@ -279,5 +284,104 @@ def test_what_breaks_a_limit_neither_grows_the_front_nor_stalls(
     found = exploring(monkeypatch, study)
     known = values(study.code.recipes[0])
     for number in range(40):
-        study.end(study.choose(), values=known, feasible=number < 10)
-    assert max(found) == 5
+        if number == 10:
+            known["output_tokens_per_second"] = (200.0, 1.0)
+        study.end(study.choose(), values=known, feasible=number < 10 or number > 36)
+    assert found[5:] == []  # the three last ones are new
+    for _ in range(14):
+        study.end(study.choose(), values=known)
+    assert found[5:] == [50, 52]
+
+
+def test_noise_is_nothing_new(code_of: CodeOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(code_of())
+    found = exploring(monkeypatch, study)
+    noise = np.random.default_rng(0)
+    for _ in range(30):
+        known = {
+            name: (value * float(noise.normal(1, 0.01)), 0.01 * value)
+            for name, (value, _) in values(study.code.recipes[0]).items()
+        }
+        study.end(study.choose(), values=known)
+    assert len(found[5:]) > 4
+
+
+def test_what_the_user_named_is_no_stalled_search(
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(code_of(), named=14)
+    found = exploring(monkeypatch, study)
+    baseline = values(study.code.recipes[0])
+    for index in range(1, 15):
+        study.free[index] = False
+        study.chooser.begin(index)
+        study.chosen.append(study.code.recipes[index])
+        study.end(index, values=baseline)
+    for _ in range(20):
+        study.end(study.choose(), values=baseline)
+    assert found == [15, 16, 17, 28, 30, 32]
+
+
+@pytest.mark.parametrize("prepare", [0.001, 60.0])
+def test_exploring_takes_the_place_of_every_second_preparation(
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch, prepare: float
+) -> None:
+    study = Study(code_of())
+    found = exploring(monkeypatch, study)
+    baseline = values(study.code.recipes[0])
+    seconds = {"prepare": prepare, "score": 0.1, "measure": 1.0}
+    for _ in range(50):
+        index = study.choose(study.chosen[-1] if study.chosen else None)
+        study.end(index, values=baseline, phase_seconds=seconds)
+    setups = study.code.setups[[study.code.index(recipe) for recipe in study.chosen]]
+    anew = [n for n in range(max(6, found[5]), 50) if setups[n] != setups[n - 1]]
+    explored = [n in found for n in anew]
+    assert all(first != second for first, second in itertools.pairwise(explored))
+    assert len(anew) > 10
+    promising = [n for n in anew[:-1] if n not in found]
+    used = [setups[n + 1] == setups[n] for n in promising]  # the process, once it is there
+    assert used == [prepare > 1] * len(promising)
+
+
+def half_way(code: PoolCode, constraints: tuple[str, ...]) -> Study:
+    """A search of which half the pool is left."""
+    study = Study(code, constraints)
+    study.run(24)
+    return study
+
+
+def explored(study: Study) -> list[Recipe]:
+    """Where it goes if it explores again and again."""
+    found = []
+    while study.free.any():
+        found.append(study.chooser._explore(study.free, None))
+        study.free[found[-1]] = False
+    return [study.code.recipes[index] for index in found]
+
+
+@pytest.mark.parametrize(
+    ("limit", "least_chance"),
+    [("weights_bytes<=600000", 0.1), ("kld_mean_nats<=0.06", 0.1), ("kld_mean_nats<=0.06", 1e-99)],
+)
+def test_exploring_leaves_what_breaks_a_limit_to_the_end(
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch, limit: str, least_chance: float
+) -> None:
+    monkeypatch.setattr(surrogate_chooser, "_LEAST_CHANCE", least_chance)
+    study = half_way(code_of(), (limit,))
+    metric, bound = limit.split("<=")
+    outside = [values(r)[metric][0] > float(bound) for r in explored(study)]
+    kept = outside.count(False)
+    assert outside.count(True) > 5
+    assert sum(outside[:kept]) <= 0.2 * kept
+
+
+def test_exploring_leaves_what_fails_to_the_end(code_of: CodeOf) -> None:
+    study = Study(code_of())
+    for _ in range(30):
+        index = study.choose()
+        fails = "compile" in study.code.recipes[index].to_dict()
+        study.end(index, failed=fails, feasible=not fails, **({"values": {}} if fails else {}))
+    fails_at = ["compile" in r.to_dict() for r in explored(study)]
+    kept = fails_at.count(False)
+    assert fails_at.count(True) > 5
+    assert sum(fails_at[:kept]) <= 0.2 * kept

@@ -10,6 +10,7 @@ import pytest
 
 from autotune.search.features import make_features
 from autotune.search.observation import Observation
+from autotune.search.observer import Observer
 from autotune.search.pool_code import PoolCode
 from autotune.search.priors import LEAST_TRIALS, priors_of
 from autotune.search.quantity import quantities_of
@@ -86,8 +87,12 @@ def test_one_value_and_a_prior_foretell_the_rest(code_of: CodeOf) -> None:
 
 def test_study_begins_with_what_another_one_measured(lab: Any) -> None:
     lab.search(lab.plan(budget={"trials": 30}))
-    second = lab.search(lab.plan(name="second", budget={"trials": 12}))
-    assert any("begins with what 30 trials of the study 'first' let" in n for n in second.notes)
+    told: list[str] = []
+    observer = Observer()
+    observer.on_started = lambda plan, *_: told.extend(plan.notes)  # type: ignore[method-assign]
+    second = lab.search(lab.plan(name="second", budget={"trials": 12}), observer=observer)
+    for notes in (told, second.notes):
+        assert any("begins with what 30 trials of the study 'first' let" in n for n in notes)
     cold = lab.search(lab.plan(name="third", budget={"trials": 12}, warm_start=False))
     assert not any("let expect" in note for note in cold.notes)
 
