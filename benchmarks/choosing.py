@@ -1,9 +1,10 @@
 """How long the search takes to choose, and to take a result in.
 
-    python benchmarks/choosing.py [--trials 2000] [--pending 1] [--sampler autotune]
+    python benchmarks/choosing.py [--trials 2000] [--pending 1] [--known 0] [--sampler autotune]
 
 A pool of 100,000 recipes of 10 params, four objectives by formula, some of the recipes failing.
-So many trials are begun and ended, with so many pending at any time; prints median, 95th
+So many trials are begun and ended, with so many pending at any time, after as many --known ones of
+random recipes as if the search were resumed; prints median, 95th
 percentile and the longest of choosing and of taking in, for each fifth of the trials, in seconds.
 """
 
@@ -14,6 +15,7 @@ import itertools
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -82,6 +84,11 @@ class Replay:
         self._noise = np.random.default_rng(0)
         self._waiting: deque[Recipe] = deque()
 
+    def know(self, recipes: Sequence[Recipe]) -> None:
+        """Has these ended before."""
+        for recipe in recipes:
+            self._sampler.observe(recipe, measured(recipe, self._noise))
+
     def run(self, trials: int) -> dict[str, list[float]]:
         """Seconds of each choice, and of each taking in, until so many more have ended."""
         seconds: dict[str, list[float]] = {"choosing": [], "taking in": []}
@@ -102,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--pending", type=int, default=1)
+    parser.add_argument("--known", type=int, default=0)
     parser.add_argument("--sampler", default="autotune")
     given = parser.parse_args()
     begun = time.perf_counter()
@@ -109,6 +117,8 @@ def main() -> None:
     chooser = make_chooser(given.sampler, code, quantities_of(OBJECTIVES), {}, seed=0)
     print(f"{len(code.recipes):,} recipes coded in {time.perf_counter() - begun:.1f} s")
     replay = Replay(PoolSampler(code, chooser), given.pending)
+    known = np.random.default_rng(1).choice(len(code.recipes), given.known, replace=False)
+    replay.know([code.recipes[index] for index in known.tolist()])
     for part in np.array_split(np.arange(given.trials), 5):
         for title, seconds in replay.run(len(part)).items():
             found = " / ".join(f"{s:.4f}" for s in np.percentile(seconds or [0], [50, 95, 100]))
