@@ -66,7 +66,8 @@ class Service:
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def logged(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # the last one may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     def kill(self) -> None:
         """As the kernel would."""
