@@ -21,9 +21,9 @@ from autotune.search.optuna_chooser import (
 )
 from autotune.search.order_chooser import OrderChooser
 from autotune.search.pool_code import Integers, Mask, PoolCode
-from autotune.search.priors import priors_of
 from autotune.search.quantity import Quantity
 from autotune.search.surrogate_chooser import SurrogateChooser
+from autotune.search.transfer import transfer_of
 
 OWN_SAMPLERS = ("autotune", "random", "grid")
 
@@ -141,8 +141,8 @@ def make_chooser(
     """
     if name == "autotune":
         features = make_features(code, model_config)
-        priors = priors_of(earlier, features, quantities)
-        return SurrogateChooser(code, features, quantities, seed, priors, memory, named)
+        transfer = transfer_of(earlier, quantities)
+        return SurrogateChooser(code, features, quantities, seed, transfer, memory, named)
     if name in ("random", "grid"):
         return OrderChooser(len(code.recipes), seed if name == "random" else None)
     objectives = {q.name: q.direction for q in quantities if q.objective}

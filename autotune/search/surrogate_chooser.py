@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,16 +17,18 @@ from autotune.search.observation import HALF_WIDTH, Observations
 from autotune.search.pool_code import Integers, Mask, PoolCode
 from autotune.search.quantity import Quantity, needs_preparing
 from autotune.search.stall import is_stalled
-from autotune.search.surrogates import Prior, Surrogate, spread_out
+from autotune.search.surrogates import Surrogate, spread_out
+from autotune.search.transfer import Transfer
 from autotune.surrogate.improvement import expected_improvement, not_dominated
 
 _FIRST_TRIALS = 6
 """Spread over the pool before there is anything to model."""
 _FEW_PLUGINS = 2
-_MOST_RECOMMENDED = 10
-"""So many trials an earlier study recommends at most."""
 _LEAST_SPREAD = 3
-"""After what an earlier study recommends, or the user names."""
+"""After what the user names."""
+_LEAST_AGREEMENT = 0.5
+"""Mean over the objectives of the rank correlation with an earlier study, to go on copying it."""
+_COPIES_ON_TRUST = 3
 _MOST_CANDIDATES = 3000
 _FRONT_POINTS_SEARCHED_AROUND = 10
 _ROOM_BEYOND_FRONT = 0.1
@@ -60,7 +63,7 @@ class SurrogateChooser:
         features: Features,
         quantities: Sequence[Quantity],
         seed: int,
-        priors: Mapping[str, Prior] | None = None,
+        transfer: Transfer | None = None,
         memory: str | None = None,
         named: int = 0,
     ) -> None:
@@ -70,7 +73,7 @@ class SurrogateChooser:
             features: The same pool in columns.
             quantities: What is modelled; the objectives come first.
             seed: Of what is drawn.
-            priors: By metric, from an earlier study; of all objectives, or none.
+            transfer: From an earlier study.
             memory: The metric that is a trial's peak of memory, if trials tell one.
             named: How many recipes are begun after the baseline without being chosen here.
         """
@@ -81,9 +84,10 @@ class SurrogateChooser:
         self._few_plugins = np.array([len(r.choices) <= _FEW_PLUGINS for r in code.recipes])
         self._random = np.random.default_rng(seed)
         self._libraries = ThreadpoolController()
-        known = priors or {}
+        earlier = transfer or Transfer()
         self._named = named
-        self._is_warm = all(q.name in known for q in self._objectives)
+        self._to_copy = deque(earlier.best)
+        known = earlier.known
         self._models = [Surrogate(features.of(q.moved_by), known.get(q.name)) for q in quantities]
         self._preparing = Surrogate(features.of(needs_preparing))
         self._score_seconds: list[float] = []
@@ -100,8 +104,6 @@ class SurrogateChooser:
         self._broken_outputs: set[int] = set()
         """Numbers whose accuracy breaks a limit, whatever computes them."""
         self._failures = Failures(features, memory)
-        self._recommended = 0
-        """How many trials an earlier study has recommended, once it does so no more."""
 
     def begin(self, index: int) -> None:
         """Notes that a recipe is measured from now on."""
@@ -142,6 +144,9 @@ class SurrogateChooser:
             allowed: Which recipes may be chosen; one at least.
             warm: A recipe whose prepared process is there.
         """
+        copied = self._copy(allowed)
+        if copied is not None:
+            return copied
         if not self._is_informed():
             return self._spread_first(allowed)
         # Of matrices as small as these, several threads are slower than one, and far slower
@@ -169,29 +174,34 @@ class SurrogateChooser:
         gains = self._gains(candidates) / self._seconds(candidates, warm)
         return int(candidates[gains.argmax()])
 
-    def _is_informed(self) -> bool:
-        """Whether there is enough to model: trials that were spread over the pool, or an earlier
-        study. That recommends a few trials, as long as it does not mislead; then some are spread,
-        since close to the front small differences between two systems decide."""
-        if self._is_warm and self._trusts_prior():
-            return bool(self._reached) and all(model.known for model in self._models)
-        if self._is_warm:
-            self._is_warm = False
-            begun = max(len(self._begun), 1 + self._named)
-            self._recommended = min(begun, _MOST_RECOMMENDED + self._named)
+    def _copy(self, allowed: Mask) -> int | None:
+        """The next of the few recipes that were best in an earlier study, as long as what comes of
+        them agrees with it."""
+        if self._to_copy and self._contradicts():
+            self._to_copy.clear()
             for model in self._models:
-                model.doubt_prior()
-        if self._recommended:
-            wanted = self._recommended + _LEAST_SPREAD
-        else:
-            wanted = max(_FIRST_TRIALS, 1 + self._named + _LEAST_SPREAD)
+                model.doubt_earlier()
+        while self._to_copy:
+            index = self._to_copy.popleft()
+            if allowed[index]:
+                return index
+        return None
+
+    def _contradicts(self) -> bool:
+        """Whether what was measured is in another order than in the earlier study, or, where
+        recipes fail, nothing can be compared."""
+        found = [model.agreement for model in self._models[: len(self._objectives)]]
+        known = [agreement for agreement in found if agreement is not None]
+        if known:
+            return float(np.mean(known)) < _LEAST_AGREEMENT
+        ended = len(self._begun) - len(self._pending)
+        return ended > 1 + self._named + _COPIES_ON_TRUST
+
+    def _is_informed(self) -> bool:
+        """Whether there is enough to model."""
+        wanted = max(_FIRST_TRIALS, 1 + self._named + _LEAST_SPREAD)
         known = len(self._measured) > 1 and all(model.known > 1 for model in self._models)
         return known and len(self._begun) >= wanted
-
-    def _trusts_prior(self) -> bool:
-        objectives = self._models[: len(self._objectives)]
-        most = _MOST_RECOMMENDED + self._named
-        return len(self._begun) < most and not any(m.is_misled for m in objectives)
 
     def _is_stalled(self) -> bool:
         """Whether the last trials that keep the constraints have brought nothing to the front."""
@@ -256,7 +266,7 @@ class SurrogateChooser:
         if not self._reached:  # first of all something that keeps the constraints
             return np.asarray(np.exp(chance - chance.max()))
         count = len(self._objectives)
-        scale = self._scale(means[:, :count])
+        scale = self._scale()
         means, deviations = (means[:, :count] - scale[0]) / scale[1], deviations[:, :count]
         front = (self._front() - scale[0]) / scale[1]
         gains = expected_improvement(
@@ -282,16 +292,12 @@ class SurrogateChooser:
             losses = np.vstack([losses, np.array([m.expect(waiting)[0] for m in models]).T])
         return np.unique(losses[not_dominated(losses)], axis=0)
 
-    def _scale(self, expected: Rows) -> tuple[Rows, Rows]:
-        """The ideal of each objective, and the width of the front; of the front that is expected,
-        where an earlier study is all that is known."""
+    def _scale(self) -> tuple[Rows, Rows]:
+        """The ideal of each objective, and the width of the front."""
         losses = np.array(list(self._reached.values()))
-        every = np.array(self._measured)
-        if self._is_warm and len(losses) < _FIRST_TRIALS:
-            losses, every = np.vstack([losses, expected]), np.vstack([every, expected])
         front = losses[not_dominated(losses)]
         ideal = losses.min(axis=0)
-        least = 0.1 * np.ptp(every, axis=0) + 1e-9
+        least = 0.1 * np.ptp(np.array(self._measured), axis=0) + 1e-9
         return ideal, np.maximum(front.max(axis=0) - ideal, least)
 
     def _unbroken(self, candidates: Integers) -> Integers:

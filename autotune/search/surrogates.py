@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,46 +18,48 @@ _FIT_AFTER_GROWTH = 1.1
 _MOST_FITTED = 150
 _MOST_KNOWN = 400
 """A prediction takes time with the square of what it rests on."""
-_GUARD_FROM = 4
-"""Of fewer values it cannot be told whether an earlier study misleads."""
-_LEAST_DIFFERENCE = 0.2
-"""Between two studies, relative to how much the metric varies: none would be believed for ever."""
-
-_WORTH_A_COLUMN = 2.0
-"""Gain in the logarithm of the density of what was measured, under which a column is left out."""
+_MOST_EARLIER = 200
+"""Values of an earlier study that are looked at."""
+_LEAST_IN_COMMON = 4
+"""Of fewer recipes it cannot be told whether two studies agree."""
+_FEW = 30
+"""Values, of which it is not yet sure which model foretells them better."""
+_MUCH_WORSE, _CLEARLY_BETTER = -5.0, 2.0
+"""Gain in the logarithm of the density of what was measured by which an earlier study is heeded:
+as long as there are few values and the two seem to agree; and once they do not."""
 
 _Seen = Mapping[int, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Prior:
-    """What an earlier study lets expect of every recipe of the pool."""
+class Known:
+    """What an earlier study measured of one metric."""
 
-    means: Rows
-    """``[recipes]``; how they differ counts, their level does not."""
-    deviations: Rows
-    """``[recipes]``, of what the earlier study did not know."""
-    spread: float
-    """Standard deviation of what the earlier study measured."""
+    indices: Integers
+    """Of recipes of this study's pool, ``[n]``, each once, in the order of their trials."""
+    losses: Rows
+    """On the scale that is modelled, ``[n]``."""
+    errors: Rows
+    """Standard errors of these, ``[n]``."""
 
 
 class Surrogate:
     """What one metric is expected to be for any recipe of the pool. It sees only the params that
     can move the metric: recipes that differ in others are one to it."""
 
-    def __init__(self, features: Features, prior: Prior | None = None) -> None:
+    def __init__(self, features: Features, earlier: Known | None = None) -> None:
         """
         Args:
             features: The columns of the params that can move it.
-            prior: From an earlier study. At first this one's difference from it is modelled; once
-                it is doubted, it is a column among others, where that foretells what is measured
-                clearly better.
+            earlier: What another study measured of it. Both are modelled together, as long as
+                that foretells well what this one measures.
         """
         self._seen: dict[int, tuple[float, float]] = {}
         """Recipe → value and standard error."""
-        self._cold = _Process(features)
-        self._guided = None if prior is None else _Process(_with_prior(features, prior))
-        self._warm = None if prior is None else _Process(features, prior)
+        self._earlier = earlier
+        self._alone = _Process(features)
+        self._joint = None if earlier is None else _Process(features, earlier)
+        self._is_doubted = False
 
     @property
     def known(self) -> int:
@@ -97,51 +99,58 @@ class Surrogate:
         return process.expect(seen, indices)
 
     @property
-    def is_misled(self) -> bool:
-        """Whether what is measured is foretold worse with the prior than without."""
-        if self._warm is None or len(self._seen) < _GUARD_FROM:
-            return False
-        return self._warm.foretells(self._seen) < self._cold.foretells(self._seen)
+    def agreement(self) -> float | None:
+        """Spearman's rank correlation of what both studies measured of the same recipes; None:
+        they have too few in common, or all with one value."""
+        if self._earlier is None:
+            return None
+        pairs = np.array(_in_common(self._earlier, self._seen)).reshape(-1, 2)
+        if len(pairs) < _LEAST_IN_COMMON or not np.ptp(pairs, axis=0).all():
+            return None
+        from scipy.stats import spearmanr  # takes a second, and most searches do without
 
-    def doubt_prior(self) -> None:
-        """From now on the prior is no more than one column among others, if it is worth that."""
-        self._warm = None
+        return float(spearmanr(*pairs.T).statistic)
+
+    def doubt_earlier(self) -> None:
+        """From now on the earlier study is heeded only where it clearly helps."""
+        self._is_doubted = True
 
     def _believed(self) -> _Process:
         """The one that foretells each measured value best from the others."""
-        believed = self._cold
-        if self._warm is not None and not self.is_misled:
-            believed = self._warm
-        elif self._guided is not None:
-            plain = self._cold.foretells(self._seen)
-            if self._guided.foretells(self._seen) >= plain + _WORTH_A_COLUMN:
-                believed = self._guided
+        believed = self._alone
+        if self._joint is not None:
+            gain = self._joint.foretells(self._seen) - self._alone.foretells(self._seen)
+            if gain >= self._wanted_gain():
+                believed = self._joint
         believed.fit(self._seen)
         return believed
 
+    def _wanted_gain(self) -> float:
+        if self._is_doubted:
+            return _CLEARLY_BETTER
+        return _MUCH_WORSE if len(self._seen) < _FEW else 0.0
 
-def _with_prior(features: Features, prior: Prior) -> Features:
-    """What an earlier study expects as one more column: as far as it tells anything, its length
-    will be short."""
-    low, width = prior.means.min(), np.ptp(prior.means)
-    column = (prior.means - low) / max(float(width), 1e-12)
-    matrix = np.column_stack([features.matrix, column.astype(np.float32)])
-    return Features(
-        matrix,
-        np.append(features.columns, matrix.shape[1] - 1).astype(np.intp),
-        np.append(features.groups, len(features.params)).astype(np.intp),
-        (*features.params, None),
-    )
+
+def _in_common(earlier: Known, seen: _Seen) -> list[tuple[float, float]]:
+    """Pairs of losses, then and now, of recipes that both studies measured."""
+    then = zip(earlier.indices.tolist(), earlier.losses.tolist(), strict=True)
+    return [(loss, seen[index][0]) for index, loss in then if index in seen]
 
 
 class _Process:
-    """A Gaussian process with its hyperparameters, of a metric or of its difference from a
-    prior."""
+    """A Gaussian process with its hyperparameters. Where an earlier study is given, the study is
+    one more column: its length says how little the one tells of the other, so that a recipe's
+    values in both are correlated as if it were another value of a param (the intrinsic model of
+    coregionalization of Goovaerts 1997, within the distance)."""
 
-    def __init__(self, features: Features, prior: Prior | None = None) -> None:
-        self._features = features
-        self._prior = prior
-        self._least_spread = 0.0 if prior is None else _LEAST_DIFFERENCE * prior.spread
+    def __init__(self, features: Features, earlier: Known | None = None) -> None:
+        self._features = features if earlier is None else _with_study(features)
+        self._earlier = earlier
+        self._then: _Merged | None = None
+        if earlier is not None:
+            kept = spread_out(len(earlier.indices), _MOST_EARLIER)
+            rows = self._features.rows(earlier.indices[kept])
+            self._then = _merged(rows, earlier.losses[kept], earlier.errors[kept])
         self._kernel: Kernel | None = None
         self._fitted_to = 0
         self._seen = -1
@@ -153,58 +162,99 @@ class _Process:
         if self._seen == len(seen):
             return
         self._seen = len(seen)
-        rows, values, _, errors = self._data(seen)
-        if len(rows) < _FIT_ALWAYS_BELOW or len(rows) >= _FIT_AFTER_GROWTH * self._fitted_to:
-            few = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_FITTED)).astype(np.intp)
-            self._kernel = self._process(rows[few], values[few], errors[few], fit=True).kernel
-            self._fitted_to = len(rows)
+        data, first, _ = self._data(seen)
+        count = len(data.rows) - first
+        if count < _FIT_ALWAYS_BELOW or count >= _FIT_AFTER_GROWTH * self._fitted_to:
+            now = first + _evenly(count, _MOST_FITTED // 2 if first else _MOST_FITTED)
+            few = np.concatenate([_evenly(first, _MOST_FITTED - len(now)), now])
+            chosen = _Merged(data.rows[few], data.values[few], data.errors[few])
+            self._kernel = self._process(chosen, fit=True).kernel
+            self._fitted_to = count
 
     def foretells(self, seen: _Seen) -> float:
         """How well it foretells each of the better values from all others: the logarithm of their
         density."""
         if self._foretold[0] != len(seen):
             self.fit(seen)
-            rows, values, offsets, errors = self._data(seen)
-            process = self._process(rows, values, errors, fit=False)
-            good = values + offsets <= np.median(values + offsets)
-            densities = process.left_out_log_densities()[good]
-            self._foretold = len(seen), float(densities.sum())
+            data, first, _ = self._data(seen)
+            now = data.values[first:]
+            densities = self._process(data, fit=False).left_out_log_densities()[first:]
+            self._foretold = len(seen), float(densities[now <= np.median(now)].sum())
         return self._foretold[1]
 
     def expect(self, seen: _Seen, indices: Integers) -> tuple[Rows, Rows]:
         """Mean and standard deviation."""
-        rows, values, _, errors = self._data(seen)
-        process = self._process(rows, values, errors, fit=False)
-        means, deviations = process.predict(self._features.rows(indices))
-        if self._prior is None:
-            return means, deviations
-        means = means + self._prior.means[indices]
-        return means, np.hypot(deviations, self._prior.deviations[indices])
+        data, _, level = self._data(seen)
+        process = self._process(data, fit=False)
+        means, deviations = process.predict(self._rows(indices))
+        return means + level, deviations
 
-    def _process(self, rows: Rows, values: Rows, errors: Rows, *, fit: bool) -> GaussianProcess:
+    def _process(self, data: _Merged, *, fit: bool) -> GaussianProcess:
         return GaussianProcess(
-            rows,
-            values,
+            data.rows,
+            data.values,
             self._features.groups,
-            noise=errors,
+            noise=data.errors,
             kernel=self._kernel,
             fit=fit,
-            least_spread=self._least_spread,
         )
 
-    def _data(self, seen: _Seen) -> tuple[Rows, Rows, Rows, Rows]:
-        """Each row once, with the mean of what was measured of it less what the prior expects,
-        the latter, and the standard error."""
+    def _rows(self, indices: Integers) -> Rows:
+        rows = self._features.rows(indices)
+        if self._then is not None:
+            rows[:, -1] = 1.0
+        return rows
+
+    def _data(self, seen: _Seen) -> tuple[_Merged, int, float]:
+        """What is known, the earlier study's first; where this one's begins, and its level: how
+        much higher it is than the other."""
         index = np.array(list(seen), dtype=np.intp)
         index = index[spread_out(len(index), _MOST_KNOWN)]
         pairs = np.array([seen[i] for i in index.tolist()])
-        expected = np.zeros(len(index)) if self._prior is None else self._prior.means[index]
-        rows, groups = np.unique(self._features.rows(index), axis=0, return_inverse=True)
-        groups = groups.reshape(-1)
-        count = np.bincount(groups)
-        errors = np.sqrt(np.bincount(groups, pairs[:, 1] ** 2)) / count
-        offsets = np.bincount(groups, expected) / count
-        return rows, np.bincount(groups, pairs[:, 0]) / count - offsets, offsets, errors
+        now = _merged(self._rows(index), pairs[:, 0], pairs[:, 1])
+        if self._then is None or self._earlier is None:
+            return now, 0, 0.0
+        then = self._then
+        common = _in_common(self._earlier, seen)
+        differences = [value - loss for loss, value in common]
+        level = np.mean(differences) if common else now.values.mean() - then.values.mean()
+        data = _Merged(
+            np.vstack([then.rows, now.rows]),
+            np.concatenate([then.values, now.values - level]),
+            np.concatenate([then.errors, now.errors]),
+        )
+        return data, len(then.rows), float(level)
+
+
+def _with_study(features: Features) -> Features:
+    """One more column, 0 for the earlier study."""
+    matrix = np.column_stack([features.matrix, np.zeros(len(features.matrix), dtype=np.float32)])
+    return Features(
+        matrix,
+        np.append(features.columns, matrix.shape[1] - 1).astype(np.intp),
+        np.append(features.groups, len(features.params)).astype(np.intp),
+        (*features.params, None),
+    )
+
+
+class _Merged(NamedTuple):
+    """Each row once, with the mean of what was measured of it and its standard error."""
+
+    rows: Rows
+    values: Rows
+    errors: Rows
+
+
+def _merged(rows: Rows, values: Rows, errors: Rows) -> _Merged:
+    single, groups = np.unique(rows, axis=0, return_inverse=True)
+    groups = groups.reshape(-1)
+    count = np.bincount(groups)
+    means = np.bincount(groups, values) / count
+    return _Merged(single, means, np.sqrt(np.bincount(groups, errors**2)) / count)
+
+
+def _evenly(count: int, most: int) -> Integers:
+    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
 
 
 def spread_out(count: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:

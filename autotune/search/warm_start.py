@@ -12,7 +12,7 @@ from autotune.recipe import Recipe
 from autotune.search.observation import Observation
 from autotune.search.plan import Plan
 from autotune.search.pool_code import PoolCode
-from autotune.search.priors import LEAST_TRIALS
+from autotune.search.transfer import LEAST_TRIALS
 from autotune.store.records import StudyRecord
 from autotune.store.store import Store
 

@@ -62,7 +62,6 @@ class GaussianProcess:
         noise: Array | None = None,
         kernel: Kernel | None = None,
         fit: bool = True,
-        least_spread: float = 0.0,
     ) -> None:
         """
         Args:
@@ -72,12 +71,10 @@ class GaussianProcess:
             noise: Standard error of each value, ``[n]``, in the values' unit; none: unknown.
             kernel: Where the fit begins, or what is taken as it is; none: the prior.
             fit: Whether to find the hyperparameters.
-            least_spread: Standard deviation that the quantity has at least over all rows, though
-                the few measured ones may be closer.
         """
         self._rows, self._groups = rows, groups
         self._middle = float(values.mean())
-        spread = max(float(values.std()), least_spread)
+        spread = float(values.std())
         self._spread = spread if spread > 1e-12 else 1.0
         self._values = (values - self._middle) / self._spread
         known = np.zeros(len(rows)) if noise is None else (noise / self._spread) ** 2
