@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,7 +18,12 @@ from autotune.search.quantity import Quantity, needs_preparing
 from autotune.search.stall import is_stalled
 from autotune.search.surrogates import Surrogate, spread_out
 from autotune.search.transfer import Transfer
-from autotune.surrogate.improvement import expected_improvement, not_dominated
+from autotune.surrogate.improvement import (
+    ROOM_BEYOND_FRONT,
+    expected_improvement,
+    front_scale,
+    not_dominated,
+)
 
 _FIRST_TRIALS = 6
 """Spread over the pool before there is anything to model."""
@@ -27,11 +31,12 @@ _FEW_PLUGINS = 2
 _LEAST_SPREAD = 3
 """After what the user names."""
 _LEAST_AGREEMENT = 0.5
-"""Mean over the objectives of the rank correlation with an earlier study, to go on copying it."""
-_COPIES_ON_TRUST = 3
+"""Mean over the objectives of the rank correlation with an earlier study, below which it is
+doubted."""
+_MOST_FAILED_COPIES = 2
+"""Of what was best there, unless more of it works."""
 _MOST_CANDIDATES = 3000
 _FRONT_POINTS_SEARCHED_AROUND = 10
-_ROOM_BEYOND_FRONT = 0.1
 _NO_GAIN = 1e-12
 """Of the front's own box."""
 _STALLED_TRIALS = 12
@@ -86,7 +91,11 @@ class SurrogateChooser:
         self._libraries = ThreadpoolController()
         earlier = transfer or Transfer()
         self._named = named
-        self._to_copy = deque(earlier.best)
+        self._best_before = frozenset(earlier.best)
+        self._to_copy = list(earlier.best)
+        self._copies_failed = self._copies_worked = 0
+        self._is_doubted = False
+        """Whether the earlier study contradicts what is measured."""
         known = earlier.known
         self._models = [Surrogate(features.of(q.moved_by), known.get(q.name)) for q in quantities]
         self._preparing = Surrogate(features.of(needs_preparing))
@@ -115,6 +124,9 @@ class SurrogateChooser:
         ended, waiting = set(indices.tolist()), set(self._pending)
         self._begun += [index for index in indices.tolist() if index not in waiting]
         self._pending = [index for index in self._pending if index not in ended]
+        copies = np.isin(indices, list(self._best_before))
+        self._copies_failed += int((copies & seen.failed & ~seen.lost).sum())
+        self._copies_worked += int((copies & ~seen.failed).sum())
         values = {q.name: _columns(seen, q.name) for q in self._quantities}
         whole = np.all([np.isfinite(values[q.name][0]) for q in self._objectives], axis=0)
         self._failures.learn(indices, seen, seen.failed | (seen.feasible & ~whole))
@@ -144,7 +156,9 @@ class SurrogateChooser:
             allowed: Which recipes may be chosen; one at least.
             warm: A recipe whose prepared process is there.
         """
-        copied = self._copy(allowed)
+        if not self._is_doubted:
+            self._judge_earlier()
+        copied = self._copy(allowed, warm)
         if copied is not None:
             return copied
         if not self._is_informed():
@@ -174,28 +188,27 @@ class SurrogateChooser:
         gains = self._gains(candidates) / self._seconds(candidates, warm)
         return int(candidates[gains.argmax()])
 
-    def _copy(self, allowed: Mask) -> int | None:
+    def _copy(self, allowed: Mask, warm: int | None) -> int | None:
         """The next of the few recipes that were best in an earlier study, as long as what comes of
-        them agrees with it."""
-        if self._to_copy and self._contradicts():
-            self._to_copy.clear()
-            for model in self._models:
-                model.doubt_earlier()
-        while self._to_copy:
-            index = self._to_copy.popleft()
-            if allowed[index]:
-                return index
-        return None
+        them agrees with it; first one whose prepared process is there."""
+        left = [index for index in self._to_copy if allowed[index]]
+        outputs, setups = self._code.outputs, self._code.setups
+        self._to_copy = [index for index in left if outputs[index] not in self._broken_outputs]
+        if not self._to_copy:
+            return None
+        return min(self._to_copy, key=lambda i: warm is None or setups[i] != setups[warm])
 
-    def _contradicts(self) -> bool:
-        """Whether what was measured is in another order than in the earlier study, or, where
-        recipes fail, nothing can be compared."""
+    def _judge_earlier(self) -> None:
+        """Doubts an earlier study whose best recipes fail here, or where what both measured is in
+        another order."""
         found = [model.agreement for model in self._models[: len(self._objectives)]]
         known = [agreement for agreement in found if agreement is not None]
-        if known:
-            return float(np.mean(known)) < _LEAST_AGREEMENT
-        ended = len(self._begun) - len(self._pending)
-        return ended > 1 + self._named + _COPIES_ON_TRUST
+        fails = self._copies_failed > max(_MOST_FAILED_COPIES, self._copies_worked)
+        if fails or (known and float(np.mean(known)) < _LEAST_AGREEMENT):
+            self._to_copy = []
+            for model in self._models:
+                model.doubt_earlier()
+            self._is_doubted = True
 
     def _is_informed(self) -> bool:
         """Whether there is enough to model."""
@@ -266,11 +279,12 @@ class SurrogateChooser:
         if not self._reached:  # first of all something that keeps the constraints
             return np.asarray(np.exp(chance - chance.max()))
         count = len(self._objectives)
-        scale = self._scale()
+        losses = np.array(list(self._reached.values()))
+        scale = front_scale(losses, np.array(self._measured))
         means, deviations = (means[:, :count] - scale[0]) / scale[1], deviations[:, :count]
         front = (self._front() - scale[0]) / scale[1]
         gains = expected_improvement(
-            means, deviations / scale[1], front, np.full(count, 1.0 + _ROOM_BEYOND_FRONT)
+            means, deviations / scale[1], front, np.full(count, 1.0 + ROOM_BEYOND_FRONT)
         )
         if gains.max() < _NO_GAIN:  # nothing is expected any more: what may surprise most
             hope = (2 * deviations / scale[1] - means).sum(axis=1)
@@ -291,14 +305,6 @@ class SurrogateChooser:
             models = self._models[: len(self._objectives)]
             losses = np.vstack([losses, np.array([m.expect(waiting)[0] for m in models]).T])
         return np.unique(losses[not_dominated(losses)], axis=0)
-
-    def _scale(self) -> tuple[Rows, Rows]:
-        """The ideal of each objective, and the width of the front."""
-        losses = np.array(list(self._reached.values()))
-        front = losses[not_dominated(losses)]
-        ideal = losses.min(axis=0)
-        least = 0.1 * np.ptp(np.array(self._measured), axis=0) + 1e-9
-        return ideal, np.maximum(front.max(axis=0) - ideal, least)
 
     def _unbroken(self, candidates: Integers) -> Integers:
         """Leaves out numbers that are known to be outside a limit, while there are others."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autotune.search.features import Features, Rows
+from autotune.search.observation import HALF_WIDTH
 from autotune.search.pool_code import Integers
 from autotune.surrogate.gaussian_process import GaussianProcess, Kernel
 
@@ -18,15 +19,13 @@ _FIT_AFTER_GROWTH = 1.1
 _MOST_FITTED = 150
 _MOST_KNOWN = 400
 """A prediction takes time with the square of what it rests on."""
-_MOST_EARLIER = 200
-"""Values of an earlier study that are looked at."""
 _LEAST_IN_COMMON = 4
 """Of fewer recipes it cannot be told whether two studies agree."""
 _FEW = 30
 """Values, of which it is not yet sure which model foretells them better."""
 _MUCH_WORSE, _CLEARLY_BETTER = -5.0, 2.0
-"""Gain in the logarithm of the density of what was measured by which an earlier study is heeded:
-as long as there are few values and the two seem to agree; and once they do not."""
+"""Least gain in the logarithm of the density of what was measured with which an earlier study is
+heeded: as long as there are few values and the two seem to agree; and once they do not."""
 
 _Seen = Mapping[int, tuple[float, float]]
 
@@ -101,11 +100,14 @@ class Surrogate:
     @property
     def agreement(self) -> float | None:
         """Spearman's rank correlation of what both studies measured of the same recipes; None:
-        they have too few in common, or all with one value."""
+        they have too few in common, or these do not differ beyond their errors."""
         if self._earlier is None:
             return None
         pairs = np.array(_in_common(self._earlier, self._seen)).reshape(-1, 2)
-        if len(pairs) < _LEAST_IN_COMMON or not np.ptp(pairs, axis=0).all():
+        if len(pairs) < _LEAST_IN_COMMON:
+            return None
+        errors = np.array([np.median(self._earlier.errors), self.typical_error])
+        if (np.ptp(pairs, axis=0) <= 2 * HALF_WIDTH * errors).any():
             return None
         from scipy.stats import spearmanr  # takes a second, and most searches do without
 
@@ -144,13 +146,14 @@ class _Process:
     coregionalization of Goovaerts 1997, within the distance)."""
 
     def __init__(self, features: Features, earlier: Known | None = None) -> None:
-        self._features = features if earlier is None else _with_study(features)
+        self._features = features
+        self._groups = features.groups
         self._earlier = earlier
         self._then: _Merged | None = None
         if earlier is not None:
-            kept = spread_out(len(earlier.indices), _MOST_EARLIER)
-            rows = self._features.rows(earlier.indices[kept])
-            self._then = _merged(rows, earlier.losses[kept], earlier.errors[kept])
+            self._groups = np.append(features.groups, len(features.params)).astype(np.intp)
+            rows = self._rows(earlier.indices, study=0.0)
+            self._then = _merged(rows, earlier.losses, earlier.errors)
         self._kernel: Kernel | None = None
         self._fitted_to = 0
         self._seen = -1
@@ -193,17 +196,17 @@ class _Process:
         return GaussianProcess(
             data.rows,
             data.values,
-            self._features.groups,
+            self._groups,
             noise=data.errors,
             kernel=self._kernel,
             fit=fit,
         )
 
-    def _rows(self, indices: Integers) -> Rows:
+    def _rows(self, indices: Integers, study: float = 1.0) -> Rows:
         rows = self._features.rows(indices)
-        if self._then is not None:
-            rows[:, -1] = 1.0
-        return rows
+        if self._earlier is None:
+            return rows
+        return np.column_stack([rows, np.full(len(rows), study)])
 
     def _data(self, seen: _Seen) -> tuple[_Merged, int, float]:
         """What is known, the earlier study's first; where this one's begins, and its level: how
@@ -224,17 +227,6 @@ class _Process:
             np.concatenate([then.errors, now.errors]),
         )
         return data, len(then.rows), float(level)
-
-
-def _with_study(features: Features) -> Features:
-    """One more column, 0 for the earlier study."""
-    matrix = np.column_stack([features.matrix, np.zeros(len(features.matrix), dtype=np.float32)])
-    return Features(
-        matrix,
-        np.append(features.columns, matrix.shape[1] - 1).astype(np.intp),
-        np.append(features.groups, len(features.params)).astype(np.intp),
-        (*features.params, None),
-    )
 
 
 class _Merged(NamedTuple):

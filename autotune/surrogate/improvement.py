@@ -15,6 +15,8 @@ _Corners = np.ndarray[Any, np.dtype[np.intp]]
 _MOST_POINTS = (1, 1000, 50, 24, 14, 10)
 """Of a front of one, two, ... metrics: the boxes between more would be too many."""
 _CHUNK_ROWS = 512
+ROOM_BEYOND_FRONT = 0.1
+"""Of its width: the ends of the front count too."""
 
 
 def not_dominated(losses: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -26,6 +28,19 @@ def not_dominated(losses: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     if not len(losses):
         return np.zeros(0, dtype=bool)
     return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
+
+
+def front_scale(losses: Array, every: Array) -> tuple[Array, Array]:
+    """The ideal of each metric, and the width of the front, ``[m]`` each.
+
+    Args:
+        losses: What may be on the front, ``[n, m]``.
+        every: All that was measured, ``[k, m]``: the width is a tenth of its range at least.
+    """
+    front = losses[not_dominated(losses)]
+    ideal = losses.min(axis=0)
+    least = 0.1 * np.ptp(every, axis=0) + 1e-9
+    return ideal, np.maximum(front.max(axis=0) - ideal, least)
 
 
 def expected_improvement(means: Array, deviations: Array, front: Array, reference: Array) -> Array:

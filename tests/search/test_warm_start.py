@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autotune.constraints import parse_all
 from autotune.search.features import Features, Rows, make_features
 from autotune.search.observation import Observation, Observations
 from autotune.search.observer import Observer
@@ -177,16 +178,32 @@ def test_values_that_are_all_one_neither_agree_nor_contradict(code_of: CodeOf) -
     assert model.agreement is None
 
 
-def first_chosen(code: PoolCode, ends: Callable[[int], Observation], named: int = 0) -> list[int]:
-    """What a search begins with that knows 40 trials; the baseline and the named come first."""
-    quantities = quantities_of(OBJECTIVES)
+def best_of(code: PoolCode, named: int = 0) -> list[int]:
+    """What 40 trials found best, but for the baseline and what the user names."""
+    best = transfer_of(observed(code, 40), quantities_of(OBJECTIVES)).best
+    return [index for index in best if index > named]
+
+
+def chooser_of(code: PoolCode, limits: tuple[str, ...] = (), named: int = 0) -> SurrogateChooser:
+    """One that knows 40 trials."""
+    quantities = quantities_of(OBJECTIVES, parse_all(limits))
     transfer = transfer_of(observed(code, 40), quantities)
-    features = make_features(code, {})
-    chooser = SurrogateChooser(code, features, quantities, 0, transfer, named=named)
+    return SurrogateChooser(code, make_features(code, {}), quantities, 0, transfer, named=named)
+
+
+def first_chosen(
+    code: PoolCode,
+    ends: Callable[[int], Observation],
+    named: int = 0,
+    limits: tuple[str, ...] = (),
+    warm: int | None = None,
+) -> list[int]:
+    """What a search begins with; the baseline and the named come first."""
+    chooser = chooser_of(code, limits, named)
     free = np.ones(len(code.recipes), dtype=bool)
     chosen = []
     for number in range(12 + named):
-        index = number if number <= named else chooser.choose(free)
+        index = number if number <= named else chooser.choose(free, warm)
         free[index] = False
         chooser.begin(index)
         chooser.observe(np.array([index]), Observations.one(ends(index)))
@@ -198,49 +215,143 @@ def alike(code: PoolCode) -> dict[int, Observation]:
     return dict(observed(code, len(code.recipes)))
 
 
+def reversed_of(code: PoolCode) -> Callable[[int], Observation]:
+    """What was good is bad."""
+    every = alike(code)
+
+    def end(index: int) -> Observation:
+        turned = {name: (1e9 / value, 0.0) for name, (value, _) in every[index].values.items()}
+        return Observation(values=turned)
+
+    return end
+
+
 @pytest.mark.parametrize("named", [0, 3])
 def test_search_begins_with_what_was_best_where_that_holds(code_of: CodeOf, named: int) -> None:
     code = code_of()
     every = alike(code)
-    best = transfer_of(observed(code, 40), quantities_of(OBJECTIVES)).best
-    wanted = [index for index in best if index > named]
-    assert first_chosen(code, lambda index: every[index], named)[: len(wanted)] == wanted
+    best = best_of(code, named)
+    assert first_chosen(code, lambda index: every[index], named)[: len(best)] == best
 
 
-def test_search_copies_no_more_of_a_study_that_contradicts(
-    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch
+def test_search_copies_no_more_of_a_study_that_contradicts(code_of: CodeOf) -> None:
+    code = code_of()
+    best = best_of(code)
+    chosen = first_chosen(code, reversed_of(code))
+    copied = 4 if 0 not in {index for index, _ in observed(code, 40)} else 3
+    assert chosen[:copied] == best[:copied]
+    assert chosen[copied] != best[copied]
+    assert len(set(chosen[copied:]) & set(best)) < 3
+
+
+@pytest.mark.parametrize("named", [0, 5])
+def test_search_copies_no_more_of_what_fails(code_of: CodeOf, named: int) -> None:
+    """Even if what the user named comes as in the earlier study."""
+    code = code_of()
+    every = alike(code)
+    best = best_of(code, named)
+    failed = Observation(failed=True, feasible=False)
+    chosen = first_chosen(code, lambda index: failed if index in best else every[index], named)
+    assert chosen[:3] == best[:3]
+    assert len(set(chosen) & set(best)) < 6
+
+
+def test_trials_that_are_lost_say_nothing_of_the_earlier_study(code_of: CodeOf) -> None:
+    code = code_of()
+    best = best_of(code)
+    lost = Observation(failed=True, lost=True, feasible=False)
+    every = alike(code)
+    chosen = first_chosen(code, lambda index: lost if index in best[:4] else every[index])
+    assert chosen[: len(best)] == best
+
+
+@pytest.mark.parametrize("workers", [1, 6, 12])
+def test_contradiction_is_seen_with_any_number_of_workers(
+    code_of: CodeOf, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doubted: list[Surrogate] = []
-    doubt = Surrogate.doubt_earlier
+    monkeypatch.setattr(Surrogate, "doubt_earlier", lambda model: doubted.append(model))
+    code = code_of()
+    chooser = chooser_of(code)
+    chooser.begin(0)
+    free = np.ones(len(code.recipes), dtype=bool)
+    free[0] = False
+    running, end = [0], reversed_of(code)
+    for _ in range(14):
+        while len(running) < workers + 1:
+            running.append(chooser.choose(free))
+            free[running[-1]] = False
+            chooser.begin(running[-1])
+        index = running.pop(0)
+        chooser.observe(np.array([index]), Observations.one(end(index)))
+    chooser.choose(free)
+    assert len(doubted) == len(set(doubted)) == len(OBJECTIVES)
 
-    def doubt_and_note(model: Surrogate) -> None:
-        doubted.append(model)
-        doubt(model)
 
-    monkeypatch.setattr(Surrogate, "doubt_earlier", doubt_and_note)
+def test_trials_that_cannot_be_compared_do_not_contradict(code_of: CodeOf) -> None:
+    """Such as those of a study that is resumed, and that began without the other one."""
     code = code_of()
     every = alike(code)
-    best = [i for i in transfer_of(observed(code, 40), quantities_of(OBJECTIVES)).best if i]
-
-    def reverse(index: int) -> Observation:
-        turned = {name: (1e9 / value, 0.0) for name, (value, _) in every[index].values.items()}
-        return dataclasses.replace(every[index], values=turned)
-
-    chosen = first_chosen(code, reverse)
-    assert chosen[:3] == best[:3]
-    assert chosen[4:9] != best[4:9]
-    assert len(set(chosen) & set(best)) < len(best)
-    assert len(doubted) == len(OBJECTIVES)
+    known = {index for index, _ in observed(code, 40)}
+    own = [index for index in every if index not in known and index]
+    chooser = chooser_of(code)
+    free = np.ones(len(code.recipes), dtype=bool)
+    for index in own[:30]:
+        free[index] = False
+        chooser.observe(np.array([index]), Observations.one(every[index]))
+    assert chooser.choose(free) == best_of(code)[0]
 
 
-def test_search_copies_no_more_of_what_fails(code_of: CodeOf) -> None:
+def test_an_objective_that_does_not_differ_beyond_its_error_does_not_contradict(
+    code_of: CodeOf,
+) -> None:
+    features = make_features(code_of(), {})
+    random = np.random.default_rng(0)
+    then = Known(np.arange(12), 1e-3 * random.random(12), np.full(12, 1e-3))
+    model = Surrogate(features, then)
+    model.learn(np.arange(10), 5 - then.losses[:10], np.full(10, 1e-3))
+    assert model.agreement is None
+    model.learn(np.arange(10), 5 - 100 * then.losses[:10], np.full(10, 1e-3))
+    assert model.agreement is None, "what it measured before does not differ"
+
+
+def test_long_study_keeps_what_was_best(code_of: CodeOf) -> None:
+    code = code_of()
+    every = [*observed(code, len(code.recipes))] * 5
+    moved = [(i + 96 * k, seen) for k, (i, seen) in enumerate(every)]
+    transfer = transfer_of(moved, quantities_of(OBJECTIVES))
+    assert set(transfer.best) <= set(transfer.known[OBJECTIVES[0]].indices.tolist())
+    assert len(transfer.known[OBJECTIVES[0]].indices) == 200
+
+
+def test_search_copies_no_numbers_that_break_a_limit(code_of: CodeOf) -> None:
     code = code_of()
     every = alike(code)
-    best = [i for i in transfer_of(observed(code, 40), quantities_of(OBJECTIVES)).best if i]
-    failed = Observation(failed=True, feasible=False)
-    chosen = first_chosen(code, lambda index: failed if index in best else every[index])
-    assert chosen[:4] == best[:4]
-    assert chosen[4] != best[4]
+    best = best_of(code)
+    outputs = code.outputs[best].tolist()
+    breaking = next(o for o in outputs if outputs.count(o) > 1)
+
+    def end(index: int) -> Observation:
+        kld = 1.0 if code.outputs[index] == breaking else 0.0
+        values = {**every[index].values, "kld_mean_nats": (kld, 0.0)}
+        return Observation(values=values, feasible=not kld)
+
+    chosen = first_chosen(code, end, limits=("kld_mean_nats<=0.1",))
+    assert sum(code.outputs[i] == breaking for i in chosen) == 1
+    kept = [i for i in best if code.outputs[i] != breaking]
+    assert set(kept) <= set(chosen)
+
+
+def test_what_is_prepared_is_copied_first(code_of: CodeOf) -> None:
+    code = code_of()
+    every = alike(code)
+    best = best_of(code)
+    setups = code.setups[best].tolist()
+    warm = next(i for i, s in zip(best, setups, strict=True) if s != setups[0])
+    siblings = [i for i in best if code.setups[i] == code.setups[warm]]
+    others = [i for i in best if code.setups[i] != code.setups[warm]]
+    chosen = first_chosen(code, lambda index: every[index], warm=warm)
+    assert chosen[: len(best)] == siblings + others
 
 
 def test_study_begins_with_what_another_one_measured(lab: Any) -> None:
