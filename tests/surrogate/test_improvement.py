@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autotune.surrogate import improvement
-from autotune.surrogate.improvement import expected_improvement, not_dominated
+from autotune.surrogate.improvement import expected_improvement, front_scale, not_dominated
 
 
 def front_of(count: int, metrics: int, seed: int = 0) -> np.ndarray:
@@ -76,3 +76,11 @@ def test_front_with_too_many_points_is_thinned(
 def test_not_dominated_keeps_equal_rows() -> None:
     losses = np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 2.0]])
     assert not_dominated(losses).tolist() == [True, True, True, False]
+
+
+def test_scale_is_that_of_the_front_but_a_tenth_of_all_at_least() -> None:
+    losses = np.array([[1.0, 5.0], [3.0, 5.0], [2.0, 4.9], [9.0, 9.0]])
+    every = np.vstack([losses, [[1.0, 25.0]]])
+    ideal, width = front_scale(losses, every)
+    assert ideal.tolist() == [1.0, 4.9]
+    assert width == pytest.approx([1.0, 2.01])
